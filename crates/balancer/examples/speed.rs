@@ -1,0 +1,76 @@
+//! Nanoseconds of a pick and its release: `cargo run --release -p balancer --example speed`.
+#![expect(clippy::print_stdout, reason = "a program for a terminal")]
+
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use balancer::{AlgorithmKind, Balancer, HashOn, Record, Resolution, ResolvedTarget, Settings, States};
+use uuid::Uuid;
+
+const ROUNDS: u32 = 1_000_000;
+
+fn main() {
+    println!("{:<20} {:>8} {:>8} {:>14} {:>14}", "algorithm", "targets", "threads", "pick ns", "build us");
+    for algorithm in [
+        AlgorithmKind::RoundRobin,
+        AlgorithmKind::LeastConnections,
+        AlgorithmKind::Latency,
+        AlgorithmKind::ConsistentHashing,
+    ] {
+        for targets in [1, 10, 100, 1000] {
+            for threads in [1, 2] {
+                let start = Instant::now();
+                let balancer = balancer(algorithm, targets);
+                let build = start.elapsed().as_micros();
+                let nanoseconds = measure(&balancer, threads);
+                println!("{:<20} {targets:>8} {threads:>8} {nanoseconds:>14.1} {build:>14}", format!("{algorithm:?}"));
+            }
+        }
+    }
+}
+
+fn measure(balancer: &Balancer, threads: u32) -> f64 {
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    let hash = (round ^ thread).wrapping_mul(2_654_435_761);
+                    let _ = black_box(balancer.pick(black_box(Some(hash)), &[]).map(drop));
+                }
+            });
+        }
+    });
+    start.elapsed().as_nanos() as f64 / f64::from(ROUNDS)
+}
+
+fn balancer(algorithm: AlgorithmKind, targets: u32) -> Balancer {
+    let settings = Settings {
+        id: Uuid::nil(),
+        name: "speed".into(),
+        algorithm,
+        slots: 10_000,
+        hash_on: HashOn::Path,
+        hash_fallback: HashOn::None,
+        use_srv_name: false,
+        threshold: 0.0,
+        checks: None,
+    };
+    let now = Instant::now();
+    let targets = (0..targets).map(|number| {
+        let ip = IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0001 + number));
+        let records = vec![Record { ip, port: None, weight: None, name: None }];
+        Arc::new(ResolvedTarget {
+            id: Uuid::from_u128(u128::from(number)),
+            host: ip.to_string().into(),
+            port: 80,
+            weight: 100 + number % 7,
+            created_at: f64::from(number),
+            resolution: Resolution::Records { dns: "A", records },
+        })
+    });
+    let states = States::default();
+    Balancer::new(Arc::new(settings), targets, states.upstream(Uuid::nil(), 7, now), now)
+}
