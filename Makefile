@@ -1,0 +1,40 @@
+# Everything a person types. Each target is one line of cargo; what it does stands in xtask/.
+# Build products live outside the tree, so that a fresh clone on the same machine builds at once.
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/silverback/target
+XTASK := cargo xtask
+
+.PHONY: help run build test check fmt bench conformance tidy clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo '  ARGS="..." is handed on: make bench ARGS="one-route --rounds 7"'
+
+run: ## build the gateway and start it, with an upstream of its own, from examples/kong.yml
+	@$(XTASK) run $(ARGS)
+
+build: ## the optimised binary
+	cargo build --release --workspace --bin silverback
+	@echo "built $(CARGO_TARGET_DIR)/release/silverback"
+
+test: ## every test of the workspace
+	cargo test --workspace $(ARGS)
+
+check: ## what CI checks beside the tests: format, clippy, the rules of ARCHITECTURE.md and STYLE.md
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	@$(XTASK) tidy
+
+fmt: ## format the code
+	cargo fmt --all
+
+tidy: ## only the rules on the code that are neither format nor clippy
+	@$(XTASK) tidy
+
+bench: ## CPU, latency and memory against nginx on this machine
+	@$(XTASK) bench $(ARGS)
+
+conformance: ## play the recorded cases of Kong against the gateway
+	@$(XTASK) conformance $(ARGS)
+
+clean: ## throw the build products away
+	cargo clean

@@ -1,0 +1,138 @@
+//! `make bench`: the gateway against nginx on this machine, in one run, so that the ratio means something.
+//!
+//! Each proxy has core 0 for itself, load and upstream share core 1. Both proxies of a case run throughout it and are
+//! measured in turn, round by round. Everything is configured into a scratch folder.
+
+mod load;
+mod machine;
+mod memory;
+mod nginx;
+mod proxies;
+mod reload;
+mod report;
+mod start;
+#[cfg(test)]
+mod tests;
+mod traffic;
+
+use crate::{process, project};
+use anyhow::{Context, Result, bail, ensure};
+use proxies::{Bench, Candidate};
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The core of the proxy that is measured; the other one is for load and upstream.
+const PROXY_CORE: usize = 0;
+const LOAD_CORE: usize = 1;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// What to measure: the names of cases, `memory`, `start`, `reload`; everything if none is given
+    names: Vec<String>,
+    /// List what can be measured
+    #[arg(long)]
+    list: bool,
+    /// How often each case is measured; the medians are printed
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds of load in a round
+    #[arg(long, default_value_t = 3)]
+    seconds: u64,
+    /// Connections of the load generator
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// The program to measure instead of a new build, or `nginx`: then the bench measures its own error
+    #[arg(long, value_name = "PATH|nginx")]
+    candidate: Option<String>,
+    /// The cargo profile to build with
+    #[arg(long, default_value = "release")]
+    profile: String,
+    /// Both proxies without access logs, instead of both with buffered ones
+    #[arg(long)]
+    no_access_log: bool,
+    /// Where to write the figures [default: bench/results/<seconds since 1970>.json]
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// A name, what it measures, and what does.
+type Measurement = (&'static str, &'static str, fn(&Bench) -> Result<Value>);
+
+/// Measurements that are not traffic under load.
+const OTHERS: [Measurement; 3] = [
+    ("memory", "resident memory: idle, and of 10,000 idle keep-alive connections", memory::measure),
+    ("start", "from start to the first proxied answer, with 1,000 routes", start::measure),
+    ("reload", "50,000 requests during reloads and an upgrade of the binary; a killed worker", reload::measure),
+];
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.list {
+        let cases = traffic::CASES.iter().map(|case| (case.name, case.about));
+        for (name, about) in cases.chain(OTHERS.map(|(name, about, _)| (name, about))) {
+            println!("{name:18} {about}");
+        }
+        return Ok(());
+    }
+    let known = |name: &String| traffic::CASES.iter().any(|c| c.name == *name) || OTHERS.iter().any(|o| o.0 == *name);
+    if let Some(name) = options.names.iter().find(|name| !known(name)) {
+        bail!("nothing to measure is named {name}: see `make bench ARGS=--list`");
+    }
+    ensure!(options.rounds > 0 && options.seconds > 0, "at least one round of one second");
+    machine::install_tools()?;
+    process::raise_open_files()?;
+    let bench = Bench {
+        candidate: candidate(options)?,
+        scratch: project::scratch("bench")?,
+        rounds: options.rounds,
+        time: Duration::from_secs(options.seconds),
+        connections: options.connections,
+        access_log: !options.no_access_log,
+    };
+    let wanted = |name: &str| options.names.is_empty() || options.names.iter().any(|n| n == name);
+    let mut results = Map::new();
+    let cases: Vec<_> = traffic::CASES.iter().filter(|case| wanted(case.name)).collect();
+    println!("{}", machine::describe(&bench));
+    if !cases.is_empty() {
+        results.insert("traffic".into(), traffic::measure(&bench, &cases)?);
+    }
+    for (name, _, measure) in OTHERS.iter().filter(|(name, ..)| wanted(name)) {
+        // One measurement that cannot be made must not take the others with it.
+        let figures = measure(&bench).unwrap_or_else(|error| {
+            println!("{name}: not measured: {error:#}");
+            json!({ "error": format!("{error:#}") })
+        });
+        results.insert((*name).into(), figures);
+    }
+    results.insert("machine".into(), machine::facts());
+    results.insert("candidate".into(), json!(bench.candidate.name()));
+    write_results(options.json.as_deref(), &Value::Object(results))
+}
+
+fn candidate(options: &Options) -> Result<Candidate> {
+    match options.candidate.as_deref() {
+        Some("nginx") => Ok(Candidate::Nginx),
+        Some(path) => {
+            let path = Path::new(path).canonicalize().with_context(|| format!("no program at {path}"))?;
+            Ok(Candidate::Gateway(path))
+        }
+        None => {
+            println!("building the gateway ({})", options.profile);
+            Ok(Candidate::Gateway(project::build_gateway(&options.profile)?))
+        }
+    }
+}
+
+fn write_results(to: Option<&Path>, results: &Value) -> Result<()> {
+    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+    let path = match to {
+        Some(path) => path.to_path_buf(),
+        None => project::root().join(format!("bench/results/{seconds}.json")),
+    };
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder)?;
+    }
+    project::write(&path, serde_json::to_string_pretty(results)? + "\n")?;
+    println!("figures: {}", path.display());
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! Traffic under load: for each case both proxies are started, warmed up, and measured in turn round by round.
+
+use super::load::{self, Answered, Load};
+use super::nginx;
+use super::proxies::{Bench, Certificate, KEY, Proxy, Task};
+use super::report;
+use crate::client;
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+const WARM_UP: Duration = Duration::from_secs(1);
+
+pub(super) struct Case {
+    pub(super) name: &'static str,
+    pub(super) about: &'static str,
+    task: Task,
+    load: Load,
+    pub(super) goal: Option<Goal>,
+}
+
+/// The processor time a request may cost, as a multiple.
+#[derive(Clone, Copy)]
+pub(super) enum Goal {
+    OfNginx(f64),
+    OfOwnOneRoute(f64),
+}
+
+pub(super) const ONE_ROUTE: &str = "one-route";
+pub(super) const API_KEY: &str = "apikey: a-key-of-the-benchmark";
+
+pub(super) const CASES: &[Case] = &[
+    Case {
+        name: ONE_ROUTE,
+        about: "one route, no plugins, 100 B answers",
+        task: Task::Routes(1),
+        load: Load::Get { path: "/", tls: false, header: None },
+        goal: Some(Goal::OfNginx(1.10)),
+    },
+    Case {
+        name: "auth-and-limit",
+        about: "key-auth and rate-limiting; nginx without either",
+        task: Task::KeyAndRate,
+        load: Load::Get { path: "/", tls: false, header: Some(API_KEY) },
+        goal: Some(Goal::OfNginx(1.35)),
+    },
+    Case {
+        name: "10k-routes",
+        about: "10,000 routes, requests spread over all of them; nginx with one location",
+        task: Task::Routes(10_000),
+        load: Load::Spread { count: 10_000 },
+        goal: Some(Goal::OfOwnOneRoute(1.05)),
+    },
+    Case {
+        name: "tls",
+        about: "TLS over kept connections",
+        task: Task::Routes(1),
+        load: Load::Get { path: "/", tls: true, header: None },
+        goal: None,
+    },
+    Case {
+        name: "handshakes",
+        about: "a new TLS connection for every request (P-256)",
+        task: Task::Routes(1),
+        load: Load::Handshakes,
+        goal: None,
+    },
+    Case {
+        name: "http2",
+        about: "HTTP/2 over TLS: 8 connections, 16 streams each",
+        task: Task::Routes(1),
+        load: Load::Http2,
+        goal: None,
+    },
+    Case {
+        name: "download",
+        about: "answers of 1 MiB",
+        task: Task::Routes(1),
+        load: Load::Get { path: "/mib", tls: false, header: None },
+        goal: None,
+    },
+    Case { name: "upload", about: "request bodies of 1 MiB", task: Task::Routes(1), load: Load::Upload, goal: None },
+];
+
+/// One proxy in one round.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Figures {
+    pub(super) answered: Answered,
+    /// Processor time of one request.
+    pub(super) user: Duration,
+    pub(super) system: Duration,
+}
+
+/// All rounds of a case.
+pub(super) struct Measured<'a> {
+    pub(super) case: &'a Case,
+    pub(super) nginx: Side,
+    pub(super) candidate: Side,
+}
+
+#[derive(Default)]
+pub(super) struct Side {
+    pub(super) rounds: Vec<Figures>,
+    /// In KiB.
+    pub(super) peak_memory: u64,
+}
+
+pub(super) fn measure(bench: &Bench, cases: &[&Case]) -> Result<Value> {
+    let certificate = Certificate::make(&bench.scratch)?;
+    let (_upstream, upstream) = nginx::upstream(&bench.scratch.join("upstream"))?;
+    let mut measured = Vec::new();
+    for case in cases {
+        println!("{}: {}", case.name, case.about);
+        let folder = bench.scratch.join(case.name);
+        measured.push(measure_case(bench, case, upstream, &certificate, &folder).context(case.name)?);
+    }
+    println!("\n{}", report::table(&measured));
+    Ok(report::json(&measured))
+}
+
+fn measure_case<'a>(
+    bench: &Bench,
+    case: &'a Case,
+    upstream: SocketAddr,
+    certificate: &Certificate,
+    folder: &Path,
+) -> Result<Measured<'a>> {
+    let nginx = bench.start_nginx(&folder.join("nginx"), upstream, certificate)?;
+    let candidate = bench.start_candidate(&folder.join("candidate"), case.task, upstream, certificate)?;
+    for proxy in [&nginx, &candidate] {
+        // One wrong answer here says more than a load generator's count of them.
+        let answer = client::get(proxy.http, "/r0/x", &[("apikey", KEY)])?;
+        ensure!(answer.status == 200, "a request was answered {}", answer.status);
+        load::send(bench, case.load, proxy, WARM_UP, folder)?;
+    }
+    let mut measured = Measured { case, nginx: Side::default(), candidate: Side::default() };
+    for round in 0..bench.rounds {
+        // Who goes first changes, so that a drift of the machine favours neither.
+        let mut turns = [(&nginx, &mut measured.nginx), (&candidate, &mut measured.candidate)];
+        if round % 2 == 1 {
+            turns.reverse();
+        }
+        for (proxy, side) in turns {
+            side.rounds.push(measure_round(bench, case.load, proxy, folder)?);
+        }
+    }
+    measured.nginx.peak_memory = nginx.running.memory().peak;
+    measured.candidate.peak_memory = candidate.running.memory().peak;
+    Ok(measured)
+}
+
+fn measure_round(bench: &Bench, load: Load, proxy: &Proxy, folder: &Path) -> Result<Figures> {
+    let before = proxy.running.usage();
+    let answered = load::send(bench, load, proxy, bench.time, folder)?;
+    let after = proxy.running.usage();
+    ensure!(answered.requests > 0, "nothing was answered");
+    let each = |time: Duration| time.div_f64(answered.requests as f64);
+    Ok(Figures {
+        answered,
+        user: each(after.user.saturating_sub(before.user)),
+        system: each(after.system.saturating_sub(before.system)),
+    })
+}
+
+impl Figures {
+    pub(super) fn cpu(&self) -> Duration {
+        self.user + self.system
+    }
+}
+
+impl Measured<'_> {
+    /// The median over the rounds of the candidate's processor time to nginx's in the same round.
+    pub(super) fn ratio(&self) -> f64 {
+        let pairs = self.candidate.rounds.iter().zip(&self.nginx.rounds);
+        report::median(pairs.map(|(candidate, nginx)| candidate.cpu().as_secs_f64() / nginx.cpu().as_secs_f64()))
+    }
+}
+
+impl Side {
+    /// The median over the rounds.
+    pub(super) fn median(&self, figure: impl Fn(&Figures) -> f64) -> f64 {
+        report::median(self.rounds.iter().map(figure))
+    }
+}

@@ -1,0 +1,189 @@
+//! Which cases are played on which gateway: read from the recorded files, the list of areas and the list of skips, and
+//! written as files that the player takes as they are.
+
+use super::Options;
+use crate::project;
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+const AREAS: &str = "xtask/conformance/areas.txt";
+const SKIPS: &str = "xtask/conformance/skip.txt";
+const FAULT: &str = "Kong is known to be wrong there: docs/differences.md";
+
+/// A gateway that some of the cases need.
+#[derive(Debug)]
+pub(super) struct Configuration {
+    pub(super) name: &'static str,
+    pub(super) properties: &'static [(&'static str, &'static str)],
+    /// What the cases ask for that the Admin API does not tell.
+    pub(super) told: &'static [(&'static str, &'static str)],
+    /// Names are resolved by a server that knows none.
+    pub(super) own_names: bool,
+}
+
+/// The first one that suits a case plays it; the last one suits those without needs.
+const CONFIGURATIONS: &[Configuration] = &[
+    Configuration { name: "dbless", properties: &[("database", "off")], told: &[], own_names: false },
+    Configuration { name: "traditional", properties: &[("router_flavor", "traditional")], told: &[], own_names: false },
+    Configuration { name: "expressions", properties: &[("router_flavor", "expressions")], told: &[], own_names: false },
+    Configuration { name: "trusted", properties: &[("trusted_ips", "127.0.0.0/8")], told: &[], own_names: false },
+    Configuration {
+        name: "no-names",
+        properties: &[],
+        told: &[("dns", "a server that answers NXDOMAIN")],
+        own_names: true,
+    },
+    Configuration {
+        name: "no-invalid-names",
+        properties: &[],
+        told: &[("dns", "a server that answers NXDOMAIN for .invalid")],
+        own_names: true,
+    },
+    Configuration { name: "default", properties: &[], told: &[], own_names: false },
+];
+
+/// The cases of one configuration.
+pub(super) struct Part {
+    pub(super) configuration: &'static Configuration,
+    pub(super) files: Vec<PathBuf>,
+    pub(super) cases: usize,
+}
+
+pub(super) struct Plan {
+    /// The longest first.
+    pub(super) parts: Vec<Part>,
+    /// How many cases are left out for each reason.
+    pub(super) left_out: BTreeMap<String, usize>,
+}
+
+impl Plan {
+    pub(super) fn make(cases: &Path, options: &Options, scratch: &Path) -> Result<Plan> {
+        let areas = areas(&project::read(&project::root().join(AREAS))?);
+        let skips = skips(&project::read(&project::root().join(SKIPS))?)?;
+        let mut plan = Plan { parts: Vec::new(), left_out: BTreeMap::new() };
+        let mut by_configuration: BTreeMap<usize, Part> = BTreeMap::new();
+        let mut unused: BTreeMap<&str, &str> = skips.iter().map(|(name, reason)| (&**name, &**reason)).collect();
+        for file in files(cases)? {
+            let area = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let Some(left_out) = areas.get(&area) else {
+                bail!("{AREAS} does not name {area}: say whether it is played, or why not");
+            };
+            let all: Vec<Value> = serde_json::from_str(&project::read(&file)?)
+                .with_context(|| format!("{} is no list of cases", file.display()))?;
+            for case in &all {
+                unused.remove(name(case));
+            }
+            if !options.areas.is_empty() {
+                if !options.areas.contains(&area) {
+                    continue;
+                }
+            } else if let Some(reason) = left_out.as_ref().filter(|_| !options.all) {
+                *plan.left_out.entry(reason.clone()).or_default() += all.len();
+                continue;
+            }
+            for (number, kept) in plan.distribute(all, &skips, options) {
+                let Some(configuration) = CONFIGURATIONS.get(number) else { continue };
+                let folder = scratch.join(configuration.name);
+                std::fs::create_dir_all(&folder)?;
+                let path = folder.join(format!("{area}.json"));
+                project::write(&path, serde_json::to_string(&kept)?)?;
+                let part = by_configuration.entry(number).or_insert_with(|| Part {
+                    configuration,
+                    files: Vec::new(),
+                    cases: 0,
+                });
+                part.files.push(path);
+                part.cases += kept.len();
+            }
+        }
+        if let Some((name, _)) = unused.first_key_value() {
+            bail!("{SKIPS} names a case that is not recorded: {name}");
+        }
+        for area in &options.areas {
+            ensure!(areas.contains_key(area), "there is no area named {area}; {AREAS} lists them");
+        }
+        plan.parts = by_configuration.into_values().collect();
+        plan.parts.sort_by_key(|part| std::cmp::Reverse(part.cases));
+        Ok(plan)
+    }
+
+    pub(super) fn left_out_cases(&self) -> usize {
+        self.left_out.values().sum()
+    }
+
+    /// The cases of a file by the number of the configuration that plays them.
+    fn distribute(
+        &mut self,
+        cases: Vec<Value>,
+        skips: &BTreeMap<String, String>,
+        options: &Options,
+    ) -> BTreeMap<usize, Vec<Value>> {
+        let mut parts: BTreeMap<usize, Vec<Value>> = BTreeMap::new();
+        for case in cases.into_iter().filter(|case| name(case).contains(&options.only)) {
+            let reason = match skips.get(name(&case)) {
+                Some(reason) => Some(reason.as_str()),
+                None => case.get("fault").map(|_| FAULT),
+            };
+            match reason.filter(|_| !options.with_faults) {
+                Some(reason) => *self.left_out.entry(reason.to_owned()).or_default() += 1,
+                None => match configuration(&case) {
+                    Some(number) => parts.entry(number).or_default().push(case),
+                    None => *self.left_out.entry(format!("no gateway for {}", case["needs"])).or_default() += 1,
+                },
+            }
+        }
+        parts
+    }
+}
+
+fn name(case: &Value) -> &str {
+    case["name"].as_str().unwrap_or_default()
+}
+
+/// The number of the configuration that a case needs.
+fn configuration(case: &Value) -> Option<usize> {
+    let mut needs: BTreeMap<&str, &str> = case
+        .get("needs")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default()))
+        .collect();
+    if case["dbless"] == true {
+        needs.insert("database", "off");
+    }
+    CONFIGURATIONS.iter().position(|configuration| {
+        let has = configuration.properties.iter().chain(configuration.told);
+        has.copied().collect::<BTreeMap<_, _>>() == needs
+    })
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    found.sort();
+    Ok(found)
+}
+
+/// Each area with the reason why it is not played, if it is not.
+pub(super) fn areas(text: &str) -> BTreeMap<String, Option<String>> {
+    project::list(text)
+        .map(|line| match line.split_once(char::is_whitespace) {
+            Some((area, reason)) => (area.to_owned(), Some(reason.trim().to_owned())),
+            None => (line.to_owned(), None),
+        })
+        .collect()
+}
+
+/// The name of each skipped case with the reason.
+pub(super) fn skips(text: &str) -> Result<BTreeMap<String, String>> {
+    project::list(text)
+        .map(|line| match line.split_once(" | ") {
+            Some((name, reason)) if !reason.trim().is_empty() => Ok((name.trim().to_owned(), reason.trim().to_owned())),
+            _ => bail!("{SKIPS}: a line is `case name | reason`: {line}"),
+        })
+        .collect()
+}
