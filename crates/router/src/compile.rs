@@ -1,0 +1,292 @@
+//! From a route's definition to candidates (what is matched) and plans (where the index keeps them).
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use uuid::{Uuid, uuid};
+
+use crate::checks::{Check, HeaderCheck, HeaderName, HeaderValue, OnProtocol};
+use crate::context::{Context, Found};
+use crate::definition::{Definition, NameRule};
+use crate::expressions::{self, Predicate};
+use crate::index::NameKey;
+use crate::pattern::{Dialect, Pattern, required_prefix};
+use crate::rank::{self, PathKind, Rank};
+use crate::{Flavor, Protocol, Route};
+
+/// Kong's namespace for the ids of a route's path groups, which decide ties.
+const GROUPS: Uuid = uuid!("7f145bf9-0dce-4f91-98eb-debbce4b9f6b");
+
+/// One path (or the lack of paths, or an expression) of one route.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub(crate) route: Arc<Route>,
+    pub(crate) has_sni: bool,
+    path: PathRule,
+    checks: Arc<[Check]>,
+}
+
+#[derive(Debug)]
+enum PathRule {
+    Any,
+    /// The index has compared it already.
+    Prefix(usize),
+    Regex(Box<Pattern>),
+    Expression(Box<Predicate>),
+}
+
+/// Where the index keeps a candidate.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) rank: Rank,
+    pub(crate) order: u16,
+    pub(crate) names: Vec<(NameKey, Option<u16>)>,
+    pub(crate) keys: Vec<Vec<u8>>,
+    pub(crate) uses_path: bool,
+    pub(crate) uses_sni: bool,
+    path: PathPlan,
+}
+
+#[derive(Debug)]
+enum PathPlan {
+    Any,
+    Prefix(usize),
+    Regex(String),
+    Expression(Box<Predicate>),
+}
+
+impl Candidate {
+    pub(crate) fn matches<'a>(&'a self, cx: &mut Context<'a>) -> Option<Found<'a>> {
+        if !self.checks.iter().all(|check| check.holds(cx)) {
+            return None;
+        }
+        let mut found = Found::default();
+        match &self.path {
+            PathRule::Any => Some(found),
+            PathRule::Prefix(length) => {
+                found.prefix = cx.query.path.get(..*length);
+                Some(found)
+            }
+            PathRule::Regex(pattern) => found.by_pattern(pattern, cx.query.path).then_some(found),
+            PathRule::Expression(predicate) => predicate.holds(cx, &mut found).then_some(found),
+        }
+    }
+}
+
+impl<'a> Found<'a> {
+    /// Looks for the pattern in the path, and notes what it matched if it did so at the start: nothing else can be stripped.
+    pub(crate) fn by_pattern(&mut self, pattern: &'a Pattern, path: &'a [u8]) -> bool {
+        let Some(matched) = pattern.regex().find(path) else { return false };
+        self.prefix = (matched.start() == 0).then(|| matched.as_bytes());
+        self.pattern = pattern.has_groups().then_some(pattern);
+        true
+    }
+}
+
+/// The plans of a route's candidates; an error only for an expression that cannot be read.
+pub(crate) fn plans(flavor: Flavor, definition: &Definition) -> Result<Vec<Plan>, String> {
+    if flavor == Flavor::Expressions
+        && let Some(text) = &definition.expression
+    {
+        let predicate = expressions::compile(text, definition.is_stream)?;
+        return Ok(vec![expression_plan(definition, predicate)]);
+    }
+    let names = names(definition);
+    let plan = |path: PathPlan, key: Vec<u8>, rank: Rank, order: usize| Plan {
+        rank,
+        order: u16::try_from(order).unwrap_or(u16::MAX),
+        names: names.clone(),
+        keys: vec![key],
+        uses_path: !matches!(path, PathPlan::Any),
+        uses_sni: !definition.snis.is_empty(),
+        path,
+    };
+    if definition.paths.is_empty() || definition.is_stream {
+        let rank = match flavor {
+            Flavor::Traditional => rank::traditional(definition, PathKind::None),
+            _ => rank::compatible(definition, PathKind::None, definition.id),
+        };
+        return Ok(vec![plan(PathPlan::Any, Vec::new(), rank, 0)]);
+    }
+    let ids = group_ids(definition);
+    let by_path = definition.paths.iter().zip(ids).enumerate();
+    Ok(by_path
+        .map(|(order, (path, id))| {
+            let (kind, path, key) = match path.strip_prefix('~') {
+                Some(regex) => {
+                    let pattern = anchored(flavor, regex);
+                    let key = required_prefix(&pattern);
+                    (PathKind::Regex, PathPlan::Regex(pattern), key)
+                }
+                None => (PathKind::Prefix(path.len()), PathPlan::Prefix(path.len()), path.as_bytes().to_vec()),
+            };
+            let rank = match flavor {
+                Flavor::Traditional => rank::traditional(definition, kind),
+                _ => rank::compatible(definition, kind, id),
+            };
+            plan(path, key, rank, order)
+        })
+        .collect())
+}
+
+fn expression_plan(definition: &Definition, predicate: Predicate) -> Plan {
+    let names = predicate.names(definition.is_stream).unwrap_or_else(|| vec![NameKey::Any]);
+    Plan {
+        rank: rank::compatible(definition, PathKind::None, definition.id),
+        order: 0,
+        names: names.into_iter().map(|name| (name, None)).collect(),
+        keys: predicate.path_keys().unwrap_or_else(|| vec![Vec::new()]),
+        uses_path: predicate.uses_path(),
+        uses_sni: false,
+        path: PathPlan::Expression(Box::new(predicate)),
+    }
+}
+
+/// A regex path as the engine gets it. The expression flavors put an anchor before the text and nothing around it.
+fn anchored(flavor: Flavor, regex: &str) -> String {
+    match flavor {
+        Flavor::Traditional => format!("^(?:{regex})"),
+        _ => expressions::path_regex(regex),
+    }
+}
+
+/// The id that each path's group decides ties with: all regexes are one group, and all prefixes of one length.
+fn group_ids(definition: &Definition) -> Vec<Uuid> {
+    let group = |path: &String| if path.starts_with('~') { None } else { Some(path.len()) };
+    let mut groups: SmallVec<[Option<usize>; 8]> = SmallVec::new();
+    for path in &definition.paths {
+        if !groups.contains(&group(path)) {
+            groups.push(group(path));
+        }
+    }
+    if groups.len() == 1 {
+        return vec![definition.id; definition.paths.len()];
+    }
+    let id = |path: &String| {
+        let number = groups.iter().position(|other| *other == group(path)).unwrap_or(0) + 1;
+        Uuid::new_v5(&GROUPS, format!("{}#{number}", definition.id).as_bytes())
+    };
+    definition.paths.iter().map(id).collect()
+}
+
+/// Under which names the index keeps a route of classic attributes.
+fn names(definition: &Definition) -> Vec<(NameKey, Option<u16>)> {
+    let mut keys: Vec<_> = if definition.is_stream {
+        let keys = definition.snis.iter().map(|sni| name_key(&NameRule::new(sni)).map(|key| (key, None)));
+        keys.collect::<Option<Vec<_>>>().unwrap_or_default()
+    } else {
+        let keys = definition.hosts.iter().map(|host| name_key(&host.name).map(|key| (key, host.port)));
+        keys.collect::<Option<Vec<_>>>().unwrap_or_default()
+    };
+    keys.sort();
+    keys.dedup();
+    if keys.is_empty() {
+        keys.push((NameKey::Any, None));
+    } else if definition.is_stream {
+        keys.push((NameKey::Plaintext, None));
+    }
+    keys
+}
+
+/// None for a name that the index has no key for.
+pub(crate) fn name_key(name: &NameRule) -> Option<NameKey> {
+    match name {
+        NameRule::Exact(text) => Some(NameKey::Exact(text.clone())),
+        NameRule::Suffix(text) => text.starts_with('.').then(|| NameKey::Suffix(text.clone())),
+        NameRule::Prefix(text) => text.ends_with('.').then(|| NameKey::Prefix(text.clone())),
+    }
+}
+
+/// The candidates of a route, one for each plan.
+pub(crate) fn candidates(
+    flavor: Flavor,
+    definition: &Definition,
+    plans: &mut [Plan],
+    route: &Arc<Route>,
+) -> Result<Vec<Arc<Candidate>>, String> {
+    let checks: Arc<[Check]> = checks(flavor, definition)?.into();
+    let dialect = if flavor == Flavor::Traditional { Dialect::Bytes } else { Dialect::Rust };
+    let candidate = |plan: &mut Plan| {
+        let path = match std::mem::replace(&mut plan.path, PathPlan::Any) {
+            PathPlan::Any => PathRule::Any,
+            PathPlan::Prefix(length) => PathRule::Prefix(length),
+            PathPlan::Regex(text) => {
+                let pattern = Pattern::new(&text, dialect).map_err(|error| error.to_string())?;
+                PathRule::Regex(Box::new(pattern))
+            }
+            PathPlan::Expression(predicate) => PathRule::Expression(predicate),
+        };
+        let (route, checks) = (Arc::clone(route), Arc::clone(&checks));
+        Ok(Arc::new(Candidate { route, has_sni: plan.uses_sni, path, checks }))
+    };
+    plans.iter_mut().map(candidate).collect()
+}
+
+/// The conditions of a route beside names and path, cheapest first.
+fn checks(flavor: Flavor, definition: &Definition) -> Result<Vec<Check>, String> {
+    let mut checks = Vec::new();
+    if flavor == Flavor::Expressions
+        && let Some(protocols) = definition.protocols
+    {
+        checks.push(Check::Protocols(protocols));
+    }
+    if flavor == Flavor::Expressions && definition.expression.is_some() {
+        return Ok(checks);
+    }
+    for (nets, check) in [
+        (&definition.sources, Check::Sources as fn(_) -> _),
+        (&definition.destinations, Check::Destinations as fn(_) -> _),
+    ] {
+        if let Some(text) = nets.iter().find_map(|net| net.text.as_ref().filter(|_| net.address.is_none())) {
+            return Err(format!("invalid ip or cidr range: '{text}'"));
+        }
+        if !nets.is_empty() {
+            checks.push(check(nets.clone().into()));
+        }
+    }
+    if !definition.methods.is_empty() && !definition.is_stream {
+        checks.push(Check::Methods(definition.methods.clone().into()));
+    }
+    if !definition.snis.is_empty() {
+        let names = definition.snis.iter().map(|sni| NameRule::new(sni)).collect();
+        let on = match (flavor, definition.is_stream) {
+            (Flavor::Traditional, _) => OnProtocol::AllBut(Protocol::Http),
+            (_, true) => OnProtocol::Only(Protocol::Tls),
+            (_, false) => OnProtocol::Only(Protocol::Https),
+        };
+        checks.push(Check::ServerNames { names, on });
+    }
+    if definition.hosts.iter().any(|host| name_key(&host.name).is_none()) && !definition.is_stream {
+        checks.push(Check::Hosts(definition.hosts.clone().into()));
+    }
+    if !definition.is_stream {
+        for (name, values) in &definition.headers {
+            checks.push(Check::Header(header_check(flavor, name, values)?));
+        }
+    }
+    Ok(checks)
+}
+
+fn header_check(flavor: Flavor, name: &str, values: &[String]) -> Result<HeaderCheck, String> {
+    let pattern = |text: &str, dialect| Pattern::new(text, dialect).map_err(|error| error.to_string());
+    if flavor == Flavor::Traditional {
+        let values = match values {
+            [only] if only.starts_with("~*") => {
+                let text = only.strip_prefix("~*").unwrap_or_default();
+                vec![HeaderValue::Regex(pattern(text, Dialect::Bytes)?)]
+            }
+            values => values.iter().map(|value| literal(value)).collect(),
+        };
+        return Ok(HeaderCheck { name: HeaderName::exact(name), values: values.into() });
+    }
+    let value = |value: &String| match value.strip_prefix("~*") {
+        Some(text) => Ok(HeaderValue::Regex(pattern(&text.to_ascii_lowercase(), Dialect::Rust)?)),
+        None => Ok(literal(value)),
+    };
+    let values = values.iter().map(value).collect::<Result<Vec<_>, String>>()?;
+    Ok(HeaderCheck { name: HeaderName::folded(name), values: values.into() })
+}
+
+fn literal(value: &str) -> HeaderValue {
+    HeaderValue::Literal(value.to_ascii_lowercase().into_bytes().into())
+}

@@ -1,0 +1,27 @@
+//! Finds the route of a request or connection, as Kong's three router flavors do, over an index instead of a list.
+//!
+//! Pure: no IO, no clock. A [`Router`] is immutable; [`Router::with_changes`] gives a new one that shares everything the
+//! change does not touch.
+
+mod checks;
+mod compile;
+mod context;
+mod definition;
+mod expressions;
+mod index;
+mod matched;
+pub mod path;
+mod pattern;
+mod query;
+mod rank;
+mod route;
+mod router;
+
+#[cfg(test)]
+mod tests;
+
+pub use expressions::validate;
+pub use matched::{Captures, Match};
+pub use query::{Fields, NoFields, Protocol, Query};
+pub use route::Route;
+pub use router::{BuildError, Flavor, Router};

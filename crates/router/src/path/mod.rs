@@ -1,0 +1,10 @@
+//! Request paths: from the wire to the form that routes match, and on to the upstream's.
+
+mod normalize;
+#[cfg(test)]
+mod tests;
+mod upstream;
+
+pub(crate) use normalize::escaped_byte;
+pub use normalize::{PathError, normalize};
+pub use upstream::{PathHandling, escape_upstream, upstream_path, upstream_path_into};

@@ -1,0 +1,158 @@
+use std::borrow::Cow;
+
+use super::{PathError, PathHandling, escape_upstream, normalize, upstream_path};
+
+/// Kong's table: service path | route path | strip_path | path_handling | request | upstream.
+const TABLE: &str = include_str!("upstream_table.txt");
+
+fn check_normalized(raw: &str, expected: Result<&str, PathError>) {
+    let normalized = normalize(raw.as_bytes()).map(|path| String::from_utf8_lossy(&path).into_owned());
+    assert_eq!(normalized.as_deref().map_err(|error| *error), expected, "{raw}");
+}
+
+#[test]
+fn upstream_paths_follow_every_row_of_the_table() {
+    let mut combinations = 0;
+    for row in TABLE.lines() {
+        let [service, route, strips, handlings, request, expected] = row.split(" | ").collect::<Vec<_>>()[..] else {
+            panic!("not a row: {row}");
+        };
+        let path = normalize(request.as_bytes()).unwrap();
+        let prefix = path.strip_prefix(route.as_bytes()).map(|_| route.as_bytes());
+        assert!(route == "(host)" || prefix.is_some(), "{row}");
+        for strip in strips.split('/') {
+            for handling in handlings.split('/') {
+                let handling = if handling == "v1" { PathHandling::V1 } else { PathHandling::V0 };
+                let upstream = upstream_path(Some(service), prefix, &path, strip == "true", handling);
+                assert_eq!(String::from_utf8_lossy(&upstream), expected, "{row} ({strip}, {handling:?})");
+                combinations += 1;
+            }
+        }
+    }
+    assert_eq!(TABLE.lines().count(), 113);
+    assert!(combinations > 180);
+}
+
+/// Recorded: service path, matched prefix (stripped if given), request, upstream.
+#[test]
+fn upstream_paths_are_those_recorded() {
+    let rows = [
+        (None, Some("/foo"), "///foo///", "/"),
+        (None, Some("/foo"), "/foo///bar//baz", "/bar/baz"),
+        (None, Some("/foo"), "/foo/%2F/bar", "/%2F/bar"),
+        (None, Some("/foo"), "/foo%2F%2Fbar", "/%2F%2Fbar"),
+        (None, Some("/foo"), "/foo/x/.", "/x/"),
+        (None, Some("/foo"), "/foo/x/..", "/"),
+        (None, Some("/foo"), "/foo/../foo", "/"),
+        (None, Some("/foo"), "/foo/...", "/..."),
+        (None, Some("/foo"), "/foo.", "/"),
+        (None, Some("/foo"), "/foo../x", "/x"),
+        (None, Some("/foo"), "/foo.../x", "/.../x"),
+        (None, Some("/foo"), "/foo%2e%2e/x", "/x"),
+        (None, Some("/foo"), "/foo../foo../x", "/foo../x"),
+        (None, Some("/foo"), "/foo.x/y", "/.x/y"),
+        (Some("/svc"), Some("/foo/"), "/foo/./x", "/svc/x"),
+        (Some("/svc"), Some("/foo/"), "/foo/..x", "/svc/..x"),
+        (Some("/svc/"), None, "/foo/./x", "/svc/foo/x"),
+        (Some("/svc/"), None, "/foo/..%2fbar", "/svc/foo/..%2Fbar"),
+        (Some("/svc/"), None, "/foo/..%5Cbar", "/svc/foo/..%5Cbar"),
+        (Some("/svc/"), None, "/foo/%252e%252e/bar", "/svc/foo/%252e%252e/bar"),
+        (Some("/svc/"), None, "/foo/x%2f%2e%2e%2f%2e%2e/bar", "/svc/foo/x%2F..%2F../bar"),
+        (Some("/svc/"), None, "/r/%20/%20x", "/svc/r/%20/%20x"),
+        (Some("/svc/"), None, "/r/%7b%7d", "/svc/r/%7B%7D"),
+        (Some("/svc/"), None, "/r/%c3%a9", "/svc/r/%C3%A9"),
+        (None, Some("/r"), "/r/%0d%0aX:y", "/%0D%0AX:y"),
+        (None, Some("/r"), "/r/^", "/%5E"),
+        (None, Some("/r"), "/r\\..\\x", "/%5C..%5Cx"),
+    ];
+    for (service, prefix, request, expected) in rows {
+        let path = normalize(request.as_bytes()).unwrap();
+        let prefix = prefix.map(str::as_bytes);
+        let upstream = upstream_path(service, prefix, &path, prefix.is_some(), PathHandling::V0);
+        assert_eq!(String::from_utf8_lossy(&escape_upstream(&upstream)), expected, "{request}");
+    }
+}
+
+#[test]
+fn paths_are_normalized_as_kong_does() {
+    let rows = [
+        ("/", "/"),
+        ("//", "/"),
+        ("/foo//../x", "/x"),
+        ("/foo/..", "/"),
+        ("/foo/../", "/"),
+        ("/./foo/x", "/foo/x"),
+        ("/a/b/../../foo/x", "/foo/x"),
+        ("/foo/a/b/../../../bar", "/bar"),
+        ("/.", "/"),
+        ("/a.b/.c/d.", "/a.b/.c/d."),
+        ("/%61", "/a"),
+        ("/a%2fb", "/a%2Fb"),
+        ("/%7E", "/~"),
+        ("/a%20b", "/a b"),
+        ("/foo/%2e", "/foo/"),
+        ("/foo/.%2e/foo/x", "/foo/x"),
+        ("/r/a%2ab%25%3f", "/r/a%2Ab%25%3F"),
+        ("/r/é", "/r/é"),
+        ("/r/%C3%A9", "/r/é"),
+        ("/a%2Fb/../x", "/x"),
+    ];
+    for (raw, expected) in rows {
+        check_normalized(raw, Ok(expected));
+    }
+}
+
+#[test]
+fn paths_that_cannot_be_taken_are_refused() {
+    let rows = [
+        ("", PathError::NotAbsolute),
+        ("*", PathError::NotAbsolute),
+        ("r/x", PathError::NotAbsolute),
+        ("/..", PathError::AboveRoot),
+        ("/../foo/x", PathError::AboveRoot),
+        ("/foo/../../foo/x", PathError::AboveRoot),
+        ("/%2e%2e/foo/x", PathError::AboveRoot),
+        ("/foo/..%2f..%2f..%2fx", PathError::AboveRoot),
+        ("/r/%00", PathError::Nul),
+        ("/r/\0", PathError::Nul),
+        ("/r/%", PathError::BadEscape),
+        ("/r/%2", PathError::BadEscape),
+        ("/r/%zz", PathError::BadEscape),
+        ("/r/%u0041", PathError::BadEscape),
+        ("/r/%%41", PathError::BadEscape),
+        ("/r/%2/x", PathError::BadEscape),
+        ("/r/a\tb", PathError::BadCharacter),
+        ("/r/a b", PathError::BadCharacter),
+        ("/r/\x7f", PathError::BadCharacter),
+        ("/r#f", PathError::Fragment),
+        ("/r/x#/../y", PathError::Fragment),
+    ];
+    for (raw, expected) in rows {
+        check_normalized(raw, Err(expected));
+    }
+}
+
+#[test]
+fn unchanged_paths_are_borrowed() {
+    for path in ["/", "/a/b.c/d~e", "/r/a&b=c;d@e", "/r/\"<>"] {
+        assert!(matches!(normalize(path.as_bytes()), Ok(Cow::Borrowed(_))), "{path}");
+    }
+    assert!(matches!(escape_upstream(b"/a/%2F;x=1"), Cow::Borrowed(_)));
+    assert!(matches!(upstream_path(Some("/"), Some(b"/a"), b"/a/b", false, PathHandling::V0), Cow::Borrowed(_)));
+}
+
+#[test]
+fn normalizing_twice_changes_nothing_more() {
+    let pieces = ["/", ".", "..", "a", "%2e", "%2F", "%41", "%25", "//", "é"];
+    let mut seed = 7u32;
+    for _ in 0..20_000 {
+        let mut raw = "/".to_owned();
+        for _ in 0..6 {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            raw.push_str(pieces[(seed >> 16) as usize % pieces.len()]);
+        }
+        let Ok(once) = normalize(raw.as_bytes()) else { continue };
+        assert_eq!(normalize(&once).as_deref(), Ok(once.as_ref()), "{raw}");
+        assert!(once.starts_with(b"/") && !once.windows(2).any(|pair| pair == b"//"), "{raw}");
+    }
+}

@@ -1,0 +1,77 @@
+//! Routers made from routers.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::naive::Dice;
+use super::{Request, route};
+use crate::{Flavor, Route, Router};
+
+fn find(router: &Router, request: &Request) -> Option<Uuid> {
+    router.find(&request.query()).map(|found| found.route.id)
+}
+
+#[test]
+fn a_changed_router_finds_what_a_new_one_finds() {
+    for flavor in [Flavor::TraditionalCompatible, Flavor::Traditional, Flavor::Expressions] {
+        let mut dice = Dice(42);
+        let requests: Vec<_> = (0..60).map(|_| Request::new(&dice.request())).collect();
+        let mut router = Router::build(flavor, []).0;
+        let mut routes: Vec<Arc<Route>> = Vec::new();
+        for step in 0..300u128 {
+            let mut removed = Vec::new();
+            for _ in 0..dice.roll(3) {
+                if routes.len() > 8 {
+                    removed.push(routes.swap_remove(dice.roll(routes.len())).id);
+                }
+            }
+            let mut added: Vec<_> = (0..dice.roll(3)).map(|at| route(step * 10 + at as u128, &dice.route())).collect();
+            if let Some(changed) = routes.pop() {
+                added.push(route(changed.id.as_u128(), &dice.route()));
+            }
+            router = router.with_changes(&removed, added.iter().cloned()).0;
+            routes.extend(added);
+            let fresh = Router::build(flavor, routes.iter().cloned()).0;
+            assert_eq!(router.len(), fresh.len());
+            for request in &requests {
+                assert_eq!(find(&router, request), find(&fresh, request), "step {step}, {request:?}");
+            }
+        }
+        let all: Vec<_> = routes.iter().map(|route| route.id).collect();
+        let empty = router.with_changes(&all, []).0;
+        assert!(empty.is_empty() && requests.iter().all(|request| find(&empty, request).is_none()));
+        // Nothing of what was removed is left behind.
+        let untouched = Router::build(flavor, []).0;
+        assert_eq!(
+            format!("{empty:?}").len(),
+            format!(
+                "{:?}",
+                untouched
+                    .with_changes(&[], [route(1, "hosts=*.a,b.*,c paths=/x")])
+                    .0
+                    .with_changes(&[Uuid::from_u128(1)], [])
+                    .0
+            )
+            .len()
+        );
+    }
+}
+
+#[test]
+fn the_old_router_stays_as_it_was() {
+    let old = Router::build(Flavor::default(), [route(1, "hosts=a"), route(2, "paths=/x")]).0;
+    let new = old.with_changes(&[Uuid::from_u128(1)], [route(2, "paths=/y"), route(3, "hosts=a paths=/x")]).0;
+    let request = Request::new("GET http://a/x");
+    assert_eq!(find(&old, &request), Some(Uuid::from_u128(1)));
+    assert_eq!(find(&new, &request), Some(Uuid::from_u128(3)));
+    assert_eq!((old.len(), new.len()), (2, 2));
+}
+
+#[test]
+fn a_change_shares_the_names_it_does_not_touch() {
+    let routes = (0..2000).map(|number| route(number, &format!("hosts=h{number}.test paths=/a")));
+    let old = Router::build(Flavor::default(), routes).0;
+    let new = old.with_changes(&[], [route(7, "hosts=h7.test paths=/b")]).0;
+    assert_eq!(old.shared_names(&new), 255);
+}

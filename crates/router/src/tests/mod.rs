@@ -1,0 +1,198 @@
+//! Routes and requests as text, and what the flavors make of them.
+
+mod changes;
+mod errors;
+mod expressions;
+mod naive;
+mod stream;
+mod traditional;
+mod traditional_compatible;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::{Fields, Flavor, Match, Protocol, Query, Route, Router};
+
+/// A route from words like `hosts=a.test,*.b.test paths=/a,~/b methods=GET x-kind:red|blue`; a word with a colon before any
+/// `=` is a header. `expression=` takes the rest of the line.
+pub(super) fn route(number: u128, text: &str) -> Arc<Route> {
+    let mut route = Route { id: Uuid::from_u128(number), protocols: words("http,https"), ..blank_route() };
+    let mut rest = text;
+    while !rest.trim().is_empty() {
+        rest = rest.trim_start();
+        if let Some(expression) = rest.strip_prefix("expression=") {
+            route.expression = Some(expression.to_owned());
+            break;
+        }
+        let (word, after) = rest.split_once(' ').unwrap_or((rest, ""));
+        rest = after;
+        set(&mut route, word);
+    }
+    Arc::new(route)
+}
+
+fn set(route: &mut Route, word: &str) {
+    match word.split_once([':', '=']) {
+        Some(("hosts", value)) => route.hosts = Some(words(value)),
+        Some(("paths", value)) => route.paths = Some(words(value)),
+        Some(("methods", value)) => route.methods = Some(words(value)),
+        Some(("snis", value)) => route.snis = Some(words(value)),
+        Some(("protocols", value)) => route.protocols = words(value),
+        Some(("sources", value)) => route.sources = Some(value.split(',').map(net).collect()),
+        Some(("destinations", value)) => route.destinations = Some(value.split(',').map(net).collect()),
+        Some(("regex_priority", value)) => route.regex_priority = value.parse().unwrap(),
+        Some(("priority", value)) => route.priority = Some(value.parse().unwrap()),
+        Some(("created_at", value)) => route.created_at = value.parse().unwrap(),
+        Some((header, values)) => {
+            let values = values.split('|').map(str::to_owned).collect();
+            route.headers.get_or_insert_default().insert(header.to_owned(), values);
+        }
+        None => panic!("not understood: {word}"),
+    }
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split(',').map(str::to_owned).collect()
+}
+
+/// `10.0.0.0/8`, `10.0.0.1@80` or `@80`.
+fn net(text: &str) -> crate::route::Net {
+    let (ip, port) = text.split_once('@').unwrap_or((text, ""));
+    crate::route::Net { ip: (!ip.is_empty()).then(|| ip.to_owned()), port: port.parse().ok() }
+}
+
+fn blank_route() -> Route {
+    Route::default()
+}
+
+/// A request from words: `GET http://host:port/path?query x-a:1`, `https` with `sni=name`, `tcp://`, `tls://`, `udp://`;
+/// `from=ip:port`, `to=ip:port` are the ends of the connection.
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    protocol: Protocol,
+    method: String,
+    host: Option<String>,
+    path: Vec<u8>,
+    query: String,
+    sni: Option<String>,
+    source: SocketAddr,
+    destination: SocketAddr,
+    headers: Vec<(String, String)>,
+}
+
+impl Fields for Request {
+    fn headers<'a>(&'a self, visit: &mut dyn FnMut(&'a [u8], &'a [u8])) {
+        for (name, value) in &self.headers {
+            visit(name.as_bytes(), value.as_bytes());
+        }
+    }
+
+    fn query(&self) -> &[u8] {
+        self.query.as_bytes()
+    }
+}
+
+impl Request {
+    pub(super) fn new(text: &str) -> Self {
+        let mut words = text.split(' ');
+        let method = words.next().unwrap().to_owned();
+        let (scheme, rest) = words.next().unwrap().split_once("://").unwrap();
+        let (protocol, port) = match scheme {
+            "http" => (Protocol::Http, 8000),
+            "https" => (Protocol::Https, 8443),
+            "tcp" => (Protocol::Tcp, 9000),
+            "tls" => (Protocol::Tls, 9443),
+            "udp" => (Protocol::Udp, 9001),
+            other => panic!("no protocol {other}"),
+        };
+        let (host, target) = rest.split_once('/').unwrap_or((rest, ""));
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let mut request = Request {
+            protocol,
+            method,
+            host: (!host.is_empty()).then(|| host.to_owned()),
+            path: crate::path::normalize(format!("/{path}").as_bytes()).unwrap().into_owned(),
+            query: query.to_owned(),
+            sni: None,
+            source: "127.0.0.1:50000".parse().unwrap(),
+            destination: SocketAddr::new([127, 0, 0, 1].into(), port),
+            headers: Vec::new(),
+        };
+        if let Some(host) = &request.host {
+            request.headers.push(("Host".to_owned(), host.clone()));
+        }
+        for word in words {
+            match word.split_once([':', '=']).unwrap() {
+                ("sni", name) => request.sni = Some(name.to_owned()),
+                ("from", address) => request.source = address.parse().unwrap(),
+                ("to", address) => request.destination = address.parse().unwrap(),
+                (header, value) => request.headers.push((header.to_owned(), value.to_owned())),
+            }
+        }
+        request
+    }
+
+    pub(super) fn query(&self) -> Query<'_> {
+        Query {
+            protocol: self.protocol,
+            method: &self.method,
+            host: self.host.as_deref().map(str::as_bytes),
+            path: &self.path,
+            sni: self.sni.as_deref(),
+            source: Some(self.source),
+            destination: Some(self.destination),
+            fields: self,
+        }
+    }
+}
+
+pub(super) fn router(flavor: Flavor, routes: &[&str]) -> Router {
+    let routes = routes.iter().enumerate().map(|(at, text)| route(at as u128 + 1, text));
+    let (router, errors) = Router::build(flavor, routes);
+    assert_eq!(errors, []);
+    router
+}
+
+/// Which of the routes (from 1; 0 for none) each request finds.
+pub(super) fn check(flavor: Flavor, routes: &[&str], requests: &[(&str, u128)]) {
+    let forward = router(flavor, routes);
+    for (text, expected) in requests {
+        let request = Request::new(text);
+        let found = forward.find(&request.query()).map_or(0, |found| found.route.id.as_u128());
+        assert_eq!(found, *expected, "{text}\n{routes:#?}");
+    }
+    // The order in which routes were made must not matter, nor whether all came at once.
+    let mut backward = Router::build(flavor, []).0;
+    for (at, text) in routes.iter().enumerate().rev() {
+        backward = backward.with_changes(&[], [route(at as u128 + 1, text)]).0;
+    }
+    for (text, expected) in requests {
+        let request = Request::new(text);
+        let found = backward.find(&request.query()).map_or(0, |found| found.route.id.as_u128());
+        assert_eq!(found, *expected, "{text}, routes added one by one\n{routes:#?}");
+    }
+}
+
+/// The prefix and the captures of the match.
+pub(super) fn check_match(flavor: Flavor, text: &str, request: &str, prefix: Option<&str>, captures: &[(&str, &str)]) {
+    let router = router(flavor, &[text]);
+    let request = Request::new(request);
+    let query = request.query();
+    let found: Match<'_> = router.find(&query).unwrap();
+    assert_eq!(found.prefix.map(String::from_utf8_lossy).as_deref(), prefix, "{text}");
+    let mut got = Vec::new();
+    if let Some(captured) = &found.captures {
+        for (number, value) in captured.numbered().skip(1) {
+            assert_eq!(captured.get(number), Some(value));
+            got.push((number.to_string(), String::from_utf8_lossy(value).into_owned()));
+        }
+        for (name, value) in captured.named() {
+            assert_eq!(captured.name(name), Some(value));
+            got.push((name.to_owned(), String::from_utf8_lossy(value).into_owned()));
+        }
+    }
+    let expected: Vec<_> = captures.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    assert_eq!(got, expected, "{text}");
+}
