@@ -93,8 +93,10 @@ fn sources(root: &Path, extension: &str) -> Result<Vec<Source>> {
     Ok(found)
 }
 
-/// Tests may be longer than code and may do what code may not.
+/// Tests and measurements may be longer than code and may do what code may not.
 fn is_test(path: &Path) -> bool {
     let mut parts = path.iter().map(|part| part.to_string_lossy());
-    parts.any(|part| part == "tests" || part == "tests.rs" || part == "e2e" || part.ends_with("_tests.rs"))
+    parts.any(|part| {
+        ["tests", "tests.rs", "examples", "benches", "e2e"].contains(&&*part) || part.ends_with("_tests.rs")
+    })
 }

@@ -30,7 +30,7 @@ const ABSENCES: &[Absence] = &[
         reason: "a pure crate does no IO: take the bytes as an argument",
     },
     Absence {
-        words: &["hyper::", "hyper_util::", "h2::"],
+        words: &["hyper::", "hyper_util::", "use h2::", "h2::SendStream", "h2::RecvStream"],
         within: &["crates/"],
         except: &["crates/proxy/src/http/", "crates/proxy/src/http.rs"],
         reason: "only proxy::http names the HTTP engine: use its request and response types",
@@ -68,10 +68,10 @@ fn check_file(source: &Source) -> Vec<Violation> {
     found
 }
 
-/// True where the line contains the word, and not as the end of a longer name.
+/// True where the line contains the word, and neither as the end of a longer name nor within a path.
 fn names(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let before = line.get(..at).and_then(|text| text.chars().next_back());
-        !before.is_some_and(|c| c.is_alphanumeric() || c == '_')
+        !before.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | ':'))
     })
 }

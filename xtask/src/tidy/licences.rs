@@ -4,41 +4,38 @@
 use super::Violation;
 use crate::project;
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 const PAGE: &str = "deny.toml";
 
 pub(super) fn check(root: &Path) -> Result<Vec<Violation>> {
     let rules = project::read(&root.join(PAGE))?;
-    // The lock file as it is: an outdated one is a change that somebody forgot to commit.
+    // `cargo metadata` would also list what no enabled feature asks for. The lock file is taken as it is: an outdated one
+    // is a change that somebody forgot to commit.
     let output = project::cargo()
-        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", "x86_64-unknown-linux-gnu"])
+        .args(["tree", "--workspace", "--locked", "--prefix", "none", "--format", "{p} | {l}"])
         .output()
-        .context("cannot run `cargo metadata`")?;
+        .context("cannot run `cargo tree`")?;
     if !output.status.success() {
-        bail!("`cargo metadata --locked` failed: {}", String::from_utf8_lossy(&output.stderr));
+        bail!("`cargo tree --locked` failed: {}", String::from_utf8_lossy(&output.stderr));
     }
-    Ok(compare(&rules, &serde_json::from_slice(&output.stdout)?))
+    Ok(compare(&rules, &String::from_utf8_lossy(&output.stdout)))
 }
 
-fn compare(rules: &str, metadata: &Value) -> Vec<Violation> {
+/// The tree has a line for each place of a crate: `name v1.2.3 (...) | licence`, and ` (*)` behind it if it was there before.
+fn compare(rules: &str, tree: &str) -> Vec<Violation> {
     let (allowed, banned) = (list(rules, "allow"), list(rules, "deny"));
-    // `packages` also lists what no feature or platform of ours asks for; the resolved graph does not.
-    let nodes = metadata["resolve"]["nodes"].as_array().into_iter().flatten();
-    let used: Vec<&str> = nodes.filter_map(|node| node["id"].as_str()).collect();
+    let lines = tree.lines().filter_map(|line| line.trim_end_matches(" (*)").split_once(" | "));
+    let crates: BTreeSet<(&str, &str)> =
+        lines.map(|(package, licence)| (package.split(' ').next().unwrap_or(package), licence)).collect();
     let mut found = Vec::new();
-    for package in metadata["packages"].as_array().into_iter().flatten() {
-        let text = |field: &str| package[field].as_str().unwrap_or_default();
-        let name = text("name");
-        if !used.contains(&text("id")) {
-            continue;
-        }
+    for (name, licence) in crates {
         if banned.contains(&name) {
             found.push(Violation::new("Cargo.lock", 0, format!("{name} is banned ({PAGE} says why)")));
         }
-        if !permits(text("license"), &allowed) {
-            let message = format!("{name} has the licence `{}`, which {PAGE} does not allow", text("license"));
+        if !permits(licence, &allowed) {
+            let message = format!("{name} has the licence `{licence}`, which {PAGE} does not allow");
             found.push(Violation::new("Cargo.lock", 0, message));
         }
     }
