@@ -1,0 +1,52 @@
+//! `silverback start`
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use super::{AlreadyTold, Detail, Files, Unused, run, say};
+use crate::conf::program;
+use crate::supervisor::pid_file;
+
+#[derive(Args, Clone)]
+pub(super) struct Start {
+    #[command(flatten)]
+    pub(super) files: Files,
+    #[command(flatten)]
+    pub(super) unused: Unused,
+}
+
+impl Start {
+    pub(super) fn execute(self, detail: Detail) -> anyhow::Result<()> {
+        self.unused.mention(detail)?;
+        let conf = self.files.conf(detail)?;
+        if pid_file::running(&conf.prefix)?.is_some() {
+            bail!("Silverback is already running in {}", conf.prefix.display());
+        }
+        if !conf.is_daemon() {
+            return run::in_foreground(&self.files);
+        }
+        let program = program();
+        let mut command = Command::new(&program);
+        command.args(["run", "--background"]);
+        for (option, path) in [("--conf", &self.files.conf), ("--prefix", &self.files.prefix)] {
+            if let Some(path) = path {
+                command.arg(option).arg(path);
+            }
+        }
+        let mut node = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("could not run {}", program.display()))?;
+        let mut word = [0; 6];
+        let is_ready = node.stdout.take().is_some_and(|mut output| output.read_exact(&mut word).is_ok());
+        if !is_ready {
+            node.wait()?;
+            return Err(AlreadyTold.into());
+        }
+        Ok(say(format_args!("Silverback started"))?)
+    }
+}

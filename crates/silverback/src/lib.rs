@@ -1,0 +1,6 @@
+//! Silverback as a library.
+
+pub mod commands;
+pub mod conf;
+pub mod error_log;
+pub mod supervisor;
