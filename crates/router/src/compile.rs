@@ -23,7 +23,8 @@ pub(crate) struct Candidate {
     pub(crate) route: Arc<Route>,
     pub(crate) has_sni: bool,
     path: PathRule,
-    checks: Arc<[Check]>,
+    /// None for no checks, which is the rule.
+    checks: Option<Arc<[Check]>>,
 }
 
 #[derive(Debug)]
@@ -57,7 +58,9 @@ enum PathPlan {
 
 impl Candidate {
     pub(crate) fn matches<'a>(&'a self, cx: &mut Context<'a>) -> Option<Found<'a>> {
-        if !self.checks.iter().all(|check| check.holds(cx)) {
+        if let Some(checks) = &self.checks
+            && !checks.iter().all(|check| check.holds(cx))
+        {
             return None;
         }
         let mut found = Found::default();
@@ -204,7 +207,8 @@ pub(crate) fn candidates(
     plans: &mut [Plan],
     route: &Arc<Route>,
 ) -> Result<Vec<Arc<Candidate>>, String> {
-    let checks: Arc<[Check]> = checks(flavor, definition)?.into();
+    let checks = checks(flavor, definition)?;
+    let checks: Option<Arc<[Check]>> = (!checks.is_empty()).then(|| checks.into());
     let dialect = if flavor == Flavor::Traditional { Dialect::Bytes } else { Dialect::Rust };
     let candidate = |plan: &mut Plan| {
         let path = match std::mem::replace(&mut plan.path, PathPlan::Any) {
@@ -216,7 +220,7 @@ pub(crate) fn candidates(
             }
             PathPlan::Expression(predicate) => PathRule::Expression(predicate),
         };
-        let (route, checks) = (Arc::clone(route), Arc::clone(&checks));
+        let (route, checks) = (Arc::clone(route), checks.clone());
         Ok(Arc::new(Candidate { route, has_sni: plan.uses_sni, path, checks }))
     };
     plans.iter_mut().map(candidate).collect()

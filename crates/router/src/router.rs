@@ -42,7 +42,7 @@ pub struct Router {
     flavor: Flavor,
     http: Table,
     stream: Table,
-    routes: Shards<Arc<Route>>,
+    routes: Shards<Uuid, Arc<Route>>,
 }
 
 impl Router {
@@ -119,12 +119,12 @@ impl Router {
         for (plan, candidate) in plans.iter().zip(&candidates) {
             table.insert(plan, candidate);
         }
-        *self.routes.entry(route.id.as_bytes(), || Arc::clone(route)) = Arc::clone(route);
+        *self.routes.entry(route.id, || Arc::clone(route)) = Arc::clone(route);
         Ok(())
     }
 
     fn remove(&mut self, id: Uuid) {
-        let Some(route) = self.routes.remove(id.as_bytes()) else { return };
+        let Some(route) = self.routes.remove(&id) else { return };
         let definition = Definition::from(route.as_ref());
         let table = if definition.is_stream { &mut self.stream } else { &mut self.http };
         // A route that is in the index had plans, and the same ones come out again.

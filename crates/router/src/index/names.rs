@@ -24,7 +24,7 @@ pub(crate) enum NameKey {
 /// One side's wildcards: the texts, and which lengths they have.
 #[derive(Clone, Debug, Default)]
 struct Wildcards {
-    tries: Shards<Arc<Node>>,
+    tries: Shards<Arc<[u8]>, Arc<Node>>,
     /// Ascending, with how many texts have it.
     lengths: SmallVec<[(usize, usize); 8]>,
 }
@@ -37,7 +37,7 @@ impl Wildcards {
                 Err(at) => self.lengths.insert(at, (text.len(), 1)),
             }
         }
-        self.tries.entry(text, Arc::default)
+        self.tries.entry(Arc::from(text), Arc::default)
     }
 
     fn reduce(&mut self, text: &[u8], change: impl FnOnce(&mut Arc<Node>) -> bool) {
@@ -57,7 +57,7 @@ impl Wildcards {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
     any: Arc<Node>,
-    exact: Shards<Arc<Node>>,
+    exact: Shards<Arc<[u8]>, Arc<Node>>,
     suffixes: Wildcards,
     prefixes: Wildcards,
     plaintext: Arc<Node>,
@@ -104,7 +104,7 @@ impl Names {
     pub(crate) fn trie(&mut self, key: &NameKey) -> &mut Arc<Node> {
         match key {
             NameKey::Any => &mut self.any,
-            NameKey::Exact(name) => self.exact.entry(name.as_bytes(), Arc::default),
+            NameKey::Exact(name) => self.exact.entry(Arc::from(name.as_bytes()), Arc::default),
             NameKey::Suffix(text) => self.suffixes.trie(text.as_bytes()),
             NameKey::Prefix(text) => self.prefixes.trie(text.as_bytes()),
             NameKey::Plaintext => &mut self.plaintext,

@@ -52,6 +52,10 @@ impl Node {
         let node = Arc::make_mut(self);
         let Some(first) = key.first() else {
             let at = node.entries.partition_point(|other| other.precedes(&entry));
+            // Most nodes hold one entry, and a vector's first allocation is for four.
+            if node.entries.is_empty() {
+                node.entries.reserve_exact(1);
+            }
             node.entries.insert(at, entry);
             return;
         };

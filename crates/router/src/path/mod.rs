@@ -7,4 +7,4 @@ mod upstream;
 
 pub(crate) use normalize::escaped_byte;
 pub use normalize::{PathError, normalize};
-pub use upstream::{PathHandling, escape_upstream, upstream_path, upstream_path_into};
+pub use upstream::{PathHandling, escape_upstream, forwarded_prefix, upstream_path, upstream_path_into};

@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-use super::{PathError, PathHandling, escape_upstream, normalize, upstream_path};
+use super::{PathError, PathHandling, escape_upstream, forwarded_prefix, normalize, upstream_path};
 
 /// Kong's table: service path | route path | strip_path | path_handling | request | upstream.
 const TABLE: &str = include_str!("upstream_table.txt");
@@ -130,6 +130,13 @@ fn paths_that_cannot_be_taken_are_refused() {
     for (raw, expected) in rows {
         check_normalized(raw, Err(expected));
     }
+}
+
+#[test]
+fn a_prefix_cannot_add_headers() {
+    let path = normalize(b"/p/%0d%0aX-Injected:%201/\xc3\xa9").unwrap();
+    assert_eq!(forwarded_prefix(&path), &b"/p/%0D%0AX-Injected: 1/\xc3\xa9"[..]);
+    assert!(matches!(forwarded_prefix(b"/a b"), Cow::Borrowed(_)));
 }
 
 #[test]

@@ -40,10 +40,32 @@ pub fn escape_upstream(path: &[u8]) -> Cow<'_, [u8]> {
         if UNESCAPED[usize::from(*byte)] {
             escaped.push(*byte);
         } else {
-            escaped.extend([b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            push_escape(&mut escaped, *byte);
         }
     }
     Cow::Owned(escaped)
+}
+
+/// A matched prefix as the value of X-Forwarded-Prefix: as decoded, as in Kong, but control characters stay escaped (Kong lets
+/// them add headers to the upstream's request). Borrows if nothing changes.
+#[must_use]
+pub fn forwarded_prefix(prefix: &[u8]) -> Cow<'_, [u8]> {
+    if !prefix.iter().any(u8::is_ascii_control) {
+        return Cow::Borrowed(prefix);
+    }
+    let mut escaped = Vec::with_capacity(prefix.len() + 16);
+    for byte in prefix {
+        if byte.is_ascii_control() {
+            push_escape(&mut escaped, *byte);
+        } else {
+            escaped.push(*byte);
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+fn push_escape(buffer: &mut Vec<u8>, byte: u8) {
+    buffer.extend([b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
 }
 
 /// The upstream's path, not yet escaped, put together from:
