@@ -1,0 +1,303 @@
+//! Forms: `a.b[1]=x` notations of names into nested JSON, and text into the types of a schema.
+
+use indexmap::IndexMap;
+use serde_json::{Map, Number, Value};
+
+use crate::field::Kind;
+use crate::validate::Lookup;
+use crate::{EntitySchema, Field, RecordSchema};
+
+/// Most arguments of a form, as in Kong.
+pub const MAX_ARGUMENTS: usize = 1000;
+/// Deeper names are taken literally, and so refused as unknown fields.
+const MAX_DEPTH: usize = 32;
+
+/// A form that is refused as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FormError {
+    #[error("Too many arguments")]
+    TooManyArguments,
+}
+
+/// A name and its value; `None` for a name without `=`.
+pub type Argument = (String, Option<String>);
+
+/// Decodes a form for a record: nesting by the names, types by the schema.
+///
+/// # Errors
+/// When there are more than [`MAX_ARGUMENTS`].
+pub fn decode(args: &[Argument], record: &RecordSchema) -> Result<Value, FormError> {
+    let mut value = decode_untyped(args)?;
+    if let Value::Object(map) = &mut value {
+        infer_record(Lookup { record, subschema: None }, map);
+    }
+    Ok(value)
+}
+
+/// Decodes the nesting alone: every value is a string, `true` for a name without `=`, or null for an empty one.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_untyped(args: &[Argument]) -> Result<Value, FormError> {
+    if args.len() > MAX_ARGUMENTS {
+        return Err(FormError::TooManyArguments);
+    }
+    // The values of a repeated name are one array.
+    let mut grouped: IndexMap<&str, Vec<Value>> = IndexMap::new();
+    for (name, value) in args {
+        let value = match value.as_deref() {
+            None => Value::Bool(true),
+            Some("") => Value::Null,
+            Some(text) => Value::from(text),
+        };
+        grouped.entry(name).or_default().push(value);
+    }
+    let mut root = Table::default();
+    for (name, values) in grouped.into_iter().filter(|(name, _)| !name.is_empty()) {
+        root.put(&steps(name), values);
+    }
+    Ok(match root.into_value() {
+        Value::Object(map) => Value::Object(map),
+        _ => Value::Object(Map::new()),
+    })
+}
+
+impl EntitySchema {
+    /// Decodes a form for an entity; the subschema is the one that the form names.
+    ///
+    /// # Errors
+    /// As [`decode`].
+    pub fn decode_form(&self, args: &[Argument]) -> Result<Value, FormError> {
+        self.decode_typed(args, None)
+    }
+
+    /// The same for a change of an entity whose subschema key is known; the form's own goes first.
+    ///
+    /// # Errors
+    /// As [`decode`].
+    pub fn decode_form_for(&self, args: &[Argument], subschema_key: &str) -> Result<Value, FormError> {
+        self.decode_typed(args, Some(subschema_key))
+    }
+
+    fn decode_typed(&self, args: &[Argument], known: Option<&str>) -> Result<Value, FormError> {
+        let mut value = decode_untyped(args)?;
+        self.infer(&mut value, known);
+        Ok(value)
+    }
+
+    /// Gives the strings of a decoded form the types of the schema.
+    pub fn infer(&self, value: &mut Value, known_subschema: Option<&str>) {
+        let Value::Object(map) = value else { return };
+        let named = self.subschema_of(map);
+        let subschema = named.or_else(|| self.subschemas.get(known_subschema?).map(|sub| &**sub));
+        infer_record(Lookup { record: &self.record, subschema }, map);
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Step {
+    Index(u64),
+    Name(String),
+    Append,
+}
+
+/// The path a name stands for.
+fn steps(name: &str) -> Vec<Step> {
+    // Kong takes a name that starts or ends with dots for a field called "name".
+    if name.starts_with('.') || name.ends_with('.') {
+        return vec![Step::Name("name".into())];
+    }
+    let mut out = Vec::new();
+    for part in name.split('.') {
+        brackets(part, &mut out);
+    }
+    if let Some((_, inner)) = out.split_last()
+        && inner.contains(&Step::Append)
+    {
+        // Only the end of a name appends; elsewhere the brackets are a key without a name.
+        let last = out.len() - 1;
+        for step in out.iter_mut().take(last).filter(|step| **step == Step::Append) {
+            *step = Step::Name(String::new());
+        }
+    }
+    if out.len() > MAX_DEPTH { vec![Step::Name(name.into())] } else { out }
+}
+
+/// `a[b][1][]`.
+fn brackets(part: &str, out: &mut Vec<Step>) {
+    let Some((base, mut rest)) = part.split_once('[') else {
+        out.push(Step::Name(part.into()));
+        return;
+    };
+    let before = out.len();
+    out.push(Step::Name(base.into()));
+    loop {
+        let Some((inside, after)) = rest.split_once(']') else { break };
+        out.push(match inside {
+            "" => Step::Append,
+            digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                digits.parse().map_or_else(|_| Step::Name(digits.into()), Step::Index)
+            }
+            key => Step::Name(key.into()),
+        });
+        match after.strip_prefix('[') {
+            Some(next) => rest = next,
+            None if after.is_empty() && !base.is_empty() => return,
+            None => break,
+        }
+    }
+    // Not of the form after all.
+    out.truncate(before);
+    out.push(Step::Name(part.into()));
+}
+
+/// A Lua table in the making.
+#[derive(Default)]
+struct Table(IndexMap<Step, Node>);
+
+enum Node {
+    Value(Value),
+    Table(Table),
+}
+
+impl Table {
+    fn put(&mut self, path: &[Step], values: Vec<Value>) {
+        match path {
+            [] => {}
+            [Step::Append] => {
+                for value in values {
+                    let next = self.0.len() as u64 + 1;
+                    self.0.insert(Step::Index(next), Node::Value(value));
+                }
+            }
+            [step] => {
+                self.0.insert(step.clone(), Node::Value(one_or_many(values)));
+            }
+            [step, rest @ ..] => {
+                let node = self.0.entry(step.clone()).or_insert_with(|| Node::Table(Self::default()));
+                if let Node::Value(_) = node {
+                    *node = Node::Table(Self::default());
+                }
+                if let Node::Table(table) = node {
+                    table.put(rest, values);
+                }
+            }
+        }
+    }
+
+    /// An array when the keys are 1 to n, else an object.
+    fn into_value(mut self) -> Value {
+        let count = self.0.len() as u64;
+        let array = count > 0 && (1..=count).all(|at| self.0.contains_key(&Step::Index(at)));
+        if array {
+            return (1..=count).filter_map(|at| self.0.swap_remove(&Step::Index(at))).map(Node::into_value).collect();
+        }
+        let entries = self.0.into_iter().map(|(step, node)| {
+            let name = match step {
+                Step::Index(at) => at.to_string(),
+                Step::Name(name) => name,
+                Step::Append => String::new(),
+            };
+            (name, node.into_value())
+        });
+        Value::Object(entries.collect())
+    }
+}
+
+impl Node {
+    fn into_value(self) -> Value {
+        match self {
+            Self::Value(value) => value,
+            Self::Table(table) => table.into_value(),
+        }
+    }
+}
+
+fn one_or_many(mut values: Vec<Value>) -> Value {
+    match (values.pop(), values.is_empty()) {
+        (Some(one), true) => one,
+        (Some(last), false) => {
+            values.push(last);
+            Value::Array(values)
+        }
+        (None, _) => Value::Null,
+    }
+}
+
+fn infer_record(lookup: Lookup<'_>, map: &mut Map<String, Value>) {
+    for (name, value) in map {
+        let shorthand = || lookup.record.shorthands().iter().find(|s| s.name == *name).map(|s| &s.field);
+        if let Some(field) = lookup.get(name).or_else(shorthand) {
+            infer(field, value);
+        }
+    }
+}
+
+/// Gives a value the field's type, when its text allows.
+fn infer(field: &Field, value: &mut Value) {
+    if value.is_null() {
+        return;
+    }
+    match &field.kind {
+        Kind::Array(elements) | Kind::Set(elements) => {
+            if !value.is_array() && !value.is_object() {
+                *value = Value::Array(vec![value.take()]);
+            }
+            if let Value::Array(list) = value {
+                list.iter_mut().for_each(|value| infer(elements, value));
+            }
+        }
+        Kind::Map(_, values) => {
+            if let Value::Object(map) = value {
+                map.values_mut().for_each(|value| infer(values, value));
+            }
+        }
+        Kind::Record(record) => {
+            if let Value::Object(map) = value {
+                infer_record(Lookup { record, subschema: None }, map);
+            }
+        }
+        Kind::Number | Kind::Integer => {
+            if let Some(number) = value.as_str().and_then(number) {
+                *value = Value::Number(number);
+            }
+        }
+        Kind::Boolean => match value.as_str() {
+            Some("true") => *value = Value::Bool(true),
+            Some("false") => *value = Value::Bool(false),
+            _ => {}
+        },
+        _ => {}
+    }
+}
+
+/// What Lua's `tonumber` makes of a text: decimal or hexadecimal, spaces around it, no infinities.
+fn number(text: &str) -> Option<Number> {
+    let text = text.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\u{b}');
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if let Some(hex) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        if !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        let value = i64::from_str_radix(hex, 16).ok()?;
+        return Some(if negative { -value } else { value }.into());
+    }
+    let plain = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        && digits.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-'));
+    if !plain {
+        return None;
+    }
+    if let Ok(whole) = digits.parse::<i64>() {
+        return Some(if negative { -whole } else { whole }.into());
+    }
+    let value: f64 = digits.parse().ok()?;
+    let mut value = Value::from(if negative { -value } else { value });
+    crate::process::integral(&mut value);
+    match value {
+        Value::Number(number) => Some(number),
+        _ => None,
+    }
+}

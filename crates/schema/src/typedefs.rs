@@ -1,0 +1,211 @@
+//! Kong's named types: fields with their constraints and validators ready.
+
+use std::sync::{Arc, LazyLock};
+
+use crate::{Check, Field, RecordSchema, json, validators};
+
+/// What services and routes speak, in Kong's order.
+pub const PROTOCOLS: [&str; 8] = ["grpc", "grpcs", "http", "https", "tcp", "tls", "tls_passthrough", "udp"];
+pub const PROTOCOLS_HTTP: [&str; 4] = ["grpc", "grpcs", "http", "https"];
+/// The longest timeout in milliseconds.
+pub const MAX_TIMEOUT: u32 = 2_147_483_646;
+
+pub fn id() -> Field {
+    Field::string().uuid(true).auto(true)
+}
+pub fn auto_timestamp_s() -> Field {
+    Field::integer().timestamp(true).auto(true)
+}
+pub fn auto_timestamp_ms() -> Field {
+    Field::number().timestamp(true).auto(true)
+}
+pub fn host() -> Field {
+    Field::string().validator(validators::host)
+}
+pub fn host_with_optional_port() -> Field {
+    Field::string().validator(validators::host_with_optional_port)
+}
+pub fn wildcard_host() -> Field {
+    Field::string().validator(validators::wildcard_host)
+}
+pub fn sni() -> Field {
+    Field::string().validator(validators::sni)
+}
+pub fn ip() -> Field {
+    Field::string().validator(validators::ip)
+}
+pub fn ip_or_cidr() -> Field {
+    Field::string().validator(validators::ip_or_cidr)
+}
+pub fn cidr_v4() -> Field {
+    Field::string().validator(validators::cidr_v4)
+}
+pub fn port() -> Field {
+    Field::integer().between(0, 65535)
+}
+pub fn timeout() -> Field {
+    Field::integer().between(0, MAX_TIMEOUT)
+}
+pub fn ttl() -> Field {
+    Field::number().between(0, 100_000_000)
+}
+pub fn url() -> Field {
+    Field::string().validator(validators::url)
+}
+
+const NO_EMPTY_SEGMENTS: [(&str, &str); 1] = [("//", "must not have empty segments")];
+
+pub fn path() -> Field {
+    Field::string().starts_with("/").match_none(NO_EMPTY_SEGMENTS).validator(validators::path)
+}
+pub fn router_path() -> Field {
+    Field::string()
+        .match_any(["^/", "^~/"], "should start with: / (fixed path) or ~/ (regex path)")
+        .match_none(NO_EMPTY_SEGMENTS)
+        .validator(validators::router_path)
+}
+pub fn paths() -> Field {
+    Field::array(router_path())
+}
+/// An element of `hosts`.
+pub fn host_with_wildcard() -> Field {
+    Field::string()
+        .match_all([("^[^*]*%*?[^*]*$", "invalid wildcard: must have at most one wildcard")])
+        .match_any(["^%*%.", "%.%*$", "^[^*]*$"], "invalid wildcard: must be placed at leftmost or rightmost label")
+        .validator(validators::wildcard_hosts)
+}
+pub fn hosts() -> Field {
+    Field::array(host_with_wildcard())
+}
+pub fn header_name() -> Field {
+    Field::string().validator(validators::header_name)
+}
+/// Headers to match, by name.
+pub fn headers() -> Field {
+    const HOST: (&str, &str) =
+        ("^[Hh][Oo][Ss][Tt]$", "cannot contain 'host' header, which must be specified in the 'hosts' attribute");
+    Field::map(header_name().match_none([HOST]), Field::array(Field::string()))
+}
+pub fn cookie_name() -> Field {
+    Field::string().validator(validators::cookie_name)
+}
+pub fn http_method() -> Field {
+    Field::string().pattern("^%u+$")
+}
+pub fn methods() -> Field {
+    Field::set(http_method())
+}
+pub fn name() -> Field {
+    Field::string().validator(validators::name)
+}
+pub fn utf8_name() -> Field {
+    Field::string().validator(validators::utf8_name)
+}
+pub fn tag() -> Field {
+    Field::string().required(true).validator(validators::tag)
+}
+pub fn tags() -> Field {
+    Field::set(tag())
+}
+pub fn certificate() -> Field {
+    Field::string().validator(validators::certificate)
+}
+pub fn key() -> Field {
+    Field::string().validator(validators::key)
+}
+pub fn semantic_version() -> Field {
+    Field::string()
+        .match_any(["^%d+[%.%d]*$", "^%d+[%.%d]*%-?.*$"], "invalid version number: must be in format of X.Y.Z")
+        .match_none([("%.%.", "must not have empty version segments")])
+}
+pub fn jwk() -> Field {
+    Field::string().referenceable(true).encrypted(true).validator(validators::jwk)
+}
+
+static PEM: LazyLock<Arc<RecordSchema>> = LazyLock::new(|| {
+    Arc::new(
+        RecordSchema::new([
+            ("private_key", Field::string().referenceable(true).encrypted(true)),
+            ("public_key", Field::string().referenceable(true)),
+        ])
+        .check(Check::at_least_one_of(["private_key", "public_key"]))
+        .validator(validators::pem),
+    )
+});
+
+/// A pair of keys; not required.
+pub fn pem() -> Field {
+    Field::record(Arc::clone(&PEM)).required(false)
+}
+
+/// A plugin's protocols: http ones by default, any allowed.
+pub fn protocols() -> Field {
+    Field::set(Field::string().one_of(PROTOCOLS)).required(true).default(PROTOCOLS_HTTP)
+}
+pub fn protocols_http() -> Field {
+    Field::set(Field::string().one_of(PROTOCOLS_HTTP)).required(true).default(PROTOCOLS_HTTP)
+}
+pub fn no_consumer() -> Field {
+    Field::foreign("consumers").null()
+}
+pub fn no_service() -> Field {
+    Field::foreign("services").null()
+}
+pub fn no_route() -> Field {
+    Field::foreign("routes").null()
+}
+
+static ENDPOINT: LazyLock<Arc<RecordSchema>> = LazyLock::new(|| {
+    Arc::new(RecordSchema::new([("ip", ip_or_cidr()), ("port", port())]).check(Check::at_least_one_of(["ip", "port"])))
+});
+
+/// Addresses of clients to match.
+pub fn sources() -> Field {
+    Field::set(Field::record(Arc::clone(&ENDPOINT)))
+}
+/// Addresses of listeners to match.
+pub fn destinations() -> Field {
+    sources()
+}
+
+static REDIS: LazyLock<Arc<RecordSchema>> = LazyLock::new(|| {
+    Arc::new(RecordSchema::new([
+        ("host", host()),
+        ("port", port().default(6379)),
+        ("timeout", timeout().default(2000)),
+        ("username", Field::string().referenceable(true)),
+        ("password", Field::string().referenceable(true).encrypted(true).len_min(0)),
+        ("database", Field::integer().default(0)),
+        ("ssl", Field::boolean().required(false).default(false)),
+        ("ssl_verify", Field::boolean().required(false).default(false)),
+        ("server_name", sni().required(false)),
+    ]))
+});
+
+/// The connection to a Redis server.
+pub fn redis() -> Field {
+    Field::record(Arc::clone(&REDIS))
+}
+
+/// The fields of [`redis`], for a record that adds to them.
+pub fn redis_record() -> RecordSchema {
+    (**REDIS).clone()
+}
+
+static QUEUE: LazyLock<Arc<RecordSchema>> = LazyLock::new(|| {
+    Arc::new(RecordSchema::new([
+        ("max_batch_size", Field::integer().default(1).between(1, 1_000_000)),
+        ("max_coalescing_delay", Field::number().default(1).between(0, 3600)),
+        ("max_entries", Field::integer().default(10_000).between(1, 1_000_000)),
+        ("max_bytes", Field::integer()),
+        ("max_retry_time", Field::number().default(60)),
+        ("initial_retry_delay", Field::number().default(json!(0.01)).between(0.001, 1_000_000)),
+        ("max_retry_delay", Field::number().default(60).between(0.001, 1_000_000)),
+        ("concurrency_limit", Field::integer().default(1).one_of([-1, 1])),
+    ]))
+});
+
+/// The batching queue of a logging plugin.
+pub fn queue() -> Field {
+    Field::record(Arc::clone(&QUEUE))
+}
