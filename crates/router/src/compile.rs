@@ -95,11 +95,11 @@ pub(crate) fn plans(flavor: Flavor, definition: &Definition) -> Result<Vec<Plan>
         return Ok(vec![expression_plan(definition, predicate)]);
     }
     let names = names(definition);
-    let plan = |path: PathPlan, key: Vec<u8>, rank: Rank, order: usize| Plan {
+    let plan = |path: PathPlan, keys: Vec<Vec<u8>>, rank: Rank, order: usize| Plan {
         rank,
         order: u16::try_from(order).unwrap_or(u16::MAX),
         names: names.clone(),
-        keys: vec![key],
+        keys,
         uses_path: !matches!(path, PathPlan::Any),
         uses_sni: !definition.snis.is_empty(),
         path,
@@ -109,7 +109,8 @@ pub(crate) fn plans(flavor: Flavor, definition: &Definition) -> Result<Vec<Plan>
             Flavor::Traditional => rank::traditional(definition, PathKind::None),
             _ => rank::compatible(definition, PathKind::None, definition.id),
         };
-        return Ok(vec![plan(PathPlan::Any, Vec::new(), rank, 0)]);
+        let keys = if definition.is_stream { port_keys(definition) } else { vec![Vec::new()] };
+        return Ok(vec![plan(PathPlan::Any, keys, rank, 0)]);
     }
     let ids = group_ids(definition);
     let by_path = definition.paths.iter().zip(ids).enumerate();
@@ -127,9 +128,18 @@ pub(crate) fn plans(flavor: Flavor, definition: &Definition) -> Result<Vec<Plan>
                 Flavor::Traditional => rank::traditional(definition, kind),
                 _ => rank::compatible(definition, kind, id),
             };
-            plan(path, key, rank, order)
+            plan(path, vec![key], rank, order)
         })
         .collect())
+}
+
+/// The ports of which one must be the destination's, as the index spells them; the empty key if any will do.
+fn port_keys(definition: &Definition) -> Vec<Vec<u8>> {
+    let ports = definition.destinations.iter().map(|net| net.port);
+    let mut ports = ports.collect::<Option<Vec<u16>>>().unwrap_or_default();
+    ports.sort_unstable();
+    ports.dedup();
+    if ports.is_empty() { vec![Vec::new()] } else { ports.iter().map(|port| port.to_be_bytes().to_vec()).collect() }
 }
 
 fn expression_plan(definition: &Definition, predicate: Predicate) -> Plan {
@@ -138,7 +148,7 @@ fn expression_plan(definition: &Definition, predicate: Predicate) -> Plan {
         rank: rank::compatible(definition, PathKind::None, definition.id),
         order: 0,
         names: names.into_iter().map(|name| (name, None)).collect(),
-        keys: predicate.path_keys().unwrap_or_else(|| vec![Vec::new()]),
+        keys: predicate.path_keys(definition.is_stream).unwrap_or_else(|| vec![Vec::new()]),
         uses_path: predicate.uses_path(),
         uses_sni: false,
         path: PathPlan::Expression(Box::new(predicate)),

@@ -1,6 +1,6 @@
 //! What an expression cannot hold without: names and path prefixes that the index may keep it under.
 
-use super::predicate::{Field, Operation, Predicate, Test};
+use super::predicate::{Comparison, Field, Operation, Predicate, Test};
 use crate::compile::name_key;
 use crate::definition::NameRule;
 use crate::index::NameKey;
@@ -16,10 +16,10 @@ impl Predicate {
         self.keys(&|test| Some(vec![test.name(is_stream)?]), &|keys| usize::MAX - keys.len())
     }
 
-    /// The prefixes of which one must be the path's.
-    pub(crate) fn path_keys(&self) -> Option<Vec<Vec<u8>>> {
+    /// The prefixes of which one must be the path's (for streams: the destination ports, as the index spells them).
+    pub(crate) fn path_keys(&self, is_stream: bool) -> Option<Vec<Vec<u8>>> {
         // The longer the better.
-        self.keys(&|test| Some(vec![test.path_key()?]), &|keys| keys.iter().map(Vec::len).min().unwrap_or(0))
+        self.keys(&|test| Some(vec![test.path_key(is_stream)?]), &|keys| keys.iter().map(Vec::len).min().unwrap_or(0))
     }
 
     fn keys<K: Ord>(&self, of: &dyn Fn(&Test) -> Option<Vec<K>>, worth: &dyn Fn(&Vec<K>) -> usize) -> Option<Vec<K>> {
@@ -53,8 +53,11 @@ impl Test {
         }
     }
 
-    fn path_key(&self) -> Option<Vec<u8>> {
+    fn path_key(&self, is_stream: bool) -> Option<Vec<u8>> {
         match (&self.field, &self.operation) {
+            (Field::DestinationPort, Operation::Number { is: Comparison::Equal, value }) if is_stream => {
+                u16::try_from(*value).ok().map(|port| port.to_be_bytes().to_vec())
+            }
             (Field::Path, _) if self.is_lower => None,
             (Field::Path, Operation::Equals(text) | Operation::Starts(text)) => Some(text.as_bytes().to_vec()),
             (Field::Path, Operation::Matches { text, .. }) => Some(required_prefix(text)).filter(|key| !key.is_empty()),

@@ -54,9 +54,32 @@ pub(super) enum Operation {
     Ends(String),
     Contains(String),
     Matches { pattern: Pattern, text: String },
-    Number { is: fn(Ordering) -> bool, value: i64 },
+    Number { is: Comparison, value: i64 },
     Address { value: IpAddr, is_equal: bool },
     Network { value: Address, is_inside: bool },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Comparison {
+    Equal,
+    Different,
+    Greater,
+    GreaterOrEqual,
+    Less,
+    LessOrEqual,
+}
+
+impl Comparison {
+    fn holds(self, ordering: Ordering) -> bool {
+        match self {
+            Comparison::Equal => ordering.is_eq(),
+            Comparison::Different => ordering.is_ne(),
+            Comparison::Greater => ordering.is_gt(),
+            Comparison::GreaterOrEqual => ordering.is_ge(),
+            Comparison::Less => ordering.is_lt(),
+            Comparison::LessOrEqual => ordering.is_le(),
+        }
+    }
 }
 
 impl Predicate {
@@ -203,7 +226,7 @@ impl Test {
     }
 
     fn number(&self, number: i64) -> bool {
-        matches!(&self.operation, Operation::Number { is, value } if is(number.cmp(value)))
+        matches!(&self.operation, Operation::Number { is, value } if is.holds(number.cmp(value)))
     }
 
     fn address(&self, address: IpAddr) -> bool {
@@ -245,13 +268,13 @@ fn field(name: &str) -> Option<Field> {
 }
 
 fn operation(test: &ast::Predicate) -> Result<Operation, String> {
-    let is: fn(Ordering) -> bool = match test.op {
-        BinaryOperator::NotEquals => Ordering::is_ne,
-        BinaryOperator::Greater => Ordering::is_gt,
-        BinaryOperator::GreaterOrEqual => Ordering::is_ge,
-        BinaryOperator::Less => Ordering::is_lt,
-        BinaryOperator::LessOrEqual => Ordering::is_le,
-        _ => Ordering::is_eq,
+    let is = match test.op {
+        BinaryOperator::NotEquals => Comparison::Different,
+        BinaryOperator::Greater => Comparison::Greater,
+        BinaryOperator::GreaterOrEqual => Comparison::GreaterOrEqual,
+        BinaryOperator::Less => Comparison::Less,
+        BinaryOperator::LessOrEqual => Comparison::LessOrEqual,
+        _ => Comparison::Equal,
     };
     Ok(match &test.rhs {
         Value::String(text) => {

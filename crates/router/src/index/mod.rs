@@ -100,10 +100,16 @@ impl Table {
             return None;
         }
         let mut lists = Lists::new();
-        let name = if query.protocol.is_stream() { query.sni.map(str::as_bytes) } else { cx.host };
-        self.names.visit(name, rules.star, &mut |trie| trie.collect(query.path, &mut lists));
-        if query.protocol.is_stream() && query.protocol != Protocol::Tls {
-            self.names.plaintext().collect(query.path, &mut lists);
+        if query.protocol.is_stream() {
+            // The tries of streams are over destination ports, in two bytes.
+            let port = query.destination.map(|address| address.port().to_be_bytes());
+            let key = port.as_ref().map_or(&[][..], |port| &port[..]);
+            self.names.visit(query.sni.map(str::as_bytes), rules.star, &mut |trie| trie.collect(key, &mut lists));
+            if query.protocol != Protocol::Tls {
+                self.names.plaintext().collect(key, &mut lists);
+            }
+        } else {
+            self.names.visit(cx.host, rules.star, &mut |trie| trie.collect(query.path, &mut lists));
         }
         if rules.defers_snis && self.with_sni > 0 && query.protocol == Protocol::Http {
             let first = best(lists.clone(), cx, |candidate| !candidate.has_sni);

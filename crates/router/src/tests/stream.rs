@@ -46,6 +46,28 @@ fn server_names_may_be_wildcards() {
 }
 
 #[test]
+fn destination_ports_are_told_apart() {
+    for flavor in [Flavor::TraditionalCompatible, Flavor::Traditional, Flavor::Expressions] {
+        check(
+            flavor,
+            &[
+                "protocols=tcp destinations=@1",
+                "protocols=tcp destinations=@256,@257",
+                "protocols=tcp destinations=@2,10.0.0.1",
+            ],
+            &[
+                ("- tcp:// to=1.1.1.1:1", 1),
+                ("- tcp:// to=1.1.1.1:256", 2),
+                ("- tcp:// to=1.1.1.1:257", 2),
+                ("- tcp:// to=1.1.1.1:2", 3),
+                ("- tcp:// to=10.0.0.1:3", 3),
+                ("- tcp:// to=1.1.1.1:3", 0),
+            ],
+        );
+    }
+}
+
+#[test]
 fn names_do_not_count_without_tls() {
     check(Flavor::TraditionalCompatible, &["protocols=tls snis=a.test"], &[("- tcp://", 1), ("- tls:// sni=b", 0)]);
     check(Flavor::Traditional, &["protocols=tls snis=a.test"], &[("- tcp://", 0), ("- tls:// sni=a.test", 1)]);
@@ -69,12 +91,15 @@ fn stream_expressions_see_the_connection() {
         &[
             r#"protocols=tcp expression=net.src.ip in 10.0.0.0/8 && net.dst.port == 9000"#,
             r#"protocols=tls expression=tls.sni == "a.test""#,
+            "protocols=udp expression=net.dst.port == 53 || net.dst.port == 54 && net.src.port > 0",
         ],
         &[
             ("- tcp:// from=10.0.0.1:1", 1),
             ("- tcp:// from=11.0.0.1:1", 0),
             ("- tls:// sni=a.test", 2),
             ("- tls:// sni=b.test", 0),
+            ("- udp:// to=1.1.1.1:54", 3),
+            ("- udp:// to=1.1.1.1:55", 0),
         ],
     );
 }
