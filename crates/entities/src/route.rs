@@ -1,0 +1,149 @@
+//! Routes: which requests go to which service. The router flavor decides which fields there are.
+
+pub mod expression;
+mod subschemas;
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use schema::{Check, Entity, EntitySchema, Field, Foreign, Record, Uuid, is, typedefs};
+use serde::{Deserialize, Serialize};
+
+use crate::RouterFlavor;
+use crate::protocols::PROTOCOLS;
+
+/// A rule for requests or connections.
+#[derive(Record, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[entity(name = "routes", endpoint_key = "name", subschema_key = "protocols", workspaceable)]
+#[check(conditional(
+    "protocols",
+    is().elements(Field::string().not_one_of(["grpcs", "https", "tls", "tls_passthrough"])),
+    "snis",
+    is().len_eq(0)
+)
+.then_err("'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls' or 'tls_passthrough'"))]
+#[check(custom(["path_handling"], |_| Ok(())))]
+pub struct Route {
+    #[field(auto)]
+    pub id: Uuid,
+    #[field(auto, timestamp)]
+    pub created_at: i64,
+    #[field(auto, timestamp)]
+    pub updated_at: i64,
+    /// The route's name.
+    #[field(typedef = utf8_name, unique)]
+    pub name: Option<String>,
+    /// The protocols it takes; all of one family.
+    #[field(
+        set,
+        len_min = 1,
+        default = ["http", "https"],
+        elements(one_of(PROTOCOLS)),
+        mutually_exclusive_subsets(crate::route::FAMILIES.map(<[&str]>::to_vec))
+    )]
+    pub protocols: Vec<String>,
+    /// The status that sends clients from http to https.
+    #[field(default = 426, one_of([426, 301, 302, 307, 308]))]
+    pub https_redirect_status_code: i64,
+    /// Whether the matched prefix of the path is left out upstream.
+    #[field(default = true)]
+    pub strip_path: bool,
+    /// Whether the client's Host header goes upstream.
+    #[field(default = false)]
+    pub preserve_host: bool,
+    /// Whether a request's body is read whole before it is sent on.
+    #[field(default = true)]
+    pub request_buffering: bool,
+    /// Whether a response's body is buffered.
+    #[field(default = true)]
+    pub response_buffering: bool,
+    /// Words for grouping and filtering.
+    #[field(typedef = tags)]
+    pub tags: Option<Vec<String>>,
+    /// Where its requests go.
+    #[field(reference = "services")]
+    pub service: Option<Foreign>,
+    /// Server names of TLS connections.
+    #[field(set, elements(typedef = wildcard_host))]
+    pub snis: Option<Vec<String>>,
+    /// Addresses of clients, for stream routes.
+    #[field(set)]
+    pub sources: Option<Vec<Net>>,
+    /// Addresses connected to, for stream routes.
+    #[field(set)]
+    pub destinations: Option<Vec<Net>>,
+    /// Request methods.
+    #[field(typedef = methods)]
+    pub methods: Option<Vec<String>>,
+    /// Host names, with a wildcard at their start or end.
+    #[field(typedef = hosts)]
+    pub hosts: Option<Vec<String>>,
+    /// Prefixes of paths, or regexes behind a `~`.
+    #[field(typedef = paths)]
+    pub paths: Option<Vec<String>>,
+    /// Header values by name.
+    #[field(typedef = headers)]
+    pub headers: Option<IndexMap<String, Vec<String>>>,
+    /// Decides between regex paths.
+    #[field(default = 0)]
+    pub regex_priority: Option<i64>,
+    /// How the service's, route's and request's paths are joined.
+    #[field(default = "v0", one_of(["v0", "v1"]))]
+    pub path_handling: Option<String>,
+    /// The whole condition, in the router's language (flavor `expressions`).
+    pub expression: Option<String>,
+    /// Decides between expressions (flavor `expressions`).
+    #[field(required, default = 0, between(0, 70368744177663_i64 as f64))]
+    pub priority: Option<i64>,
+}
+
+/// An address, a network or a port.
+#[derive(Record, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[check(at_least_one_of(["ip", "port"]))]
+pub struct Net {
+    /// An address or a network.
+    #[field(typedef = ip_or_cidr)]
+    pub ip: Option<String>,
+    /// A port.
+    #[field(typedef = port)]
+    pub port: Option<i64>,
+}
+
+const FAMILIES: [&[&str]; 4] = [&["http", "https"], &["tcp", "tls", "udp"], &["tls_passthrough"], &["grpc", "grpcs"]];
+
+/// Whether routes with this protocol are about connections, not requests.
+pub fn is_stream(protocol: &str) -> bool {
+    matches!(protocol, "tcp" | "tls" | "udp" | "tls_passthrough")
+}
+
+/// The schema of routes under a router flavor.
+pub(crate) fn schema(flavor: RouterFlavor) -> EntitySchema {
+    let mut record = (**Route::record()).clone();
+    if flavor != RouterFlavor::Expressions {
+        record = record.without("expression").without("priority");
+    }
+    if flavor == RouterFlavor::Traditional {
+        record = record.field("snis", Field::set(typedefs::sni()));
+    } else {
+        let fields = [
+            "id",
+            "protocols",
+            "snis",
+            "sources",
+            "destinations",
+            "methods",
+            "hosts",
+            "paths",
+            "headers",
+            "expression",
+            "regex_priority",
+            "priority",
+        ];
+        let check = Check::custom(fields, move |entity| {
+            expression::check(flavor, entity)
+                .map_err(|error| format!("Router Expression failed validation: {error}").into())
+        });
+        record = record.check(check.run_with_missing_fields());
+    }
+    (**Route::schema()).clone().with_record(Arc::new(record)).with_subschemas(subschemas::of(flavor))
+}

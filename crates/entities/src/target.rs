@@ -1,0 +1,49 @@
+//! Targets: the addresses behind an upstream.
+
+use schema::validators::{HostKind, normalize_ip};
+use schema::{Foreign, Record, Uuid, Value};
+use serde::{Deserialize, Serialize};
+
+const DEFAULT_PORT: u16 = 8000;
+
+/// A host and port of an upstream, and its share of the requests.
+#[derive(Record, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[entity(name = "targets", endpoint_key = "target", cache_key(["upstream", "target"]), workspaceable)]
+pub struct Target {
+    #[field(auto)]
+    pub id: Uuid,
+    #[field(typedef = auto_timestamp_ms)]
+    pub created_at: f64,
+    #[field(typedef = auto_timestamp_ms)]
+    pub updated_at: f64,
+    /// The upstream it belongs to.
+    #[field(reference = "upstreams", on_delete = "cascade")]
+    pub upstream: Foreign,
+    /// Host and port.
+    #[field(validator(address))]
+    pub target: String,
+    /// Its share; 0: none.
+    #[field(default = 100, between(0, 65535))]
+    pub weight: Option<i64>,
+    /// Words for grouping and filtering.
+    #[field(typedef = tags)]
+    pub tags: Option<Vec<String>>,
+}
+
+fn address(value: &Value) -> Result<(), String> {
+    let given = value.as_str().unwrap_or_default();
+    match normalize(given) {
+        Some(_) => Ok(()),
+        None => Err(format!("Invalid target ('{given}'); not a valid hostname or ip address")),
+    }
+}
+
+/// The form in which targets are stored: with a port, IPv6 expanded and in brackets.
+pub fn normalize(target: &str) -> Option<String> {
+    let address = normalize_ip(target).ok()?;
+    let port = address.port.unwrap_or(DEFAULT_PORT);
+    Some(match address.kind {
+        HostKind::Ipv6 => format!("[{}]:{port}", address.host),
+        HostKind::Name | HostKind::Ipv4 => format!("{}:{port}", address.host),
+    })
+}
