@@ -1,0 +1,20 @@
+//! The program from outside: started with files and flags, asked over sockets. Nothing of it is linked in.
+//!
+//! One test binary, so that the program is built once. Each test has a gateway of its own on ports of its own.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says what the gateway said"
+)]
+
+mod client;
+mod commands;
+mod configuration;
+mod gateway;
+mod malformed;
+mod program;
+mod proxying;
+mod reload;
+mod tls;
+mod upstream;
+mod websocket;

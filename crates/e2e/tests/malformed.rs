@@ -1,0 +1,78 @@
+//! What two parsers could read differently is refused and the connection closed; the upstream never sees it.
+
+use crate::client::Client;
+use crate::gateway::Gateway;
+use crate::upstream::Upstream;
+
+const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+
+#[test]
+fn malformed_requests_are_answered_400_and_never_forwarded() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&upstream.kong_yml(&["{ paths: [/] }"]));
+    let post = |headers: &str, body: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{headers}\r\n\r\n{body}");
+    let chunked = |body: &str| post("Transfer-Encoding: chunked", body);
+    for (what, request) in [
+        ("length and chunks", post("Content-Length: 5\r\nTransfer-Encoding: chunked", &format!("0\r\n\r\n{SMUGGLED}"))),
+        ("chunks and length", post("Transfer-Encoding: chunked\r\nContent-Length: 5", &format!("0\r\n\r\n{SMUGGLED}"))),
+        ("two lengths", post("Content-Length: 5\r\nContent-Length: 6", "hello!")),
+        ("a list of lengths", post("Content-Length: 5, 6", "hello!")),
+        ("a signed length", post("Content-Length: +5", "hello")),
+        ("a negative length", post("Content-Length: -5", "hello")),
+        ("a length that overflows", post("Content-Length: 99999999999999999999999", "hello")),
+        ("an unknown coding", post("Transfer-Encoding: xchunked", &format!("0\r\n\r\n{SMUGGLED}"))),
+        ("chunked twice", post("Transfer-Encoding: chunked, chunked", &format!("0\r\n\r\n{SMUGGLED}"))),
+        ("a coding behind a tab and a word", post("Transfer-Encoding:\tchunked x", "0\r\n\r\n")),
+        ("a folded header", post("X-A: 1\r\n folded: 2\r\nContent-Length: 0", "")),
+        ("a space before the colon", post("Content-Length : 5", "hello")),
+        ("a header without a colon", post("Nothing", "")),
+        ("a header without a name", post(": x", "")),
+        ("NUL in a value", post("X-A: a\0b", "")),
+        ("a bare CR in a value", post("X-A: a\rb", "")),
+        ("a bare LF as line end", "GET / HTTP/1.1\nHost: a\n\n".into()),
+        ("a bare LF in a value", "GET / HTTP/1.1\r\nHost: a\r\nX-A: 1\nX-B: 2\r\n\r\n".into()),
+        ("no host", "GET / HTTP/1.1\r\n\r\n".into()),
+        ("two hosts", "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".into()),
+        ("a host that is none", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n".into()),
+        ("two spaces in the request line", "GET  / HTTP/1.1\r\nHost: a\r\n\r\n".into()),
+        ("a space in the target", "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n".into()),
+        ("a control character in the target", "GET /a\u{1}b HTTP/1.1\r\nHost: a\r\n\r\n".into()),
+        ("an unknown version", "GET / HTTP/1.9x\r\nHost: a\r\n\r\n".into()),
+        ("a method that is no token", "G(T / HTTP/1.1\r\nHost: a\r\n\r\n".into()),
+        ("a chunk size that is no number", chunked("zz\r\nhello\r\n0\r\n\r\n")),
+        ("a chunk size with a sign", chunked("+5\r\nhello\r\n0\r\n\r\n")),
+        ("a chunk size in the other notation", chunked("0x5\r\nhello\r\n0\r\n\r\n")),
+        ("a chunk size that overflows", chunked("fffffffffffffffffffff\r\nhello\r\n0\r\n\r\n")),
+        ("a chunk longer than its size", chunked("2\r\nhello\r\n0\r\n\r\n")),
+        ("a bare LF behind a chunk size", chunked("5\nhello\r\n0\r\n\r\n")),
+    ] {
+        let mut client = Client::open(gateway.ports.proxy);
+        client.send(request.as_bytes()).unwrap();
+        let answer = client.answer().unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(answer.status, 400, "{what}: {answer:?}");
+        assert!(client.is_closed(), "{what}: the connection stays open, or more came");
+        let seen = upstream.seen();
+        assert!(!seen.iter().any(|request| request.contains("smuggled")), "{what}: {seen:?}");
+    }
+    // What is refused before its end is known may have begun: no whole request may have arrived.
+    assert_eq!(upstream.seen(), Vec::<String>::new());
+}
+
+#[test]
+fn limits_of_the_head_hold() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&upstream.kong_yml(&["{ paths: [/] }"]));
+    let long = "x".repeat(40_000);
+    let many: String = (0..2_000).map(|n| format!("X-{n}: {n}\r\n")).collect();
+    for (what, request, expected) in [
+        ("a long target", format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"), [414, 400]),
+        ("a long header", format!("GET / HTTP/1.1\r\nHost: a\r\nX-Long: {long}\r\n\r\n"), [400, 431]),
+        ("many headers", format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n"), [400, 431]),
+    ] {
+        let mut client = Client::open(gateway.ports.proxy);
+        client.send(request.as_bytes()).unwrap();
+        let answer = client.answer().unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!(expected.contains(&answer.status), "{what}: {answer:?}");
+    }
+    assert_eq!(upstream.seen(), Vec::<String>::new());
+}

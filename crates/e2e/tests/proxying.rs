@@ -1,0 +1,121 @@
+//! A kong.yml in, proxied traffic out.
+
+use crate::client::{Client, get};
+use crate::gateway::{Gateway, eventually};
+use crate::upstream::Upstream;
+use serde_json::Value;
+use std::fs;
+
+#[test]
+fn a_kong_yml_in_proxied_traffic_out() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&upstream.kong_yml(&[
+        "{ name: stripped, paths: [/api] }",
+        "{ name: kept, paths: [/kept], strip_path: false }",
+        "{ name: by-host, hosts: [shop.test], preserve_host: true }",
+        "{ name: by-header, paths: [/beta], headers: { X-Channel: [beta] } }",
+    ]));
+    let proxy = gateway.ports.proxy;
+    for (path, headers, expected) in [
+        ("/api/users?id=7", &[][..], "GET /users?id=7 HTTP/1.1"),
+        ("/kept/users", &[], "GET /kept/users HTTP/1.1"),
+        ("/anything", &["Host: shop.test"], "GET /anything HTTP/1.1"),
+        ("/beta/x", &["X-Channel: beta"], "GET /x HTTP/1.1"),
+    ] {
+        let answer = get(proxy, path, headers);
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        assert_eq!(answer.body.lines().next(), Some(expected), "{path}");
+    }
+    let answer = get(proxy, "/api/x", &[]);
+    let sent = answer.body.to_ascii_lowercase();
+    for expected in [
+        "x-forwarded-for: 127.0.0.1",
+        "x-forwarded-proto: http",
+        "x-forwarded-host: test",
+        "x-forwarded-path: /api/x",
+        "x-forwarded-prefix: /api",
+    ] {
+        assert!(sent.contains(expected), "{expected}: {sent}");
+    }
+    assert!(answer.header("x-kong-upstream-latency").is_some(), "{answer:?}");
+    assert!(get(proxy, "/x", &["Host: shop.test"]).body.to_ascii_lowercase().contains("host: shop.test\r\n"));
+}
+
+#[test]
+fn what_no_route_takes_is_answered_404_as_kong_does() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&upstream.kong_yml(&["{ paths: [/api] }"]));
+    let answer = get(gateway.ports.proxy, "/other", &[]);
+    assert_eq!(answer.status, 404);
+    let body: Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(body["message"], "no Route matched with those values");
+    assert_eq!(body["request_id"].as_str(), answer.header("x-kong-request-id"));
+    assert_eq!(upstream.seen(), Vec::<String>::new());
+}
+
+#[test]
+fn one_connection_serves_many_requests_one_after_another_and_at_once() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&upstream.kong_yml(&["{ paths: [/] }"]));
+    let mut client = Client::open(gateway.ports.proxy);
+    for n in 0..20 {
+        assert!(client.get(&format!("/{n}"), &[]).body.starts_with(&format!("GET /{n} ")));
+    }
+    client.send(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert!(client.answer().unwrap().body.starts_with("GET /a "));
+    assert!(client.answer().unwrap().body.starts_with("GET /b "));
+}
+
+#[test]
+fn a_body_reaches_the_upstream_whichever_way_it_is_framed() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&upstream.kong_yml(&["{ paths: [/] }"]));
+    let mut client = Client::open(gateway.ports.proxy);
+    client.send(b"POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello").unwrap();
+    assert!(client.answer().unwrap().body.ends_with("hello"));
+    client
+        .send(b"POST /chunks HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n")
+        .unwrap();
+    assert!(client.answer().unwrap().body.ends_with("hello"));
+    client.send(b"POST /waits HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n").unwrap();
+    assert_eq!(client.interim().unwrap(), "HTTP/1.1 100 Continue");
+    client.send(b"hello").unwrap();
+    assert!(client.answer().unwrap().body.ends_with("hello"));
+}
+
+#[test]
+fn a_dead_upstream_is_answered_502() {
+    let gateway = Gateway::start(
+        "_format_version: \"3.0\"\nservices:\n  - url: http://127.0.0.1:1\n    routes:\n      - paths: [/]\n",
+    );
+    let answer = get(gateway.ports.proxy, "/", &[]);
+    assert_eq!(answer.status, 502, "{answer:?}");
+    assert!(answer.body.contains("An invalid response was received from the upstream server"), "{answer:?}");
+}
+
+#[test]
+fn requests_are_in_the_access_log() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&upstream.kong_yml(&["{ paths: [/] }"]));
+    get(gateway.ports.proxy, "/logged?x=1", &["User-Agent: e2e"]);
+    let log = gateway.prefix().join("logs/access.log");
+    let mut text = String::new();
+    eventually("the request is in the access log", || {
+        text = fs::read_to_string(&log).unwrap_or_default();
+        text.contains("\"GET /logged?x=1 HTTP/1.1\" 200 ")
+    });
+    assert!(text.starts_with("127.0.0.1 - - [") && text.contains("\"e2e\""), "{text}");
+}
+
+#[test]
+fn a_plugin_of_the_kong_yml_is_in_force() {
+    let upstream = Upstream::start();
+    let kong_yml = upstream.kong_yml(&["{ paths: [/] }"])
+        + "plugins:\n  - name: key-auth\nconsumers:\n  - username: alice\n    keyauth_credentials:\n      - key: secret\n";
+    let gateway = Gateway::start(&kong_yml);
+    let refused = get(gateway.ports.proxy, "/", &[]);
+    assert_eq!((refused.status, upstream.seen().len()), (401, 0), "{refused:?}");
+    let answer = get(gateway.ports.proxy, "/", &["apikey: secret"]);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(answer.body.to_ascii_lowercase().contains("x-consumer-username: alice"), "{answer:?}");
+}

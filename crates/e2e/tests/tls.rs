@@ -1,0 +1,78 @@
+//! TLS: the certificate by server name, and what the upstream learns of it.
+
+use crate::client::{Client, connect};
+use crate::gateway::Gateway;
+use crate::upstream::Upstream;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls_pki_types::{CertificateDer, ServerName};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+
+struct Certificate {
+    pem: String,
+    key: String,
+    der: CertificateDer<'static>,
+}
+
+impl Certificate {
+    fn make(name: &str) -> Certificate {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        Certificate { pem: made.cert.pem(), key: made.signing_key.serialize_pem(), der: made.cert.der().clone() }
+    }
+
+    /// The entity of a kong.yml, JSON being YAML.
+    fn entity(&self, snis: &[&str]) -> String {
+        let snis: Vec<_> = snis.iter().map(|name| serde_json::json!({ "name": name })).collect();
+        serde_json::json!({ "cert": self.pem, "key": self.key, "snis": snis }).to_string()
+    }
+}
+
+/// Connects with a server name and trusts only these certificates.
+fn open(at: SocketAddr, name: &str, trusted: &[&Certificate]) -> StreamOwned<ClientConnection, TcpStream> {
+    let mut roots = RootCertStore::empty();
+    for certificate in trusted {
+        roots.add(certificate.der.clone()).unwrap();
+    }
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let session = ClientConnection::new(Arc::new(config), name).unwrap();
+    StreamOwned::new(session, connect(at).unwrap())
+}
+
+#[test]
+fn the_certificate_is_chosen_by_server_name() {
+    let upstream = Upstream::start();
+    let (exact, wildcard) = (Certificate::make("a.exact.test"), Certificate::make("*.wild.test"));
+    let kong_yml = upstream.kong_yml(&["{ paths: [/] }"])
+        + &format!(
+            "certificates:\n  - {}\n  - {}\n",
+            exact.entity(&["a.exact.test"]),
+            wildcard.entity(&["*.wild.test"])
+        );
+    let gateway = Gateway::start(&kong_yml);
+    for (name, certificate) in [("a.exact.test", &exact), ("b.wild.test", &wildcard)] {
+        let mut client = Client::over(open(gateway.ports.tls, name, &[certificate]));
+        let answer = client.get("/x", &[&format!("Host: {name}")]);
+        assert_eq!(answer.status, 200, "{name}: {answer:?}");
+        assert!(answer.body.to_ascii_lowercase().contains("x-forwarded-proto: https"), "{name}: {answer:?}");
+    }
+    // A name that no certificate has gets the default one, which this client does not trust.
+    let mut stranger = Client::over(open(gateway.ports.tls, "c.other.test", &[&exact, &wildcard]));
+    let error = stranger.try_get("/", &[]).unwrap_err().to_string();
+    assert!(error.contains("certificate"), "{error}");
+}
+
+#[test]
+fn a_route_for_https_only_sends_others_there() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&upstream.kong_yml(&[
+        "{ paths: [/upgrade], protocols: [https] }",
+        "{ paths: [/redirect], protocols: [https], https_redirect_status_code: 301 }",
+    ]));
+    let answer = crate::client::get(gateway.ports.proxy, "/upgrade", &[]);
+    assert_eq!(answer.status, 426, "{answer:?}");
+    assert_eq!(answer.header("upgrade"), Some("TLS/1.2, HTTP/1.1"));
+    let answer = crate::client::get(gateway.ports.proxy, "/redirect", &["Host: a.test"]);
+    assert_eq!((answer.status, answer.header("location")), (301, Some("https://a.test/redirect")));
+    assert_eq!(upstream.seen(), Vec::<String>::new());
+}
