@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use entities::route::expression::path_regex;
 use smallvec::SmallVec;
 use uuid::{Uuid, uuid};
 
@@ -159,7 +160,7 @@ fn expression_plan(definition: &Definition, predicate: Predicate) -> Plan {
 fn anchored(flavor: Flavor, regex: &str) -> String {
     match flavor {
         Flavor::Traditional => format!("^(?:{regex})"),
-        _ => expressions::path_regex(regex),
+        _ => path_regex(regex),
     }
 }
 

@@ -124,17 +124,6 @@ impl Address {
         self.bits == if self.network.is_ipv4() { 32 } else { 128 }
     }
 
-    /// As Kong writes it into an expression: an IPv4 network by its first address, all else as configured.
-    pub(crate) fn written(&self, configured: &str) -> String {
-        match (self.network, configured.contains('/')) {
-            (IpAddr::V4(network), true) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0);
-                format!("{}/{}", std::net::Ipv4Addr::from_bits(network.to_bits() & mask), self.bits)
-            }
-            _ => configured.to_owned(),
-        }
-    }
-
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
         match (self.network, address) {
             (IpAddr::V4(network), IpAddr::V4(address)) => {
@@ -153,7 +142,7 @@ impl Address {
 /// One entry of `sources` or `destinations`.
 #[derive(Clone, Debug)]
 pub(crate) struct Net {
-    /// As configured, for Kong's error texts.
+    /// As configured.
     pub(crate) text: Option<String>,
     pub(crate) address: Option<Address>,
     pub(crate) port: Option<u16>,
@@ -199,7 +188,7 @@ impl From<&Route> for Definition {
         let mut definition = Definition {
             id: route.id,
             created_at: route.created_at,
-            is_stream: route.protocols.first().is_some_and(|protocol| is_stream(protocol)),
+            is_stream: route.protocols.first().is_some_and(|protocol| entities::route::is_stream(protocol)),
             protocols: protocols(&route.protocols),
             kinds: Kinds::default(),
             methods: list(&route.methods),
@@ -209,7 +198,7 @@ impl From<&Route> for Definition {
             snis: route.snis.iter().flatten().map(|sni| without_final_dot(sni)).collect(),
             sources: nets(route.sources.as_deref()),
             destinations: nets(route.destinations.as_deref()),
-            regex_priority: route.regex_priority,
+            regex_priority: route.regex_priority.unwrap_or(0),
             expression: route.expression.clone(),
             priority: route.priority.map_or(0, |priority| priority.max(0).cast_unsigned()),
         };
@@ -230,17 +219,13 @@ fn headers(route: &Route) -> Vec<(String, Vec<String>)> {
     fields.map(|(name, values)| (name.to_ascii_lowercase(), values.clone())).collect()
 }
 
-fn nets(nets: Option<&[crate::route::Net]>) -> Vec<Net> {
-    let convert = |net: &crate::route::Net| Net {
+fn nets(nets: Option<&[entities::route::Net]>) -> Vec<Net> {
+    let convert = |net: &entities::route::Net| Net {
         text: net.ip.clone(),
         address: net.ip.as_deref().and_then(Address::new),
         port: net.port.and_then(|port| u16::try_from(port).ok()),
     };
     nets.unwrap_or_default().iter().map(convert).collect()
-}
-
-fn is_stream(protocol: &str) -> bool {
-    matches!(protocol, "tcp" | "tls" | "udp" | "tls_passthrough")
 }
 
 /// An https-only (or TLS-only) route is not limited, so that a plain request finds it and is told to upgrade.

@@ -14,14 +14,12 @@ pub mod path;
 mod pattern;
 mod query;
 mod rank;
-mod route;
 mod router;
 
 #[cfg(test)]
 mod tests;
 
-pub use expressions::validate;
+pub use entities::{Route, RouterFlavor as Flavor};
 pub use matched::{Captures, Match};
 pub use query::{Fields, NoFields, Protocol, Query};
-pub use route::Route;
-pub use router::{BuildError, Flavor, Router};
+pub use router::{BuildError, Router};

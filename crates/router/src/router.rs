@@ -9,16 +9,7 @@ use crate::context::{Context, DefaultPort};
 use crate::definition::Definition;
 use crate::index::{Rules, Shards, Table};
 use crate::matched::{Captures, Match};
-use crate::{Query, Route};
-
-/// `router_flavor`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Flavor {
-    #[default]
-    TraditionalCompatible,
-    Traditional,
-    Expressions,
-}
+use crate::{Flavor, Query, Route};
 
 /// Why a route could not be taken up.
 #[derive(Clone, Debug, PartialEq, Eq)]

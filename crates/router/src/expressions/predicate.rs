@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 use std::net::IpAddr;
 
 use atc_router::ast::{self, BinaryOperator, Expression, LogicalExpression, Value};
+use entities::route::expression::segments as segment_range;
 
-use super::segment_range;
 use crate::checks::{HeaderName, lower};
 use crate::context::{Context, Found};
 use crate::definition::Address;

@@ -1,7 +1,7 @@
 //! Kong's expression language.
 
-use super::{check, check_match};
-use crate::Flavor;
+use super::{check, check_match, route};
+use crate::{Flavor, Router};
 
 const FLAVOR: Flavor = Flavor::Expressions;
 
@@ -227,4 +227,14 @@ fn protocols_limit_the_match_unless_they_ask_for_an_upgrade() {
     check(FLAVOR, &[&route("https")], &[("GET http://h/", 1), ("GET https://h/", 1)]);
     check(FLAVOR, &[&route("grpc")], &[("POST http://h/", 1), ("POST https://h/", 0)]);
     check(FLAVOR, &[&route("http,https")], &[("GET http://h/", 1), ("GET https://h/", 1)]);
+}
+
+#[test]
+fn an_expression_that_cannot_be_read_is_told_in_kongs_words() {
+    let (router, errors) = Router::build(FLAVOR, [route(1, r#"expression=nope == "a""#), route(2, "paths=/a")]);
+    assert_eq!(errors.iter().map(|error| error.message.as_str()).collect::<Vec<_>>(), ["Unknown LHS field"]);
+    assert_eq!(router.len(), 1);
+    // A route that is replaced by one that cannot be taken up is gone all the same.
+    let (router, errors) = router.with_changes(&[], [route(2, "expression=(")]);
+    assert_eq!((router.len(), errors.len()), (0, 1));
 }

@@ -1,7 +1,6 @@
 //! Routes and requests as text, and what the flavors make of them.
 
 mod changes;
-mod errors;
 mod expressions;
 mod naive;
 mod stream;
@@ -18,7 +17,7 @@ use crate::{Fields, Flavor, Match, Protocol, Query, Route, Router};
 /// A route from words like `hosts=a.test,*.b.test paths=/a,~/b methods=GET x-kind:red|blue`; a word with a colon before any
 /// `=` is a header. `expression=` takes the rest of the line.
 pub(super) fn route(number: u128, text: &str) -> Arc<Route> {
-    let mut route = Route { id: Uuid::from_u128(number), protocols: words("http,https"), ..blank_route() };
+    let mut route = Route { id: Uuid::from_u128(number), protocols: words("http,https"), ..Route::default() };
     let mut rest = text;
     while !rest.trim().is_empty() {
         rest = rest.trim_start();
@@ -42,7 +41,7 @@ fn set(route: &mut Route, word: &str) {
         Some(("protocols", value)) => route.protocols = words(value),
         Some(("sources", value)) => route.sources = Some(value.split(',').map(net).collect()),
         Some(("destinations", value)) => route.destinations = Some(value.split(',').map(net).collect()),
-        Some(("regex_priority", value)) => route.regex_priority = value.parse().unwrap(),
+        Some(("regex_priority", value)) => route.regex_priority = Some(value.parse().unwrap()),
         Some(("priority", value)) => route.priority = Some(value.parse().unwrap()),
         Some(("created_at", value)) => route.created_at = value.parse().unwrap(),
         Some((header, values)) => {
@@ -58,13 +57,9 @@ fn words(text: &str) -> Vec<String> {
 }
 
 /// `10.0.0.0/8`, `10.0.0.1@80` or `@80`.
-fn net(text: &str) -> crate::route::Net {
+fn net(text: &str) -> entities::route::Net {
     let (ip, port) = text.split_once('@').unwrap_or((text, ""));
-    crate::route::Net { ip: (!ip.is_empty()).then(|| ip.to_owned()), port: port.parse().ok() }
-}
-
-fn blank_route() -> Route {
-    Route::default()
+    entities::route::Net { ip: (!ip.is_empty()).then(|| ip.to_owned()), port: port.parse().ok() }
 }
 
 /// A request from words: `GET http://host:port/path?query x-a:1`, `https` with `sni=name`, `tcp://`, `tls://`, `udp://`;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use atc_router::ast::Value;
 use atc_router::context::Context;
+use entities::route::expression::{Matchers, fields, path_regex};
 use uuid::Uuid;
 
 use super::{Request, route};
 use crate::compile::plans;
 use crate::definition::{Definition, split_host};
-use crate::expressions::{of_route, path_regex, schema};
 use crate::{Flavor, Protocol, Route, Router};
 
 /// A small generator, so that a failure comes back.
@@ -160,9 +160,9 @@ fn list(flavor: Flavor, route: &Arc<Route>) -> Vec<Listed> {
         .iter()
         .enumerate()
         .map(|(at, plan)| {
-            let paths = definition.paths.get(at).cloned().into_iter().collect();
-            let one = Definition { paths, ..definition.clone() };
-            let expression = atc_router::parser::parse(&of_route(&one)).unwrap();
+            let paths = route.paths.iter().flatten().skip(at).take(1).map(String::as_str).collect();
+            let text = Matchers { paths, ..Matchers::from(route.as_ref()) }.expression();
+            let expression = atc_router::parser::parse(&text).unwrap();
             Listed { priority: plan.rank.major(), id: plan.rank.tie_id(), route: route.id, expression }
         })
         .collect()
@@ -199,7 +199,7 @@ fn context<'a>(schema: &'a atc_router::schema::Schema, request: &Request, is_exp
 /// The first that holds, best first: Kong's own engine decides what holds.
 fn find_in_list(listed: &[Listed], request: &Request) -> Option<(Uuid, Option<String>)> {
     use atc_router::interpreter::Execute;
-    let schema = schema(false);
+    let schema = fields(false);
     listed.iter().find_map(|candidate| {
         let is_expression = candidate.priority >= 0xFF << 56;
         let mut context = context(&schema, request, is_expression);
