@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/silverback/target
 XTASK := cargo xtask
 
-.PHONY: help run build test check fmt bench conformance tidy clean
+.PHONY: help run build test check fmt bench conformance tidy generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,12 +23,16 @@ check: ## what CI checks beside the tests: format, clippy, the rules of ARCHITEC
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	@$(XTASK) tidy
+	@$(XTASK) generate --check
 
 fmt: ## format the code
 	cargo fmt --all
 
 tidy: ## only the rules on the code that are neither format nor clippy
 	@$(XTASK) tidy
+
+generate: ## write the files of the docs that come from the program
+	@$(XTASK) generate
 
 bench: ## CPU, latency and memory against nginx on this machine
 	@$(XTASK) bench $(ARGS)

@@ -6,6 +6,7 @@ mod bench;
 mod client;
 mod conformance;
 mod gateway;
+mod generate;
 mod process;
 mod project;
 mod run;
@@ -31,6 +32,8 @@ enum Command {
     Upstream(upstream::Options),
     /// Hold the code against the rules of ARCHITECTURE.md and STYLE.md
     Tidy,
+    /// Write the files of the docs that come from the program
+    Generate(generate::Options),
     /// Play the recorded cases of Kong against the gateway
     Conformance(conformance::Options),
     /// Measure the gateway against nginx on this machine
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Upstream(options) => upstream::run(&options),
         Command::Tidy => tidy::run(),
+        Command::Generate(options) => generate::run(&options),
         Command::Conformance(options) => conformance::run(&options),
         Command::Bench(options) => bench::run(&options),
     };
