@@ -188,6 +188,10 @@ pub(super) fn split_list(text: &str) -> Vec<String> {
 pub struct Secret(String);
 
 impl Secret {
+    pub(super) fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// The secret itself: for the one place that needs it, never for a message.
     #[must_use]
     pub fn expose(&self) -> &str {

@@ -36,10 +36,17 @@ impl fmt::Display for Origin {
 }
 
 /// A value as text, and where it was set.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Given {
     pub text: String,
     pub origin: Origin,
+}
+
+/// Any value may be a secret: only its place is shown.
+impl fmt::Debug for Given {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "****** ({})", self.origin)
+    }
 }
 
 /// Everything that was set, by property; not checked yet.
@@ -53,7 +60,7 @@ pub struct Values {
 }
 
 /// What to read; remembered by a node, so that a reload reads it again.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// The file named on the command line.
     pub file: Option<PathBuf>,

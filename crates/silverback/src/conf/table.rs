@@ -36,7 +36,7 @@ macro_rules! properties {
         pub struct Conf {
             $($(#[doc = $documentation] pub $name: $kind,)*)*
             pub(super) injected: crate::conf::directives::Injected,
-            pub(super) extra: std::collections::BTreeMap<String, String>,
+            pub(super) extra: std::collections::BTreeMap<String, Secret>,
             pub(super) warnings: Vec<String>,
         }
 

@@ -47,7 +47,7 @@ pub struct Inherited {
 pub struct Control {
     stream: UnixStream,
     signals: Signals,
-    is_ready: bool,
+    log: ErrorLog,
     is_orphan: bool,
     pending: Vec<Event>,
 }
@@ -69,7 +69,6 @@ impl Control {
     /// # Errors
     /// When the supervisor is gone.
     pub fn ready(&mut self) -> io::Result<()> {
-        self.is_ready = true;
         self.report(&Report::Ready)
     }
 
@@ -105,7 +104,10 @@ impl Control {
                 match signal {
                     Signal::SIGTERM | Signal::SIGINT => self.pending.push(Event::Stop),
                     Signal::SIGQUIT => self.pending.insert(0, Event::Drain),
-                    Signal::SIGUSR1 => self.pending.insert(0, Event::Reopen),
+                    Signal::SIGUSR1 => {
+                        self.log.reopen();
+                        self.pending.insert(0, Event::Reopen);
+                    }
                     // Meant for the supervisor; a terminal sends them to both.
                     _ => {}
                 }
@@ -175,7 +177,7 @@ fn set_up(stream: UnixStream) -> Result<Worker, (UnixStream, anyhow::Error)> {
     };
     match set_up() {
         Ok((signals, conf, threads, log, listeners)) => {
-            let control = Control { stream, signals, is_ready: false, is_orphan: false, pending: Vec::new() };
+            let control = Control { stream, signals, log: log.clone(), is_orphan: false, pending: Vec::new() };
             Ok(Worker { conf, listeners, threads, control, log })
         }
         Err(error) => Err((stream, error)),

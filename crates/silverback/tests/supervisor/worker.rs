@@ -1,0 +1,78 @@
+//! A worker that answers each line with a word: its process id, its log level, or the line itself.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use silverback::supervisor::{Event, Worker};
+
+#[derive(Default)]
+struct Traffic {
+    is_draining: AtomicBool,
+    open: AtomicUsize,
+}
+
+pub(crate) fn serve(worker: Worker) -> anyhow::Result<()> {
+    let Worker { conf, listeners, mut control, .. } = worker;
+    if conf.in_prefix("fail").exists() {
+        bail!("kong.yml, line 3: no such thing");
+    }
+    if conf.in_prefix("crash").exists() {
+        std::process::abort();
+    }
+    let traffic = Arc::new(Traffic::default());
+    let level = conf.log_level.as_str();
+    for listener in listeners {
+        let traffic = Arc::clone(&traffic);
+        std::thread::spawn(move || accept(&listener.socket, &traffic, level));
+    }
+    control.ready()?;
+    loop {
+        match control.wait()? {
+            Event::Stop => return Ok(()),
+            Event::Reopen => log::warn!("reopened"),
+            Event::Drain => break,
+        }
+    }
+    traffic.is_draining.store(true, Ordering::SeqCst);
+    std::thread::spawn(move || while !matches!(control.wait(), Ok(Event::Stop) | Err(_)) {});
+    let deadline = Instant::now() + conf.drain_timeout();
+    // An accept may be under way when the flag is set; its thread looks again within the pause.
+    std::thread::sleep(Duration::from_millis(30));
+    while traffic.open.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+fn accept(listener: &TcpListener, traffic: &Arc<Traffic>, level: &'static str) {
+    let pause = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+    while !traffic.is_draining.load(Ordering::SeqCst) {
+        let _ = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&pause));
+        let Ok((stream, _)) = listener.accept() else { continue };
+        traffic.open.fetch_add(1, Ordering::SeqCst);
+        let traffic = Arc::clone(traffic);
+        std::thread::spawn(move || {
+            answer(&stream, level);
+            traffic.open.fetch_sub(1, Ordering::SeqCst);
+        });
+    }
+}
+
+fn answer(mut stream: &TcpStream, level: &str) -> Option<()> {
+    stream.set_nonblocking(false).ok()?;
+    let mut lines = BufReader::new(stream).lines();
+    while let Some(Ok(line)) = lines.next() {
+        let answer = match line.as_str() {
+            "pid" => std::process::id().to_string(),
+            "level" => level.to_owned(),
+            _ => line,
+        };
+        stream.write_all(format!("{answer}\n").as_bytes()).ok()?;
+    }
+    None
+}
