@@ -1,0 +1,37 @@
+use super::*;
+
+const MULTIPART: &[u8] = b"--B\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--B\r\n\
+    Content-Disposition: form-data; name=\"b\"; filename=\"x\"\r\nContent-Type: text/plain\r\n\r\nline\r\n\r\nline\r\n--B--\r\n";
+
+#[test]
+fn tells_the_form_by_its_content_type() {
+    let parse = |media: &str, body: &str| Form::parse(Some(media.as_bytes()), body.as_bytes());
+    assert!(matches!(parse("application/x-www-form-urlencoded; charset=x", "a=1"), Ok(Form::Args(_))));
+    assert!(matches!(parse("Application/JSON", "{}"), Ok(Form::Json(_))));
+    assert_eq!(parse("application/json", "{"), Err(FormError::InvalidJson));
+    assert_eq!(parse("application/json", "1"), Err(FormError::InvalidJson));
+    assert_eq!(parse("multipart/form-data", ""), Err(FormError::InvalidMultipart));
+    assert_eq!(parse("text/plain", ""), Err(FormError::UnsupportedContentType));
+    assert_eq!(Form::parse(None, b""), Err(FormError::MissingContentType));
+}
+
+#[test]
+fn finds_removes_and_encodes_multipart_fields() {
+    let mut form = Form::parse(Some(b"multipart/form-data; boundary=\"B\""), MULTIPART).unwrap();
+    assert_eq!(form.find("a"), Arg::One(Cow::Borrowed(b"1")));
+    assert_eq!(form.find("b"), Arg::One(Cow::Borrowed(b"line\r\n\r\nline")));
+    assert_eq!(form.encode(), MULTIPART);
+    form.remove("a");
+    form.remove("b");
+    assert_eq!(form.encode(), b"--B--\r\n");
+}
+
+#[test]
+fn finds_json_members_by_kind() {
+    let form = Form::parse(Some(b"application/json"), br#"{"s":"x","n":1,"l":["x"],"z":null}"#).unwrap();
+    assert_eq!(form.find("s"), Arg::One(Cow::Borrowed(b"x")));
+    assert_eq!(form.find("n"), Arg::Bare);
+    assert_eq!(form.find("z"), Arg::Bare);
+    assert_eq!(form.find("l"), Arg::Many);
+    assert_eq!(form.find("none"), Arg::Absent);
+}

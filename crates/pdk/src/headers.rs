@@ -1,0 +1,192 @@
+//! Header fields as they stand on the wire: one arena of bytes, and spans into it.
+//!
+//! A parsed head is moved in whole, so reading a request allocates nothing per field; order, case and repeated fields
+//! are kept. Look-ups compare names without case (RFC 9110, 5.1).
+
+/// A range of bytes in the arena.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    pub start: u32,
+    pub len: u32,
+}
+
+impl Span {
+    pub fn new(start: usize, end: usize) -> Self {
+        // A head is capped far below 4 GiB before it reaches an arena.
+        Self { start: start as u32, len: (end - start) as u32 }
+    }
+
+    fn range(self) -> std::ops::Range<usize> {
+        self.start as usize..self.start as usize + self.len as usize
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    name: Span,
+    value: Span,
+}
+
+/// An ordered list of header fields.
+#[derive(Clone, Default)]
+pub struct Headers {
+    arena: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+impl Headers {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes over the bytes of a head; the fields are then told with [`push_parsed`](Self::push_parsed).
+    pub fn from_arena(arena: Vec<u8>) -> Self {
+        Self { arena, entries: Vec::with_capacity(24) }
+    }
+
+    /// Adds a field whose bytes already stand in the arena.
+    pub fn push_parsed(&mut self, name: Span, value: Span) {
+        self.entries.push(Entry { name, value });
+    }
+
+    /// The bytes of a span of this arena.
+    pub fn bytes(&self, span: Span) -> &[u8] {
+        self.arena.get(span.range()).unwrap_or_default()
+    }
+
+    /// Puts bytes into the arena without making them a field.
+    pub fn store(&mut self, bytes: &[u8]) -> Span {
+        let start = self.arena.len();
+        self.arena.extend_from_slice(bytes);
+        Span::new(start, self.arena.len())
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn is(&self, entry: &Entry, name: &str) -> bool {
+        entry.name.len as usize == name.len() && self.bytes(entry.name).eq_ignore_ascii_case(name.as_bytes())
+    }
+
+    /// The first value of a field.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.entries.iter().find(|e| self.is(e, name)).map(|e| self.bytes(e.value))
+    }
+
+    /// The first value of a field, where it is UTF-8.
+    pub fn get_str(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(|v| std::str::from_utf8(v).ok())
+    }
+
+    pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
+        self.entries.iter().filter(move |e| self.is(e, name)).map(|e| self.bytes(e.value))
+    }
+
+    pub fn contains(&self, name: &str) -> bool {
+        self.entries.iter().any(|e| self.is(e, name))
+    }
+
+    /// All fields, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> + '_ {
+        self.entries.iter().map(|e| (self.bytes(e.name), self.bytes(e.value)))
+    }
+
+    /// Adds a field at the end. Bytes that would end the line are replaced by spaces (no header injection).
+    pub fn append(&mut self, name: &str, value: &[u8]) {
+        let name = self.store(name.as_bytes());
+        let value = self.store_value(value);
+        self.entries.push(Entry { name, value });
+    }
+
+    /// Makes this the only field of its name, in the place of the first one.
+    pub fn set(&mut self, name: &str, value: &[u8]) {
+        let Some(at) = self.entries.iter().position(|e| self.is(e, name)) else {
+            return self.append(name, value);
+        };
+        let value = self.store_value(value);
+        self.entries[at].value = value;
+        let mut rest = std::mem::take(&mut self.entries);
+        let mut index = 0;
+        rest.retain(|e| {
+            index += 1;
+            index - 1 <= at || !self.is(e, name)
+        });
+        self.entries = rest;
+    }
+
+    /// Removes all fields of a name; tells whether there were any.
+    pub fn remove(&mut self, name: &str) -> bool {
+        if !self.contains(name) {
+            return false;
+        }
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.retain(|e| !self.is(e, name));
+        self.entries = entries;
+        true
+    }
+
+    /// Keeps the fields for which the predicate holds.
+    pub fn retain(&mut self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.retain(|e| keep(self.bytes(e.name), self.bytes(e.value)));
+        self.entries = entries;
+    }
+
+    /// Puts all fields of another list before these.
+    pub fn prepend(&mut self, other: &Self) {
+        let shift = self.arena.len() as u32;
+        let moved = |span: Span| Span { start: span.start + shift, len: span.len };
+        self.arena.extend_from_slice(&other.arena);
+        let entries = other.entries.iter().map(|e| Entry { name: moved(e.name), value: moved(e.value) });
+        self.entries.splice(0..0, entries);
+    }
+
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.arena.clear();
+    }
+
+    /// All values of a field joined by `, `, as RFC 9110, 5.3 allows; `None` where there is none.
+    pub fn joined(&self, name: &str) -> Option<Vec<u8>> {
+        let mut values = self.get_all(name);
+        let mut all = values.next()?.to_vec();
+        for value in values {
+            all.extend_from_slice(b", ");
+            all.extend_from_slice(value);
+        }
+        Some(all)
+    }
+
+    /// How many bytes the fields take on the wire.
+    pub fn wire_size(&self) -> usize {
+        self.entries.iter().map(|e| e.name.len as usize + e.value.len as usize + 4).sum()
+    }
+
+    fn store_value(&mut self, value: &[u8]) -> Span {
+        let span = self.store(value);
+        if memchr::memchr3(b'\r', b'\n', 0, value).is_some() {
+            for byte in self.arena.iter_mut().skip(span.start as usize) {
+                if matches!(*byte, b'\r' | b'\n' | 0) {
+                    *byte = b' ';
+                }
+            }
+        }
+        span
+    }
+}
+
+impl std::fmt::Debug for Headers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map()
+            .entries(self.iter().map(|(n, v)| (n.escape_ascii().to_string(), v.escape_ascii().to_string())))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

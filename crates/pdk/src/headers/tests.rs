@@ -1,0 +1,47 @@
+use super::*;
+
+fn sample() -> Headers {
+    let mut h = Headers::new();
+    for (n, v) in [("Host", "a"), ("X-A", "1"), ("x-b", "2"), ("x-a", "3")] {
+        h.append(n, v.as_bytes());
+    }
+    h
+}
+
+fn shown(h: &Headers) -> String {
+    h.iter().map(|(n, v)| format!("{}={}", n.escape_ascii(), v.escape_ascii())).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn finds_names_without_case_and_keeps_order() {
+    let h = sample();
+    assert_eq!(h.get("x-A"), Some(&b"1"[..]));
+    assert_eq!(h.get_all("X-a").collect::<Vec<_>>(), [b"1", b"3"]);
+    assert_eq!(h.get("x-c"), None);
+    assert_eq!(h.joined("x-a").as_deref(), Some(&b"1, 3"[..]));
+    assert_eq!(shown(&h), "Host=a X-A=1 x-b=2 x-a=3");
+}
+
+#[test]
+fn set_replaces_the_first_and_drops_the_rest() {
+    let mut h = sample();
+    h.set("x-a", b"9");
+    assert_eq!(shown(&h), "Host=a X-A=9 x-b=2");
+    h.set("new", b"n");
+    assert_eq!(shown(&h), "Host=a X-A=9 x-b=2 new=n");
+}
+
+#[test]
+fn removes_every_field_of_a_name() {
+    let mut h = sample();
+    assert!(h.remove("X-A"));
+    assert!(!h.remove("X-A"));
+    assert_eq!(shown(&h), "Host=a x-b=2");
+}
+
+#[test]
+fn a_value_cannot_end_its_line() {
+    let mut h = Headers::new();
+    h.append("a", b"1\r\nx: 2\0");
+    assert_eq!(h.get("a"), Some(&b"1  x: 2 "[..]));
+}

@@ -1,0 +1,36 @@
+//! What a plugin sees of a request: the request and response, the phases, the exit, the services.
+//!
+//! Plugins and the proxy meet only here. Nothing in this crate names an HTTP engine.
+
+pub mod args;
+mod body;
+mod clock;
+mod consumers;
+mod context;
+mod error;
+pub mod form;
+mod headers;
+pub mod log;
+mod method;
+mod node;
+mod pages;
+mod plugin;
+mod request;
+mod response;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use body::{Body, BodyError, BodyStream, Frame};
+pub use clock::Clock;
+pub use consumers::{Consumers, Lookup};
+pub use context::{
+    Address, Attempt, Client, Context, Credential, Data, Scheme, Shared, Source, Timing, TlsInfo, Upstream,
+    host_without_port,
+};
+pub use error::{Format, Templates, default_message, error_body, grpc_status, negotiate};
+pub use headers::{Headers, Span};
+pub use method::Method;
+pub use node::Node;
+pub use plugin::{BuildError, Chunk, Definition, Flow, Instance, Phases, Plugin, Step};
+pub use request::{Request, Version};
+pub use response::Response;

@@ -1,0 +1,181 @@
+//! The access log: a line a request, gathered by thread and written in blocks.
+
+use crate::http::date::civil;
+use pdk::Context;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// When a buffer is written out, beside once a second.
+const FULL: usize = 32 * 1024;
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Kong's: nginx's combined format and the request id.
+    Kong,
+    /// One JSON object.
+    Json,
+}
+
+/// Where lines go.
+enum Target {
+    File { path: PathBuf, file: File },
+    Stdout,
+    Stderr,
+}
+
+/// One thread's access log.
+pub struct AccessLog {
+    target: Target,
+    format: LogFormat,
+    buffer: Vec<u8>,
+    /// Grows when log files are to be opened anew.
+    generation: Arc<AtomicU64>,
+    opened: u64,
+    second: u64,
+    date: String,
+}
+
+impl AccessLog {
+    /// Logs to a file (`/dev/stdout` and `/dev/stderr` are the process's own).
+    pub fn open(path: PathBuf, format: LogFormat, generation: Arc<AtomicU64>) -> io::Result<Self> {
+        let target = match path.to_str() {
+            Some("/dev/stdout") => Target::Stdout,
+            Some("/dev/stderr") => Target::Stderr,
+            _ => Target::File { file: OpenOptions::new().create(true).append(true).open(&path)?, path },
+        };
+        let opened = generation.load(Ordering::Relaxed);
+        let buffer = Vec::with_capacity(FULL + 1024);
+        Ok(Self { target, format, buffer, generation, opened, second: 0, date: String::new() })
+    }
+
+    pub(crate) fn write(&mut self, cx: &Context, body_sent: u64) {
+        let at = cx.shared.clock.now();
+        if self.second != at.as_secs() {
+            self.second = at.as_secs();
+            self.date = local_time(self.second);
+        }
+        match self.format {
+            LogFormat::Kong => self.write_kong(cx, body_sent),
+            LogFormat::Json => self.write_json(cx, body_sent),
+        }
+        if self.buffer.len() >= FULL {
+            self.flush();
+        }
+    }
+
+    fn write_kong(&mut self, cx: &Context, body_sent: u64) {
+        let out = &mut self.buffer;
+        let request = &cx.request;
+        let _ = write!(out, "{} - - [{}] \"", cx.client.ip, self.date);
+        if !request.target().is_empty() {
+            let _ = write!(out, "{} ", request.method);
+            escape(out, request.target());
+            let _ = write!(out, " {}", request.version.protocol());
+        }
+        let _ = write!(out, "\" {} {} \"", cx.response.status, body_sent);
+        escape(out, request.headers.get("referer").unwrap_or(b"-"));
+        out.extend_from_slice(b"\" \"");
+        escape(out, request.headers.get("user-agent").unwrap_or(b"-"));
+        let _ = writeln!(out, "\" kong_request_id: \"{}\"", cx.request_id());
+    }
+
+    fn write_json(&mut self, cx: &Context, body_sent: u64) {
+        let text = |bytes: Option<&[u8]>| bytes.map(|b| String::from_utf8_lossy(b).into_owned());
+        let request = &cx.request;
+        let line = serde_json::json!({
+            "time": self.date,
+            "client_ip": cx.client.ip.to_string(),
+            "method": request.method.as_str(),
+            "uri": text(Some(request.target())),
+            "protocol": request.version.protocol(),
+            "status": cx.response.status,
+            "body_bytes_sent": body_sent,
+            "referer": text(request.headers.get("referer")),
+            "user_agent": text(request.headers.get("user-agent")),
+            "request_id": cx.request_id(),
+            "request_ms": cx.timing.total_ms(),
+            "upstream_ms": cx.timing.upstream_ms(),
+            "route": cx.route.as_ref().and_then(|r| r.name.as_deref()),
+            "service": cx.service.as_ref().and_then(|s| s.name.as_deref()),
+        });
+        let _ = writeln!(self.buffer, "{line}");
+    }
+
+    /// Writes out what was gathered. A log that cannot be written costs its lines, never a request.
+    pub(crate) fn flush(&mut self) {
+        let generation = self.generation.load(Ordering::Relaxed);
+        if generation != self.opened
+            && let Target::File { path, file } = &mut self.target
+        {
+            self.opened = generation;
+            match OpenOptions::new().create(true).append(true).open(&path) {
+                Ok(new) => *file = new,
+                Err(error) => log::error!("the access log {} cannot be opened: {error}", path.display()),
+            }
+        }
+        if self.buffer.is_empty() {
+            return;
+        }
+        let written = match &mut self.target {
+            Target::File { file, .. } => file.write_all(&self.buffer),
+            Target::Stdout => io::stdout().write_all(&self.buffer),
+            Target::Stderr => io::stderr().write_all(&self.buffer),
+        };
+        if let Err(error) = written {
+            log::error!("the access log cannot be written: {error}");
+        }
+        self.buffer.clear();
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+/// As nginx escapes log values: nothing a client sends can end a line or a quoted field.
+fn escape(out: &mut Vec<u8>, value: &[u8]) {
+    if value.iter().all(|b| (b' '..127).contains(b) && *b != b'"' && *b != b'\\') {
+        out.extend_from_slice(value);
+        return;
+    }
+    for byte in value {
+        match byte {
+            b'"' | b'\\' | 0..=31 | 127..=255 => {
+                let _ = write!(out, "\\x{byte:02X}");
+            }
+            _ => out.push(*byte),
+        }
+    }
+}
+
+/// `21/Nov/2026:09:59:59 +0000`: UTC, as containers run.
+fn local_time(seconds: u64) -> String {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (year, month, day) = civil(seconds / 86_400);
+    let month = MONTHS[(month as usize + 11) % 12];
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{day:02}/{month}/{year}:{hour:02}:{minute:02}:{second:02} +0000")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{escape, local_time};
+
+    #[test]
+    fn a_client_cannot_forge_a_line() {
+        let mut out = Vec::new();
+        escape(&mut out, b"a\"b\\c\nd\x7f\xffe f");
+        assert_eq!(out, b"a\\x22b\\x5Cc\\x0Ad\\x7F\\xFFe f");
+    }
+
+    #[test]
+    fn times_look_like_nginx_writes_them() {
+        assert_eq!(local_time(1_795_255_199), "21/Nov/2026:09:59:59 +0000");
+    }
+}

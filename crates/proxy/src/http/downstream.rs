@@ -1,0 +1,111 @@
+//! The way back to the client: a head, pieces of a body, the end.
+
+use super::connection::Connection;
+use super::h1::server::H1Responder;
+use super::h2::server::H2Responder;
+use bytes::Bytes;
+use pdk::{Headers, Version};
+use std::rc::Rc;
+
+/// The client has closed, or reads nothing for too long.
+#[derive(Debug)]
+pub struct ClientGone;
+
+/// What is known of a response's body when its head is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyLength {
+    /// No body follows (HEAD, 204, 304); a Content-Length of the headers stands for what would.
+    None,
+    Known(u64),
+    Unknown,
+}
+
+/// Where a response goes.
+pub enum Downstream {
+    #[doc(hidden)]
+    H1(H1Responder),
+    #[doc(hidden)]
+    H2(H2Responder),
+}
+
+impl Downstream {
+    /// Takes the head; it goes out with the first piece of the body, or with `flush`.
+    pub fn head(&mut self, status: u16, reason: &[u8], headers: &Headers, length: BodyLength) -> Result<(), ClientGone> {
+        match self {
+            Self::H1(to) => {
+                to.head(status, reason, headers, length);
+                Ok(())
+            }
+            Self::H2(to) => to.head(status, headers, length),
+        }
+    }
+
+    pub async fn flush(&mut self) -> Result<(), ClientGone> {
+        match self {
+            Self::H1(to) => to.flush().await,
+            Self::H2(_) => Ok(()),
+        }
+    }
+
+    pub async fn data(&mut self, data: Bytes) -> Result<(), ClientGone> {
+        match self {
+            Self::H1(to) => to.data(&data).await,
+            Self::H2(to) => to.data(data).await,
+        }
+    }
+
+    /// The whole body at once, and the end.
+    pub async fn finish(&mut self, last: Bytes, trailers: Option<&Headers>) -> Result<(), ClientGone> {
+        match self {
+            Self::H1(to) => to.finish(&last, trailers).await,
+            Self::H2(to) => to.finish(last, trailers).await,
+        }
+    }
+
+    /// An interim answer (103), where the client's version knows such.
+    pub async fn interim(&mut self, status: u16, headers: &Headers) -> Result<(), ClientGone> {
+        match self {
+            Self::H1(to) => to.interim(status, headers).await,
+            Self::H2(to) => to.interim(status, headers),
+        }
+    }
+
+    /// Makes the answer the last one on its connection, cut off so that it does not look complete.
+    pub fn abort(&mut self) {
+        match self {
+            Self::H1(to) => to.abort(),
+            Self::H2(to) => to.abort(),
+        }
+    }
+
+    /// After a 101: the connection itself.
+    pub(crate) fn upgrade(&mut self) -> Option<Rc<Connection>> {
+        match self {
+            Self::H1(to) => Some(to.upgrade()),
+            Self::H2(_) => None,
+        }
+    }
+
+    pub fn version(&self) -> Version {
+        match self {
+            Self::H1(to) => to.version(),
+            Self::H2(_) => Version::Http2,
+        }
+    }
+
+    /// Bytes of the body sent so far.
+    pub fn body_sent(&self) -> u64 {
+        match self {
+            Self::H1(to) => to.sent().saturating_sub(to.head_size()),
+            Self::H2(to) => to.sent().saturating_sub(to.head_size()),
+        }
+    }
+
+    /// Bytes sent for this answer so far.
+    pub fn sent(&self) -> u64 {
+        match self {
+            Self::H1(to) => to.sent(),
+            Self::H2(to) => to.sent(),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The client side: a request out on an upstream's connection, its response back.
+
+use super::body::{OnEnd, Payload, ResponseBody};
+use crate::http::chunked;
+use crate::http::connection::Connection;
+use crate::http::head::{self, Framing, ResponseHead};
+use bytes::{Buf, Bytes};
+use pdk::{Body, BodyError, Frame, Headers};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How large an upstream's response head may be.
+const HEAD: usize = 64 * 1024;
+/// A body up to this size that has come along with its head is taken at once, and the connection is free again.
+const SMALL: u64 = 4096;
+
+/// Sends the rest of a request's body.
+pub(crate) type Pump = Pin<Box<dyn Future<Output = Result<(), ExchangeError>>>>;
+
+/// Time-outs towards the upstream (a service's `write_timeout`, `read_timeout`).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    pub(crate) write: Duration,
+    pub(crate) read: Duration,
+}
+
+/// Why there is no response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ExchangeError {
+    /// The upstream closed or reset the connection.
+    Closed,
+    Timeout,
+    /// What it answered is not HTTP.
+    Malformed,
+    /// The client's body broke off.
+    Body(BodyError),
+}
+
+/// A response of an upstream.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) reason: Vec<u8>,
+    pub(crate) headers: Headers,
+    pub(crate) body: Body,
+    /// After a 101: the connection, for a tunnel.
+    pub(crate) upgraded: Option<Rc<Connection>>,
+}
+
+/// How the body goes out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outgoing {
+    Plain,
+    Chunked,
+}
+
+/// Sends a request and reads the response's head. `on_end` gets the connection back when it can be used again.
+pub(crate) async fn exchange(
+    conn: Rc<Connection>,
+    request_head: &[u8],
+    body: Body,
+    outgoing: Outgoing,
+    patience: Patience,
+    is_head: bool,
+    on_end: OnEnd,
+) -> Result<Answer, ExchangeError> {
+    let at_hand = match &body {
+        Body::Bytes(bytes) => bytes.clone(),
+        _ => Bytes::new(),
+    };
+    // An upstream may answer and close before it has read everything: what it said counts.
+    let sent = write(&conn, patience.write, request_head, &at_hand).await;
+    let mut pump: Option<Pump> = None;
+    if sent.is_ok() && body.is_stream() {
+        pump = Some(Box::pin(send_body(conn.clone(), body, outgoing, patience.write)));
+    }
+    let head = match sent {
+        Err(ExchangeError::Timeout) => return Err(ExchangeError::Timeout),
+        Err(_) => {
+            conn.rest();
+            read_head(&conn, patience.read, is_head).await.map_err(|_| ExchangeError::Closed)?
+        }
+        Ok(()) => wait_for_head(&conn, &mut pump, patience.read, is_head).await?,
+    };
+    Ok(answer(conn, head, pump, patience, sent.is_ok(), on_end))
+}
+
+fn answer(
+    conn: Rc<Connection>,
+    head: ResponseHead,
+    pump: Option<Pump>,
+    patience: Patience,
+    was_sent: bool,
+    on_end: OnEnd,
+) -> Answer {
+    let ResponseHead { status, reason, headers, framing, keep_alive } = head;
+    let reason = headers.bytes(reason).to_vec();
+    if status == 101 {
+        return Answer { status, reason, headers, body: Body::Empty, upgraded: Some(conn) };
+    }
+    let on_end = (keep_alive && was_sent).then_some(on_end);
+    let body = match framing {
+        Framing::None if pump.is_none() => {
+            if let Some(on_end) = on_end {
+                on_end(conn);
+            }
+            Body::Empty
+        }
+        Framing::Length(length) if length <= SMALL && pump.is_none() && conn.input().len() as u64 >= length => {
+            let bytes = conn.take(length);
+            if let Some(on_end) = on_end {
+                on_end(conn);
+            }
+            Body::Bytes(bytes)
+        }
+        _ => Body::Stream(Box::pin(ResponseBody::new(Payload::new(conn, framing, patience.read), on_end, pump))),
+    };
+    Answer { status, reason, headers, body, upgraded: None }
+}
+
+async fn write(conn: &Connection, limit: Duration, first: &[u8], second: &[u8]) -> Result<(), ExchangeError> {
+    match timeout(limit, conn.write_all(first, second)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(ExchangeError::Closed),
+        Err(_) => Err(ExchangeError::Timeout),
+    }
+}
+
+async fn send_body(conn: Rc<Connection>, mut body: Body, outgoing: Outgoing, limit: Duration) -> Result<(), ExchangeError> {
+    let mut out = Vec::new();
+    while let Some(frame) = body.next().await {
+        match frame.map_err(ExchangeError::Body)? {
+            Frame::Data(data) if outgoing == Outgoing::Chunked => {
+                chunked::write_size(&mut out, data.len());
+                write(&conn, limit, &out, &data).await?;
+                out.clear();
+                out.extend_from_slice(b"\r\n");
+            }
+            Frame::Data(data) => write(&conn, limit, &data, &[]).await?,
+            Frame::Trailers(trailers) if outgoing == Outgoing::Chunked => {
+                chunked::write_end(&mut out, Some(&trailers));
+                return write(&conn, limit, &out, &[]).await;
+            }
+            Frame::Trailers(_) => {}
+        }
+    }
+    if outgoing == Outgoing::Chunked {
+        chunked::write_end(&mut out, None);
+        write(&conn, limit, &out, &[]).await?;
+    }
+    Ok(())
+}
+
+/// Waits for the response's head while the request's body is sent. The time-out counts from the end of the body.
+async fn wait_for_head(
+    conn: &Connection,
+    pump: &mut Option<Pump>,
+    limit: Duration,
+    is_head: bool,
+) -> Result<ResponseHead, ExchangeError> {
+    if let Some(sending) = pump {
+        let mut early = Box::pin(next_head(conn, is_head));
+        let sent = poll_fn(|task| {
+            if let Poll::Ready(head) = early.as_mut().poll(task) {
+                return Poll::Ready(Err(head));
+            }
+            sending.as_mut().poll(task).map(Ok)
+        });
+        match sent.await {
+            Err(head) => return head,
+            Ok(Err(ExchangeError::Body(error))) => return Err(ExchangeError::Body(error)),
+            Ok(Err(ExchangeError::Timeout)) => return Err(ExchangeError::Timeout),
+            // The upstream has closed its reading side; it may have answered before.
+            Ok(_) => *pump = None,
+        }
+        return match timeout(limit, early).await {
+            Ok(head) => head,
+            Err(_) => Err(ExchangeError::Timeout),
+        };
+    }
+    read_head(conn, limit, is_head).await
+}
+
+async fn read_head(conn: &Connection, limit: Duration, is_head: bool) -> Result<ResponseHead, ExchangeError> {
+    timeout(limit, next_head(conn, is_head)).await.unwrap_or(Err(ExchangeError::Timeout))
+}
+
+/// The head of the final response; interim ones are passed over.
+async fn next_head(conn: &Connection, is_head: bool) -> Result<ResponseHead, ExchangeError> {
+    loop {
+        let head = {
+            let mut input = conn.input();
+            match head::find_response_end(&input, HEAD).map_err(|_| ExchangeError::Malformed)? {
+                None => None,
+                Some(end) => {
+                    let head = head::parse_response(&input[..end], is_head).map_err(|_| ExchangeError::Malformed)?;
+                    input.advance(end);
+                    Some(head)
+                }
+            }
+        };
+        match head {
+            Some(head) if head.status >= 200 || head.status == 101 => return Ok(head),
+            Some(_) => continue,
+            None => {}
+        }
+        match conn.fill(0).await {
+            Ok(count) if count > 0 => {}
+            _ => return Err(ExchangeError::Closed),
+        }
+    }
+}

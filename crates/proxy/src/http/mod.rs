@@ -1,0 +1,64 @@
+//! The HTTP engine: the only place that knows how messages stand on the wire.
+
+pub(crate) mod chunked;
+pub(crate) mod connection;
+pub(crate) mod date;
+pub(crate) mod downstream;
+pub(crate) mod h1;
+pub(crate) mod h2;
+pub(crate) mod head;
+pub(crate) mod idle;
+pub(crate) mod tunnel;
+
+pub use head::HeadLimits;
+
+use pdk::{Client, Request, Response};
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+pub use downstream::{BodyLength, ClientGone, Downstream};
+
+/// Limits and time-outs towards clients.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub head: HeadLimits,
+    /// Requests on one connection (`nginx_http_keepalive_requests`).
+    pub requests: u64,
+    /// Silence between requests (`keepalive_timeout`).
+    pub keep_alive: Duration,
+    /// Time for a whole head (`client_header_timeout`).
+    pub head_timeout: Duration,
+    /// Silence within a body (`client_body_timeout`).
+    pub body_timeout: Duration,
+    /// Time for a write to get on (`send_timeout`).
+    pub send_timeout: Duration,
+    /// Concurrent streams of an HTTP/2 connection.
+    pub streams: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head: HeadLimits::default(),
+            requests: 10_000,
+            keep_alive: Duration::from_secs(75),
+            head_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(60),
+            send_timeout: Duration::from_secs(60),
+            streams: 128,
+        }
+    }
+}
+
+/// What is done with requests: the proxy's pipeline, the Admin API, the status pages.
+pub trait Service {
+    /// Answers a request. The future ends when the answer has gone out.
+    fn call(&self, request: Request, client: Client, to: Downstream) -> Pin<Box<dyn Future<Output = ()>>>;
+
+    /// The answer to a request that could not be understood: status and message.
+    fn refuse(&self, client: Client, status: u16, message: &'static str) -> Response;
+
+    /// Whether connections are to end after their current request.
+    fn is_draining(&self) -> bool;
+}

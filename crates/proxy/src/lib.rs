@@ -1,0 +1,27 @@
+//! The data plane: connections in, requests through the phases, connections out.
+//!
+//! A worker thread owns its listeners, its upstream connections and its timers; nothing on the request path takes a lock
+//! or crosses a thread. `pipeline::handle` is the path of a request.
+
+mod access_log;
+mod http;
+mod listen;
+mod phases;
+mod pipeline;
+mod settings;
+mod snapshot;
+mod stats;
+mod trusted;
+mod upstream;
+mod worker;
+
+pub use access_log::{AccessLog, LogFormat};
+pub use http::{BodyLength, ClientGone, Downstream, HeadLimits, Limits, Service};
+pub use listen::{Listener, Shown, Tls};
+pub use settings::{HeaderTokens, PoolSettings, RealIpHeader, Settings};
+pub use snapshot::{Environment, Snapshot, SnapshotHandle, certificate_pair};
+pub use stats::{Stats, StatsView};
+pub use trusted::TrustedIps;
+pub use upstream::Upstreams;
+pub use upstream::dns;
+pub use worker::{Proxy, Thread};

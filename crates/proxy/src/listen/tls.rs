@@ -1,0 +1,107 @@
+//! TLS towards clients: certificates by server name, from the current snapshot.
+
+use crate::snapshot::SnapshotHandle;
+use pdk::TlsInfo;
+use rustls::crypto::aws_lc_rs;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{ProtocolVersion, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// The TLS settings of a server, made once and shared by its listeners and threads.
+#[derive(Clone)]
+pub struct Tls {
+    with_http2: Arc<ServerConfig>,
+    without: Arc<ServerConfig>,
+}
+
+/// Which certificate a listener shows.
+pub enum Shown {
+    /// By server name, of the current snapshot.
+    Configured(Arc<SnapshotHandle>),
+    /// Always this one.
+    Fixed(Arc<CertifiedKey>),
+}
+
+impl Tls {
+    /// `versions`: TLS 1.2, 1.3 or both; `suites`: `None` for all good ones.
+    pub fn new(
+        shown: Shown,
+        versions: &[&'static SupportedProtocolVersion],
+        suites: Option<Vec<SupportedCipherSuite>>,
+        session_tickets: bool,
+    ) -> Result<Self, rustls::Error> {
+        let mut provider = aws_lc_rs::default_provider();
+        if let Some(suites) = suites {
+            provider.cipher_suites = suites;
+        }
+        let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(versions)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(Resolver(shown)));
+        if session_tickets {
+            config.ticketer = aws_lc_rs::Ticketer::new()?;
+        }
+        config.send_half_rtt_data = false;
+        let mut with_http2 = config.clone();
+        with_http2.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self { with_http2: Arc::new(with_http2), without: Arc::new(config) })
+    }
+
+    /// The handshake: the stream, what is known of it, and whether HTTP/2 was agreed on.
+    pub(crate) async fn greet(
+        &self,
+        stream: TcpStream,
+        http2: bool,
+    ) -> io::Result<(TlsStream<TcpStream>, TlsInfo, bool)> {
+        let config = if http2 { &self.with_http2 } else { &self.without };
+        let stream = TlsAcceptor::from(config.clone()).accept(stream).await?;
+        let (_, session) = stream.get_ref();
+        let info = TlsInfo {
+            version: match session.protocol_version() {
+                Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+                _ => "TLSv1.3",
+            },
+            cipher: session.negotiated_cipher_suite().map(openssl_name).unwrap_or_default(),
+            sni: session.server_name().map(str::to_owned),
+            client_certificates: session.peer_certificates().into_iter().flatten().map(|c| c.to_vec()).collect(),
+        };
+        let is_h2 = session.alpn_protocol() == Some(b"h2");
+        Ok((stream, info, is_h2))
+    }
+}
+
+/// A cipher suite's name as OpenSSL writes it, which is what nginx's `$ssl_cipher` and so Kong's logs show.
+fn openssl_name(suite: SupportedCipherSuite) -> String {
+    let name = format!("{:?}", suite.suite());
+    match name.strip_prefix("TLS13_") {
+        Some(rest) => format!("TLS_{rest}"),
+        None => name.trim_start_matches("TLS_").replace("_WITH_", "-").replace("AES_", "AES").replace('_', "-"),
+    }
+}
+
+/// Finds certificates in whatever snapshot is current at the handshake.
+struct Resolver(Shown);
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Resolver")
+    }
+}
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        match &self.0 {
+            Shown::Configured(snapshots) => {
+                snapshots.load().certificates.find(hello.server_name(), hello.signature_schemes())
+            }
+            Shown::Fixed(pair) => Some(pair.clone()),
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Before the upstream is contacted: who may pass, how often, in which shape.
+
+use super::rewrite::finish;
+use crate::pipeline::Exit;
+use crate::snapshot::{Chosen, Plan};
+use pdk::{Context, Phases};
+
+/// Runs the plan. What it chose stays chosen for the response phases, also behind an exit (Kong's rule).
+pub(crate) async fn access<'a>(plan: &'a Plan, cx: &mut Context, chosen: &mut Chosen<'a>) -> Result<(), Exit> {
+    if let Some(fixed) = plan.fixed() {
+        *chosen = Chosen::Fixed(fixed);
+        for built in fixed.iter().filter(|b| b.phases.contains(Phases::ACCESS)) {
+            finish(built.plugin.access(cx)).await?;
+        }
+        return Ok(());
+    }
+    let mut own = Vec::with_capacity(plan.len());
+    let mut ended = Ok(());
+    for at in 0..plan.len() {
+        let consumer = cx.consumer.as_ref().map(|c| c.id);
+        let shared = cx.shared.clone();
+        let Some(built) = plan.choose(at, consumer, &shared.consumers) else { continue };
+        own.push(built);
+        if ended.is_ok() && built.phases.contains(Phases::ACCESS) {
+            ended = finish(built.plugin.access(cx)).await;
+        }
+    }
+    *chosen = Chosen::Own(own);
+    ended
+}

@@ -1,0 +1,142 @@
+//! Chooses the address for a try.
+
+use crate::snapshot::{Destination, ServiceTarget};
+use crate::upstream::Upstreams;
+use balancer::{AddressId, HashValue, Inputs, Pick, hash_value};
+use pdk::{Context, Response};
+use smallvec::SmallVec;
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What is remembered from one try to the next.
+#[derive(Default)]
+pub(crate) struct Tries {
+    hash: Option<u32>,
+    is_hashed: bool,
+    failed: SmallVec<[AddressId; 4]>,
+}
+
+impl Tries {
+    pub(crate) fn note(&mut self, chosen: &Target) {
+        self.failed.extend(chosen.pick.as_ref().map(|pick| pick.id()));
+    }
+}
+
+/// The address of a try.
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    /// What Host and SNI say, unless the upstream entity has its own.
+    pub(crate) name: Arc<str>,
+    /// Holds the address's connection count while it lives.
+    pub(crate) pick: Option<Pick>,
+}
+
+/// Why there is no address: status and message.
+pub(crate) struct NoTarget {
+    pub(crate) status: u16,
+    pub(crate) message: String,
+}
+
+impl NoTarget {
+    /// On the first try it is an error of ours; on a later one nginx's, in its formats.
+    pub(crate) fn into_response(self, cx: &Context, is_first: bool) -> Response {
+        if is_first {
+            Response::error(cx, self.status, &self.message)
+        } else {
+            Response::proxy_error(cx, self.status, pdk::default_message(self.status))
+        }
+    }
+}
+
+pub(crate) async fn balance(
+    upstreams: &Upstreams,
+    service: &ServiceTarget,
+    cx: &mut Context,
+    tries: &mut Tries,
+) -> Result<Target, NoTarget> {
+    match &service.destination {
+        Destination::Address(ip) => {
+            Ok(Target { address: SocketAddr::new(*ip, service.port), name: service.host.clone(), pick: None })
+        }
+        Destination::Name => by_name(upstreams, service).await,
+        Destination::Upstream(upstream) => {
+            let balancer = upstream.balancer.load();
+            if !tries.is_hashed {
+                let HashValue { hash, cookie } = hash_value(balancer.settings(), &FromContext(cx));
+                tries.hash = hash;
+                tries.is_hashed = true;
+                if let Some(cookie) = cookie {
+                    cx.early_headers.append("Set-Cookie", cookie.header_value().as_bytes());
+                }
+            }
+            let pick = balancer.pick(tries.hash, &tries.failed).map_err(|error| {
+                log::warn!("upstream {}: {}", upstream.entity.name, error.reason());
+                NoTarget { status: 503, message: error.to_string() }
+            })?;
+            let address = pick.address().socket();
+            Ok(Target { address, name: pick.address().hostname.clone(), pick: Some(pick) })
+        }
+    }
+}
+
+async fn by_name(upstreams: &Upstreams, service: &ServiceTarget) -> Result<Target, NoTarget> {
+    let answers = match upstreams.dns().peek(&service.host, Instant::now()) {
+        Some(answers) => answers,
+        None => upstreams.dns().resolve(&service.host).await.map_err(|error| {
+            log::warn!("host {}: {error}", service.host);
+            match error.is_not_found() {
+                true => NoTarget { status: 503, message: "name resolution failed".to_owned() },
+                false => NoTarget { status: 500, message: error.to_string() },
+            }
+        })?,
+    };
+    let (address, _) = answers.next(service.port);
+    Ok(Target { address, name: service.host.clone(), pick: None })
+}
+
+/// What an upstream may hash on.
+struct FromContext<'a>(&'a Context);
+
+impl Inputs for FromContext<'_> {
+    fn consumer(&self) -> Option<Cow<'_, str>> {
+        let consumer = self.0.consumer.as_ref().map(|c| Cow::Owned(c.id.to_string()));
+        consumer.or_else(|| self.0.credential.as_ref().map(|c| Cow::Borrowed(c.id.as_str())))
+    }
+
+    fn ip(&self) -> Cow<'_, str> {
+        Cow::Owned(self.0.client.ip.to_canonical().to_string())
+    }
+
+    fn header(&self, name: &str, each: &mut dyn FnMut(&[u8])) {
+        self.0.request.headers.get_all(name).for_each(each);
+    }
+
+    fn cookie(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        let pairs = self.0.request.headers.get_all("cookie").flat_map(|v| v.split(|b| *b == b';'));
+        pairs.map(<[u8]>::trim_ascii).find_map(|pair| {
+            let value = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+            Some(Cow::Borrowed(value))
+        })
+    }
+
+    fn path(&self) -> Cow<'_, [u8]> {
+        router::path::normalize(self.0.request.path()).unwrap_or(Cow::Borrowed(b"/"))
+    }
+
+    fn query_arg(&self, name: &str, each: &mut dyn FnMut(Option<&[u8]>)) {
+        for (_, value) in self.0.request.query_args().filter(|(n, _)| n == name) {
+            each(value.as_deref().map(str::as_bytes));
+        }
+    }
+
+    fn uri_capture(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        let found = self.0.captures.iter().find(|(n, _)| n == name);
+        found.map(|(_, value)| Cow::Borrowed(value.as_bytes()))
+    }
+
+    fn new_cookie(&self) -> String {
+        uuid::Uuid::new_v4().to_string()
+    }
+}

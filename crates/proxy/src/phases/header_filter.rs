@@ -1,0 +1,118 @@
+//! The response's head on its way to the client: the plugins' header_filter phase, then the gateway's own fields.
+
+use crate::http::h2::is_connection_field;
+use crate::snapshot::Chosen;
+use crate::worker::Thread;
+use pdk::{Context, Headers, Phases, Source};
+use std::io::Write;
+use std::time::Instant;
+
+pub(crate) fn header_filter(thread: &Thread, cx: &mut Context, chosen: &Chosen<'_>) {
+    if cx.source == Source::Upstream {
+        drop_hop_by_hop(cx);
+    }
+    for built in chosen.iter().filter(|b| b.phases.contains(Phases::HEADER_FILTER)) {
+        built.plugin.header_filter(cx);
+    }
+    add_own(thread, cx);
+}
+
+/// What was meant for us alone (RFC 9110, 7.6.1). An upgrade keeps its fields.
+fn drop_hop_by_hop(cx: &mut Context) {
+    if cx.response.status == 101 {
+        return;
+    }
+    let wants_trailers = cx.request.headers.get("te").is_some();
+    let headers = &mut cx.response.headers;
+    let named: Vec<Vec<u8>> = headers
+        .get_all("connection")
+        .flat_map(|v| v.split(|b| *b == b','))
+        .map(|option| option.trim_ascii().to_ascii_lowercase())
+        .filter(|option| !matches!(&option[..], b"" | b"close" | b"keep-alive" | b"content-length"))
+        .collect();
+    headers.retain(|name, _| {
+        !is_connection_field(name)
+            && (wants_trailers || !name.eq_ignore_ascii_case(b"trailer"))
+            && !named.iter().any(|n| name.eq_ignore_ascii_case(n))
+    });
+}
+
+fn number(value: u64) -> ([u8; 20], usize) {
+    let mut text = [0; 20];
+    let mut rest = &mut text[..];
+    let _ = write!(rest, "{value}");
+    let length = 20 - rest.len();
+    (text, length)
+}
+
+fn set_number(headers: &mut Headers, name: &str, value: u64) {
+    let (text, length) = number(value);
+    headers.set(name, &text[..length]);
+}
+
+/// `Server`, `Via`, latencies, request id (router.md, 8).
+fn add_own(thread: &Thread, cx: &mut Context) {
+    let settings = &thread.proxy.settings;
+    let tokens = settings.tokens;
+    let was_proxied = cx.source != Source::Exit && !cx.attempts.is_empty();
+    if was_proxied {
+        if tokens.upstream_latency
+            && let Some(ms) = cx.timing.upstream_ms()
+        {
+            set_number(&mut cx.response.headers, "X-Kong-Upstream-Latency", ms);
+        }
+        if tokens.proxy_latency {
+            set_number(&mut cx.response.headers, "X-Kong-Proxy-Latency", cx.timing.proxy_ms());
+        }
+        if tokens.upstream_status && !cx.upstream_statuses.is_empty() {
+            let all: Vec<String> = cx.upstream_statuses.iter().map(u16::to_string).collect();
+            cx.response.headers.set("X-Kong-Upstream-Status", all.join(", ").as_bytes());
+        }
+        if tokens.via {
+            let version = if cx.upstream.as_ref().is_some_and(|u| u.scheme.is_grpc()) { "2" } else { "1.1" };
+            let own = format!("{version} {}", settings.server);
+            let via = match cx.response.headers.get("via") {
+                Some(before) => [before, b", ", own.as_bytes()].concat(),
+                None => own.into_bytes(),
+            };
+            cx.response.headers.set("Via", &via);
+        }
+        if tokens.server && !cx.response.headers.contains("server") {
+            cx.response.headers.append("Server", settings.server.as_bytes());
+        }
+    } else {
+        if tokens.response_latency {
+            let ms = cx.timing.elapsed_ms(Instant::now());
+            set_number(&mut cx.response.headers, "X-Kong-Response-Latency", ms);
+        }
+        if tokens.server {
+            cx.response.headers.set("Server", settings.server.as_bytes());
+        } else {
+            cx.response.headers.remove("Server");
+        }
+    }
+    if tokens.request_id {
+        let id: [u8; 32] = cx.request_id().as_bytes().try_into().unwrap_or([b'0'; 32]);
+        cx.response.headers.set("X-Kong-Request-Id", &id);
+    }
+    if settings.debug_header && cx.request.headers.contains("kong-debug") {
+        debug_headers(cx);
+    }
+}
+
+/// `Kong-Route-*` and `Kong-Service-*`, for who asks with `Kong-Debug` where that is allowed.
+fn debug_headers(cx: &mut Context) {
+    let headers = &mut cx.response.headers;
+    if let Some(route) = &cx.route {
+        headers.set("Kong-Route-Id", route.id.to_string().as_bytes());
+        if let Some(name) = &route.name {
+            headers.set("Kong-Route-Name", name.as_bytes());
+        }
+    }
+    if let Some(service) = &cx.service {
+        headers.set("Kong-Service-Id", service.id.to_string().as_bytes());
+        if let Some(name) = &service.name {
+            headers.set("Kong-Service-Name", name.as_bytes());
+        }
+    }
+}

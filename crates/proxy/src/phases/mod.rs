@@ -1,0 +1,13 @@
+//! The steps of a request, one file each.
+
+pub(crate) mod access;
+pub(crate) mod balance;
+pub(crate) mod body;
+pub(crate) mod forward;
+pub(crate) mod header_filter;
+pub(crate) mod log;
+pub(crate) mod response;
+pub(crate) mod rewrite;
+pub(crate) mod route;
+pub(crate) mod send;
+pub(crate) mod upstream_head;

@@ -1,0 +1,20 @@
+//! With the whole response at hand, where a plugin asks for that.
+
+use super::rewrite::finish;
+use crate::pipeline::Exit;
+use crate::snapshot::Chosen;
+use crate::worker::Thread;
+use pdk::{Context, Phases, Response};
+
+pub(crate) async fn response(thread: &Thread, chosen: &Chosen<'_>, cx: &mut Context) -> Result<(), Exit> {
+    if !chosen.any(Phases::RESPONSE) {
+        return Ok(());
+    }
+    if cx.response.collect(thread.proxy.settings.response_buffer).await.is_err() {
+        return Err(Exit::error(Response::proxy_error(cx, 502, pdk::default_message(502))));
+    }
+    for built in chosen.iter().filter(|b| b.phases.contains(Phases::RESPONSE)) {
+        finish(built.plugin.response(cx)).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,25 @@
+//! Before routing: the rewrite phase of the global plugins.
+
+use crate::pipeline::Exit;
+use crate::snapshot::Chosen;
+use pdk::{Context, Flow, Phases, Step};
+
+pub(crate) async fn rewrite(chosen: &Chosen<'_>, cx: &mut Context) -> Result<(), Exit> {
+    for built in chosen.iter().filter(|b| b.phases.contains(Phases::REWRITE)) {
+        finish(built.plugin.rewrite(cx)).await?;
+    }
+    Ok(())
+}
+
+/// Waits for a step where it has to be waited for.
+pub(crate) async fn finish(step: Step<'_>) -> Result<(), Exit> {
+    let exit = match step {
+        Step::Continue => return Ok(()),
+        Step::Exit(response) => response,
+        Step::Wait(future) => match future.await {
+            Flow::Continue => return Ok(()),
+            Flow::Exit(response) => response,
+        },
+    };
+    Err(Exit { response: exit, source: pdk::Source::Exit })
+}

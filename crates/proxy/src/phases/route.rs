@@ -1,0 +1,173 @@
+//! Finds the route, checks the protocol, and works out where the request goes.
+
+use crate::pipeline::Exit;
+use crate::snapshot::{Endpoint, Snapshot};
+use crate::worker::Thread;
+use pdk::{Context, Headers, Request, Response, Scheme, Upstream, Version};
+use router::{Fields, Match, Protocol, Query, path};
+use std::net::SocketAddr;
+
+struct RequestFields<'a> {
+    request: &'a Request,
+    limit: usize,
+}
+
+impl Fields for RequestFields<'_> {
+    fn headers<'a>(&'a self, visit: &mut dyn FnMut(&'a [u8], &'a [u8])) {
+        for (name, value) in self.request.headers.iter().take(self.limit) {
+            visit(name, value);
+        }
+    }
+
+    fn query(&self) -> &[u8] {
+        self.request.query().unwrap_or_default()
+    }
+}
+
+pub(crate) fn route<'a>(thread: &Thread, snapshot: &'a Snapshot, cx: &mut Context) -> Result<&'a Endpoint, Exit> {
+    let settings = &thread.proxy.settings;
+    learn_client(settings, cx);
+    let length = cx.request.body.len();
+    if settings.max_body > 0 && length.is_some_and(|length| length > settings.max_body) {
+        return Err(Exit::error(Response::proxy_error(cx, 413, pdk::default_message(413))));
+    }
+    let found = find(settings.max_request_headers, snapshot, &cx.request, &cx.client);
+    let Some(Found { endpoint, upstream, captures }) = found.map_err(|status| bad_path(cx, status))? else {
+        return Err(Exit::new(Response::error(cx, 404, "no Route matched with those values")));
+    };
+    cx.route = Some(endpoint.route.clone());
+    cx.service = endpoint.service.as_ref().map(|s| s.service.clone());
+    cx.upstream = upstream;
+    cx.captures = captures;
+    check_protocol(endpoint, cx)?;
+    Ok(endpoint)
+}
+
+fn bad_path(cx: &Context, status: u16) -> Exit {
+    Exit::error(Response::in_format(cx, status, pdk::default_message(status), pdk::Format::Plain))
+}
+
+struct Found<'a> {
+    endpoint: &'a Endpoint,
+    upstream: Option<Upstream>,
+    captures: Vec<(String, String)>,
+}
+
+fn find<'a>(
+    header_limit: usize,
+    snapshot: &'a Snapshot,
+    request: &Request,
+    client: &pdk::Client,
+) -> Result<Option<Found<'a>>, u16> {
+    let normal = path::normalize(request.path()).map_err(|_| 400_u16)?;
+    let host = request.host();
+    let query = Query {
+        protocol: if client.scheme == Scheme::Https { Protocol::Https } else { Protocol::Http },
+        method: request.method.as_str(),
+        host: (!host.is_empty()).then_some(host),
+        path: &normal,
+        sni: client.tls.as_ref().and_then(|t| t.sni.as_deref()),
+        source: Some(SocketAddr::new(client.ip, client.port)),
+        destination: Some(SocketAddr::new(client.local.ip(), client.public_port)),
+        fields: &RequestFields { request, limit: header_limit },
+    };
+    let Some(found) = snapshot.router.find(&query) else { return Ok(None) };
+    let Some(endpoint) = snapshot.endpoints.get(&found.route.id) else { return Ok(None) };
+    let captures = captures(&found);
+    let upstream = endpoint.service.as_ref().map(|service| {
+        let is_grpc = service.scheme.is_grpc();
+        let strip = endpoint.route.strip_path && !is_grpc;
+        let base = service.service.path.as_deref();
+        let path = path::upstream_path(base, found.prefix, &normal, strip, endpoint.handling);
+        Upstream {
+            scheme: service.scheme,
+            method: None,
+            host: service.host.clone(),
+            port: service.port,
+            path: path::escape_upstream(&path).into_owned(),
+            query: None,
+            host_header: None,
+            prefix: found.prefix.filter(|p| strip && *p != b"/").map(|p| path::forwarded_prefix(p).into_owned()),
+        }
+    });
+    Ok(Some(Found { endpoint, upstream, captures }))
+}
+
+fn captures(found: &Match<'_>) -> Vec<(String, String)> {
+    let Some(captures) = &found.captures else { return Vec::new() };
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    let numbered = captures.numbered().map(|(number, value)| (number.to_string(), text(value)));
+    numbered.chain(captures.named().map(|(name, value)| (name.to_owned(), text(value)))).collect()
+}
+
+/// A trusted peer tells who the client is (`real_ip_header`).
+fn learn_client(settings: &crate::Settings, cx: &mut Context) {
+    if !cx.client.is_trusted {
+        return;
+    }
+    let crate::RealIpHeader::Field(name) = &settings.real_ip_header else { return };
+    let Some(told) = real_ip(settings, &cx.request.headers, name) else { return };
+    cx.client.ip = told.ip();
+    cx.client.port = told.port();
+}
+
+fn real_ip(settings: &crate::Settings, headers: &Headers, name: &str) -> Option<SocketAddr> {
+    let all = headers.joined(name)?;
+    let all = std::str::from_utf8(&all).ok()?;
+    let mut told = None;
+    for part in all.rsplit(',') {
+        let address = parse_address(part.trim())?;
+        told = Some(address);
+        if !settings.real_ip_recursive || !settings.trusted_ips.contains(address.ip()) {
+            break;
+        }
+    }
+    told
+}
+
+fn parse_address(text: &str) -> Option<SocketAddr> {
+    let bare = text.trim_matches(['[', ']']).parse().ok().map(|ip| SocketAddr::new(ip, 0));
+    bare.or_else(|| text.parse().ok())
+}
+
+/// The protocol checks behind a match, in Kong's order (router.md, 6).
+fn check_protocol(endpoint: &Endpoint, cx: &Context) -> Result<(), Exit> {
+    let is_https = cx.forwarded_scheme() == "https";
+    if endpoint.is_https_only && !is_https {
+        return Err(Exit::new(to_https(endpoint, cx)));
+    }
+    if !endpoint.is_grpc {
+        return Ok(());
+    }
+    if cx.request.is_grpc() && cx.request.version < Version::Http2 {
+        let mut response = Response::error(cx, 426, "Please use HTTP2 protocol");
+        response.headers.set("connection", b"Upgrade");
+        response.headers.set("upgrade", b"HTTP/2");
+        return Err(Exit::new(response));
+    }
+    if !cx.request.is_grpc() {
+        return Err(Exit::new(Response::error(cx, 415, "Non-gRPC request matched gRPC route")));
+    }
+    if endpoint.is_grpcs_only && !is_https {
+        let mut response = Response::new(200);
+        response.headers.append("content-type", b"application/grpc");
+        response.headers.append("grpc-status", b"1");
+        response.headers.append("grpc-message", b"gRPC request matched gRPCs route");
+        return Err(Exit::new(response));
+    }
+    Ok(())
+}
+
+fn to_https(endpoint: &Endpoint, cx: &Context) -> Response {
+    let status = u16::try_from(endpoint.route.https_redirect_status_code).unwrap_or(426);
+    if status == 426 {
+        let mut response = Response::error(cx, 426, "Please use HTTPS protocol");
+        response.headers.set("Connection", b"Upgrade");
+        response.headers.set("Upgrade", b"TLS/1.2, HTTP/1.1");
+        return response;
+    }
+    let mut response = Response::new(status);
+    let location = [b"https://", cx.forwarded_host(), cx.request.target()].concat();
+    response.headers.append("Location", &location);
+    response
+}

@@ -1,0 +1,152 @@
+//! The response to the client: its head, its body through the plugins' body_filter phase, its end.
+
+use super::forward::Forwarded;
+use crate::http::{BodyLength, ClientGone, Downstream, tunnel};
+use crate::snapshot::Chosen;
+use bytes::Bytes;
+use pdk::{Body, BodyError, Chunk, Context, Frame, Headers, Method, Phases, Response};
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+/// How long a tunnel may stay silent where no service says.
+const TUNNEL: Duration = Duration::from_secs(60);
+
+/// Sends the response. What goes wrong here ends the connection: the client must not take a part for the whole.
+pub(crate) async fn send(cx: &mut Context, chosen: &Chosen<'_>, forwarded: Forwarded, to: &mut Downstream) {
+    let Forwarded { reason, upgraded, pick } = forwarded;
+    if let Some(upstream) = upgraded {
+        let _ = to.head(cx.response.status, &reason, &cx.response.headers, BodyLength::None);
+        if to.flush().await.is_ok()
+            && let Some(client) = to.upgrade()
+        {
+            let idle = cx.service.as_ref().and_then(|s| s.read_timeout).and_then(|ms| ms.try_into().ok());
+            tunnel::run(client, upstream, idle.map_or(TUNNEL, Duration::from_millis)).await;
+        }
+        return;
+    }
+    if relay(cx, chosen, &reason, to).await.is_err() {
+        to.abort();
+    }
+    drop(pick);
+    cx.timing.upstream_end = cx.timing.upstream_head.map(|_| Instant::now());
+}
+
+/// Why the response did not go out whole.
+enum Broken {
+    Client,
+    Body,
+}
+
+impl From<ClientGone> for Broken {
+    fn from(_: ClientGone) -> Self {
+        Self::Client
+    }
+}
+
+async fn relay(cx: &mut Context, chosen: &Chosen<'_>, reason: &[u8], to: &mut Downstream) -> Result<(), Broken> {
+    let mut filters = BodyFilters::new(chosen);
+    let mut body = std::mem::take(&mut cx.response.body);
+    if !Response::may_have_body(cx.response.status) || cx.request.method == Method::Head {
+        if let Body::Bytes(bytes) = &body
+            && Response::may_have_body(cx.response.status)
+        {
+            cx.response.headers.set("Content-Length", bytes.len().to_string().as_bytes());
+        }
+        filters.run(cx, Bytes::new(), true);
+        to.head(cx.response.status, reason, &cx.response.headers, BodyLength::None)?;
+        return Ok(to.finish(Bytes::new(), None).await?);
+    }
+    if !body.is_stream() {
+        let whole = if let Body::Bytes(bytes) = body { bytes } else { Bytes::new() };
+        let whole = filters.run(cx, whole, true);
+        let trailers = cx.response.trailers.take();
+        let length = if trailers.is_some() { BodyLength::Unknown } else { BodyLength::Known(whole.len() as u64) };
+        to.head(cx.response.status, reason, &cx.response.headers, length)?;
+        return Ok(to.finish(whole, trailers.as_ref()).await?);
+    }
+    let length = match body.len() {
+        Some(length) if filters.is_empty() => BodyLength::Known(length),
+        _ => BodyLength::Unknown,
+    };
+    to.head(cx.response.status, reason, &cx.response.headers, length)?;
+    let (last, trailers) = stream(cx, &mut filters, &mut body, to).await?;
+    let last = if filters.is_empty() { last } else { filters.run(cx, last, true) };
+    Ok(to.finish(last, trailers.as_ref()).await?)
+}
+
+/// Passes on the body; its last piece and the trailers come back, to go out in one with the end.
+async fn stream(
+    cx: &mut Context,
+    filters: &mut BodyFilters<'_, '_>,
+    body: &mut Body,
+    to: &mut Downstream,
+) -> Result<(Bytes, Option<Headers>), Broken> {
+    let mut held: Option<Bytes> = None;
+    let mut is_first = true;
+    loop {
+        let frame = match poll_fn(|task| Poll::Ready(body.poll_next(task))).await {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                // Nothing more for now: what is here goes out.
+                match held.take() {
+                    Some(data) => to.data(filters.run(cx, data, false)).await?,
+                    None if is_first => to.flush().await?,
+                    None => {}
+                }
+                is_first = false;
+                body.next().await
+            }
+        };
+        match frame {
+            Some(Ok(Frame::Data(data))) => {
+                if let Some(before) = held.replace(data) {
+                    to.data(filters.run(cx, before, false)).await?;
+                    is_first = false;
+                }
+            }
+            Some(Ok(Frame::Trailers(trailers))) => return Ok((held.unwrap_or_default(), Some(trailers))),
+            None => return Ok((held.unwrap_or_default(), None)),
+            Some(Err(error)) => {
+                log_broken(cx, error);
+                if let Some(data) = held.take() {
+                    to.data(data).await?;
+                } else if is_first {
+                    to.flush().await?;
+                }
+                return Err(Broken::Body);
+            }
+        }
+    }
+}
+
+fn log_broken(cx: &Context, error: BodyError) {
+    log::warn!(request_id = cx.request_id(); "the upstream's response broke off: {error}");
+}
+
+/// The plugins that change bodies.
+struct BodyFilters<'c, 'a> {
+    chosen: &'c Chosen<'a>,
+    is_empty: bool,
+}
+
+impl<'c, 'a> BodyFilters<'c, 'a> {
+    fn new(chosen: &'c Chosen<'a>) -> Self {
+        Self { is_empty: !chosen.any(Phases::BODY_FILTER), chosen }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.is_empty
+    }
+
+    fn run(&mut self, cx: &mut Context, data: Bytes, is_last: bool) -> Bytes {
+        if self.is_empty {
+            return data;
+        }
+        let mut chunk = Chunk { data, is_last };
+        for built in self.chosen.iter().filter(|b| b.phases.contains(Phases::BODY_FILTER)) {
+            built.plugin.body_filter(cx, &mut chunk);
+        }
+        chunk.data
+    }
+}

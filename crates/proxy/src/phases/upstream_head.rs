@@ -1,0 +1,237 @@
+//! The head of a request on its way upstream: what the client sent, less what was meant for us, plus what we know.
+
+use crate::http::head::write_field;
+use crate::settings::Settings;
+use pdk::{Body, Context, Headers, Scheme, Upstream, host_without_port};
+use smallvec::SmallVec;
+use std::fmt::{self, Display};
+
+/// What of the client's fields needs a second look.
+#[derive(Default)]
+struct Notes<'a> {
+    forwarded_for: Option<&'a [u8]>,
+    more_forwarded_for: bool,
+    forwarded: [Option<&'a [u8]>; 5],
+    via: Option<&'a [u8]>,
+    wants_trailers: bool,
+    had_framing: bool,
+}
+
+const PROTO: usize = 0;
+const HOST: usize = 1;
+const PORT: usize = 2;
+const PATH: usize = 3;
+const PREFIX: usize = 4;
+
+/// Where the head is written to: HTTP/1 bytes, or fields for HTTP/2.
+pub(crate) trait Sink {
+    fn field(&mut self, name: &str, value: &[u8]) {
+        self.raw(name.as_bytes(), value);
+    }
+
+    fn raw(&mut self, name: &[u8], value: &[u8]);
+}
+
+impl Sink for Vec<u8> {
+    fn raw(&mut self, name: &[u8], value: &[u8]) {
+        write_field(self, name, value);
+    }
+}
+
+impl Sink for Headers {
+    fn raw(&mut self, name: &[u8], value: &[u8]) {
+        if let Ok(name) = std::str::from_utf8(name) {
+            self.append(&name.to_ascii_lowercase(), value);
+        }
+    }
+}
+
+/// The whole HTTP/1 head.
+pub(crate) fn http1(settings: &Settings, cx: &Context, upstream: &Upstream, host: &[u8], body: &Body) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512 + cx.request.headers.wire_size());
+    let method = upstream.method.as_ref().unwrap_or(&cx.request.method);
+    out.extend_from_slice(method.as_str().as_bytes());
+    out.push(b' ');
+    target(&mut out, cx, upstream);
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    write_field(&mut out, b"Host", host);
+    let had_framing = fields(&mut out, settings, cx, upstream);
+    match body.len() {
+        Some(0) if !had_framing => {}
+        Some(length) => {
+            out.extend_from_slice(b"Content-Length: ");
+            crate::http::h1::server::push_number(&mut out, length);
+            out.extend_from_slice(b"\r\n");
+        }
+        None => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+    }
+    if cx.request.is_websocket() {
+        out.extend_from_slice(b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n");
+    } else {
+        out.extend_from_slice(b"Connection: keep-alive\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// Path and query.
+pub(crate) fn target(out: &mut Vec<u8>, cx: &Context, upstream: &Upstream) {
+    out.extend_from_slice(&upstream.path);
+    if let Some(query) = upstream.query.as_deref().or_else(|| cx.request.query())
+        && (!query.is_empty() || upstream.query.is_none())
+    {
+        out.push(b'?');
+        out.extend_from_slice(query);
+    }
+}
+
+/// All fields but Host, framing and connection. Whether the client's request had a framing of its own.
+pub(crate) fn fields(out: &mut impl Sink, settings: &Settings, cx: &Context, upstream: &Upstream) -> bool {
+    let mut notes = Notes::default();
+    let named = named_by_connection(&cx.request.headers);
+    for (name, value) in cx.request.headers.iter() {
+        if !is_ours(name, value, &mut notes) && !named.iter().any(|n| n.eq_ignore_ascii_case(name)) {
+            out.raw(name, value);
+        }
+    }
+    if notes.wants_trailers || upstream.scheme.is_grpc() {
+        out.field("TE", b"trailers");
+    }
+    forwarded(out, cx, upstream, &notes);
+    via(out, settings, cx, notes.via);
+    if settings.upstream_request_id {
+        out.field("X-Kong-Request-Id", cx.request_id().as_bytes());
+    }
+    notes.had_framing
+}
+
+/// Names that `Connection` declares hop-by-hop (RFC 9110, 7.6.1).
+fn named_by_connection(headers: &Headers) -> SmallVec<[&[u8]; 4]> {
+    let options = headers.get_all("connection").flat_map(|v| v.split(|b| *b == b','));
+    let known: [&[u8]; 3] = [b"close", b"keep-alive", b"upgrade"];
+    options.map(<[u8]>::trim_ascii).filter(|o| !o.is_empty() && !known.iter().any(|k| o.eq_ignore_ascii_case(k))).collect()
+}
+
+/// Whether a field is not passed on as it is.
+fn is_ours<'a>(name: &[u8], value: &'a [u8], notes: &mut Notes<'a>) -> bool {
+    let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+    match name.len() {
+        2 if is(b"te") => notes.wants_trailers |= has_trailers(value),
+        3 if is(b"via") => notes.via = notes.via.or(Some(value)),
+        4 if is(b"host") => {}
+        5 if is(b"proxy") => {}
+        6 if is(b"expect") => {}
+        7 if is(b"upgrade") => {}
+        9 if is(b"x-real-ip") => {}
+        10 if is(b"connection") || is(b"keep-alive") => {}
+        14 if is(b"content-length") => notes.had_framing = true,
+        15 if is(b"x-forwarded-for") => {
+            notes.more_forwarded_for = notes.forwarded_for.is_some();
+            notes.forwarded_for = notes.forwarded_for.or(Some(value));
+        }
+        16 if is(b"x-forwarded-host") => notes.forwarded[HOST] = notes.forwarded[HOST].or(Some(value)),
+        16 if is(b"x-forwarded-port") => notes.forwarded[PORT] = notes.forwarded[PORT].or(Some(value)),
+        16 if is(b"x-forwarded-path") => notes.forwarded[PATH] = notes.forwarded[PATH].or(Some(value)),
+        16 if is(b"proxy-connection") => {}
+        17 if is(b"x-forwarded-proto") => notes.forwarded[PROTO] = notes.forwarded[PROTO].or(Some(value)),
+        17 if is(b"x-kong-request-id") => {}
+        17 if is(b"transfer-encoding") => notes.had_framing = true,
+        18 if is(b"x-forwarded-prefix") => notes.forwarded[PREFIX] = notes.forwarded[PREFIX].or(Some(value)),
+        20 if is(b"x-kong-request-debug") => {}
+        24 if is(b"x-kong-request-debug-log") => {}
+        26 if is(b"x-kong-request-debug-token") => {}
+        _ => return false,
+    }
+    true
+}
+
+fn has_trailers(value: &[u8]) -> bool {
+    value.split(|b| *b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
+
+/// `X-Forwarded-*` and `X-Real-IP`: a trusted peer's word stands, anybody else's is replaced.
+fn forwarded(out: &mut impl Sink, cx: &Context, upstream: &Upstream, notes: &Notes<'_>) {
+    let client = &cx.client;
+    let trusted = |at: usize| notes.forwarded[at].filter(|_| client.is_trusted);
+    let mut text = SmallVec::<[u8; 64]>::new();
+    match notes.forwarded_for {
+        Some(first) if !notes.more_forwarded_for => text.extend_from_slice(first),
+        Some(_) => text.extend_from_slice(&cx.request.headers.joined("x-forwarded-for").unwrap_or_default()),
+        None => {}
+    }
+    let own = if notes.forwarded_for.is_some() {
+        text.extend_from_slice(b", ");
+        client.peer.ip()
+    } else {
+        client.ip
+    };
+    push(&mut text, own.to_canonical());
+    out.field("X-Forwarded-For", &text);
+    out.field("X-Forwarded-Proto", trusted(PROTO).unwrap_or(client.scheme.as_str().as_bytes()));
+    match trusted(HOST) {
+        Some(told) => out.field("X-Forwarded-Host", told),
+        None => {
+            let host = host_without_port(cx.request.host());
+            let host: SmallVec<[u8; 64]> = host.iter().map(u8::to_ascii_lowercase).collect();
+            out.field("X-Forwarded-Host", &host);
+        }
+    }
+    text.clear();
+    push(&mut text, client.public_port);
+    out.field("X-Forwarded-Port", trusted(PORT).unwrap_or(&text));
+    out.field("X-Forwarded-Path", trusted(PATH).unwrap_or(cx.request.path()));
+    if let Some(prefix) = trusted(PREFIX).or(upstream.prefix.as_deref()) {
+        out.field("X-Forwarded-Prefix", prefix);
+    }
+    text.clear();
+    push(&mut text, client.ip.to_canonical());
+    out.field("X-Real-IP", &text);
+}
+
+/// Writes a value behind the text, without an allocation.
+fn push(text: &mut SmallVec<[u8; 64]>, value: impl Display) {
+    struct Text<'a>(&'a mut SmallVec<[u8; 64]>);
+    impl fmt::Write for Text<'_> {
+        fn write_str(&mut self, piece: &str) -> fmt::Result {
+            self.0.extend_from_slice(piece.as_bytes());
+            Ok(())
+        }
+    }
+    let _ = fmt::Write::write_fmt(&mut Text(text), format_args!("{value}"));
+}
+
+fn via(out: &mut impl Sink, settings: &Settings, cx: &Context, before: Option<&[u8]>) {
+    let mut text = SmallVec::<[u8; 64]>::new();
+    if let Some(before) = before {
+        text.extend_from_slice(before);
+        text.extend_from_slice(b", ");
+    }
+    text.extend_from_slice(cx.request.version.as_str().as_bytes());
+    text.push(b' ');
+    text.extend_from_slice(settings.server.as_bytes());
+    out.field("Via", &text);
+}
+
+/// The Host field: the client's where the route preserves it, else what the upstream entity or the target says, with
+/// the port unless it is the scheme's own.
+pub(crate) fn host(cx: &Context, upstream: &Upstream, own: Option<&str>, name: &str, port: u16) -> Vec<u8> {
+    if let Some(set) = &upstream.host_header {
+        return set.clone();
+    }
+    let preserves = cx.route.as_ref().is_some_and(|r| r.preserve_host);
+    if preserves && !cx.request.host().is_empty() {
+        return cx.request.host().to_vec();
+    }
+    let name = own.unwrap_or(name);
+    with_port(name, port, upstream.scheme)
+}
+
+fn with_port(name: &str, port: u16, scheme: Scheme) -> Vec<u8> {
+    let mut host = name.as_bytes().to_vec();
+    let has_port = host_without_port(&host).len() < host.len();
+    if scheme.default_port() != Some(port) && !has_port {
+        host.push(b':');
+        crate::http::h1::server::push_number(&mut host, port.into());
+    }
+    host
+}

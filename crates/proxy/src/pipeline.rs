@@ -1,0 +1,99 @@
+//! The path of a request: one function, one line a phase.
+
+use crate::http::Downstream;
+use crate::phases::access::access;
+use crate::phases::forward::{Forwarded, forward};
+use crate::phases::header_filter::header_filter;
+use crate::phases::log::log;
+use crate::phases::response::response;
+use crate::phases::rewrite::rewrite;
+use crate::phases::route::route;
+use crate::phases::send::send;
+use crate::snapshot::{Chosen, Snapshot};
+use crate::worker::Thread;
+use pdk::{Client, Context, Format, Headers, Method, Request, Response, Source, Span, Version};
+use std::rc::Rc;
+use std::time::Instant;
+
+/// A request that ends before its upstream has answered.
+pub(crate) struct Exit {
+    pub(crate) response: Box<Response>,
+    pub(crate) source: Source,
+}
+
+impl Exit {
+    pub(crate) fn new(response: Response) -> Self {
+        Self { response: Box::new(response), source: Source::Exit }
+    }
+
+    /// An error on the way to the upstream.
+    pub(crate) fn error(response: Response) -> Self {
+        Self { response: Box::new(response), source: Source::Error }
+    }
+}
+
+/// Answers a request.
+pub(crate) async fn handle(thread: Rc<Thread>, request: Request, client: Client, mut to: Downstream) {
+    let _busy = Busy::new(&thread);
+    let pinned = thread.pin();
+    let mut cx = thread.context(&pinned, request, client);
+    let mut chosen = pinned.snapshot.global.chosen(None, &pinned.snapshot.consumers);
+    let answered = answer(&thread, &pinned.snapshot, &mut cx, &mut chosen).await;
+    let forwarded = answered.unwrap_or_else(|exit| {
+        cx.respond(*exit.response, exit.source);
+        Forwarded::default()
+    });
+    header_filter(&thread, &mut cx, &chosen);
+    send(&mut cx, &chosen, forwarded, &mut to).await;
+    cx.timing.end = Some(Instant::now());
+    log(&thread, &mut cx, &chosen, &to);
+}
+
+/// The phases up to the upstream's answer, which lands in the context; or the answer that ends the request earlier.
+async fn answer<'a>(
+    thread: &Thread,
+    snapshot: &'a Snapshot,
+    cx: &mut Context,
+    chosen: &mut Chosen<'a>,
+) -> Result<Forwarded, Exit> {
+    rewrite(chosen, cx).await?;
+    let endpoint = route(thread, snapshot, cx)?;
+    access(&endpoint.plan, cx, chosen).await?;
+    let forwarded = forward(thread, endpoint, cx).await?;
+    response(thread, chosen, cx).await?;
+    Ok(forwarded)
+}
+
+/// The answer to what is no HTTP request. It is logged like any other.
+pub(crate) fn refuse(thread: &Thread, client: Client, status: u16, message: &'static str) -> Response {
+    let pinned = thread.pin();
+    let request = Request::new(Method::Get, Version::Http11, Headers::new(), Span::default(), Span::default());
+    let mut cx = thread.context(&pinned, request, client);
+    let response = if message.is_empty() {
+        Response::bare(&cx, status)
+    } else {
+        Response::in_format(&cx, status, message, Format::Plain)
+    };
+    cx.respond(response, Source::Error);
+    let nobody = Chosen::default();
+    header_filter(thread, &mut cx, &nobody);
+    crate::phases::log::write_access_log(thread, &cx, 0);
+    cx.response
+}
+
+/// Counts a request while it is in work, however it ends.
+struct Busy<'a>(&'a Thread);
+
+impl<'a> Busy<'a> {
+    fn new(thread: &'a Thread) -> Self {
+        thread.stats.requests.add(1);
+        thread.stats.busy.add(1);
+        Self(thread)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.stats.busy.subtract(1);
+    }
+}

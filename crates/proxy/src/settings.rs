@@ -1,0 +1,117 @@
+//! What the node's configuration says to the data plane. Fixed for the life of a worker process.
+
+use crate::http::Limits;
+use crate::trusted::TrustedIps;
+use pdk::{Format, Node, Templates};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Which response fields the gateway adds (`headers`).
+#[derive(Clone, Copy, Debug)]
+pub struct HeaderTokens {
+    pub server: bool,
+    pub via: bool,
+    pub proxy_latency: bool,
+    pub response_latency: bool,
+    pub upstream_latency: bool,
+    pub upstream_status: bool,
+    pub request_id: bool,
+}
+
+impl Default for HeaderTokens {
+    fn default() -> Self {
+        Self {
+            server: true,
+            via: true,
+            proxy_latency: true,
+            response_latency: true,
+            upstream_latency: true,
+            upstream_status: false,
+            request_id: true,
+        }
+    }
+}
+
+/// Where a trusted peer tells the client's address (`real_ip_header`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RealIpHeader {
+    Field(String),
+    ProxyProtocol,
+}
+
+/// Connections kept to upstreams, a thread and destination (`upstream_keepalive_*`).
+#[derive(Clone, Copy, Debug)]
+pub struct PoolSettings {
+    /// 0: none are kept.
+    pub size: usize,
+    /// 0: no limit.
+    pub max_requests: u64,
+    pub idle_timeout: Duration,
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self { size: 512, max_requests: 10_000, idle_timeout: Duration::from_secs(60) }
+    }
+}
+
+/// Everything the data plane is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub limits: Limits,
+    pub tokens: HeaderTokens,
+    /// What `Server` and `Via` say.
+    pub server: String,
+    /// Whether upstreams get `X-Kong-Request-Id` (`headers_upstream`).
+    pub upstream_request_id: bool,
+    pub trusted_ips: TrustedIps,
+    pub real_ip_header: RealIpHeader,
+    pub real_ip_recursive: bool,
+    pub error_default: Format,
+    pub error_templates: Templates,
+    /// `allow_debug_header`.
+    pub debug_header: bool,
+    /// `client_max_body_size`; 0: no limit.
+    pub max_body: u64,
+    /// How much of a request body is held before it goes upstream where `request_buffering` asks for that. Longer ones
+    /// are streamed.
+    pub body_buffer: usize,
+    /// How much of a response body is held for plugins that need it whole.
+    pub response_buffer: usize,
+    pub pool: PoolSettings,
+    /// Listener port to the port that clients know (`port_maps`).
+    pub port_maps: Vec<(u16, u16)>,
+    /// `lua_max_req_headers`: how many fields routing looks at.
+    pub max_request_headers: usize,
+    pub node: Arc<Node>,
+}
+
+impl Settings {
+    pub(crate) fn public_port(&self, port: u16) -> u16 {
+        self.port_maps.iter().find(|(listen, _)| *listen == port).map_or(port, |(_, public)| *public)
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            tokens: HeaderTokens::default(),
+            server: concat!("silverback/", env!("CARGO_PKG_VERSION")).to_owned(),
+            upstream_request_id: true,
+            trusted_ips: TrustedIps::default(),
+            real_ip_header: RealIpHeader::Field("X-Real-IP".to_owned()),
+            real_ip_recursive: false,
+            error_default: Format::Plain,
+            error_templates: Templates::default(),
+            debug_header: false,
+            max_body: 0,
+            body_buffer: 1024 * 1024,
+            response_buffer: 16 * 1024 * 1024,
+            pool: PoolSettings::default(),
+            port_maps: Vec::new(),
+            max_request_headers: 100,
+            node: Arc::default(),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! A route, made ready: its service, its plugins, and what its fields mean.
+
+use super::{Plan, ServiceTarget};
+use entities::Route;
+use router::path::PathHandling;
+use router::Flavor;
+use std::sync::Arc;
+
+/// What happens to requests of a route.
+pub(crate) struct Endpoint {
+    pub(crate) route: Arc<Route>,
+    pub(crate) service: Option<Arc<ServiceTarget>>,
+    pub(crate) plan: Arc<Plan>,
+    /// The protocols hold `https` but not `http`.
+    pub(crate) is_https_only: bool,
+    pub(crate) is_grpc: bool,
+    /// The protocols hold `grpcs` but not `grpc`.
+    pub(crate) is_grpcs_only: bool,
+    pub(crate) handling: PathHandling,
+}
+
+impl Endpoint {
+    pub(crate) fn new(route: Arc<Route>, service: Option<Arc<ServiceTarget>>, plan: Arc<Plan>, flavor: Flavor) -> Self {
+        let is_v1 = flavor == Flavor::Traditional && route.path_handling.as_deref() == Some("v1");
+        let has = |name: &str| route.protocols.iter().any(|p| p == name);
+        Self {
+            is_https_only: has("https") && !has("http"),
+            is_grpc: has("grpc") || has("grpcs"),
+            is_grpcs_only: has("grpcs") && !has("grpc"),
+            handling: if is_v1 { PathHandling::V1 } else { PathHandling::V0 },
+            route,
+            service,
+            plan,
+        }
+    }
+}

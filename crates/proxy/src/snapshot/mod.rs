@@ -1,0 +1,109 @@
+//! An immutable, ready-to-serve form of the configuration. A request pins one from start to end.
+
+mod certificates;
+mod endpoint;
+mod plan;
+mod services;
+
+pub(crate) use certificates::Certificates;
+pub use certificates::pair as certificate_pair;
+pub(crate) use endpoint::Endpoint;
+pub(crate) use plan::{Chosen, Plan};
+pub(crate) use services::{Destination, ServiceTarget};
+
+use crate::upstream::Upstreams;
+use ahash::HashMap;
+use arc_swap::ArcSwap;
+use entities::Configuration;
+use pdk::{Consumers, Definition};
+use plan::Instances;
+use router::{Flavor, Router};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use uuid::Uuid;
+
+/// What a snapshot is built with, beside the configuration.
+pub struct Environment {
+    pub flavor: Flavor,
+    /// The plugins there are, in execution order.
+    pub plugins: Arc<[Definition]>,
+    /// Resolves `{vault://...}` references.
+    pub secrets: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    /// Balancers and their state; they outlive snapshots.
+    pub upstreams: Arc<Upstreams>,
+    /// The certificate where no name fits.
+    pub default_certificate: Option<Arc<rustls::sign::CertifiedKey>>,
+    /// Verification of upstreams where a service does not say.
+    pub verify_upstreams: bool,
+    /// `lua_ssl_trusted_certificate`, DER.
+    pub trusted_certificates: Vec<rustls_pki_types::CertificateDer<'static>>,
+}
+
+/// The configuration, ready.
+pub struct Snapshot {
+    pub(crate) router: Router,
+    pub(crate) endpoints: HashMap<Uuid, Arc<Endpoint>>,
+    /// What runs where no route was found, and before routing.
+    pub(crate) global: Arc<Plan>,
+    pub(crate) consumers: Arc<Consumers>,
+    pub(crate) certificates: Certificates,
+    instances: Instances,
+}
+
+impl Snapshot {
+    /// Nothing configured: every request finds no route.
+    pub fn empty(env: &Environment) -> Self {
+        Self::build(&Configuration::default(), None, env).0
+    }
+
+    /// Builds a snapshot; what did not change is taken over from the previous one. The strings tell what of the
+    /// configuration could not be used: it is left out, the rest serves.
+    pub fn build(from: &Configuration, previous: Option<&Self>, env: &Environment) -> (Self, Vec<String>) {
+        let mut problems = Vec::new();
+        let instances = Instances::build(from, previous.map(|p| &p.instances), env, &mut problems);
+        let certificates = Certificates::build(from, env, &mut problems);
+        env.upstreams.update(from);
+        let services = services::build(from, env, &mut problems);
+        let global = instances.global();
+        let mut endpoints = HashMap::default();
+        for route in from.routes.values() {
+            let service = route.service.as_ref().and_then(|s| services.get(&s.id));
+            if service.is_some_and(|s| !s.service.enabled) {
+                continue;
+            }
+            let plan = instances.plan(route, &global);
+            endpoints.insert(route.id, Arc::new(Endpoint::new(route.clone(), service.cloned(), plan, env.flavor)));
+        }
+        let routes = from.routes.values().filter(|r| endpoints.contains_key(&r.id)).cloned();
+        let (router, errors) = Router::build(env.flavor, routes);
+        problems.extend(errors.iter().map(ToString::to_string));
+        let consumers = Arc::new(Consumers::new(from));
+        (Self { router, endpoints, global, consumers, certificates, instances }, problems)
+    }
+}
+
+/// Where threads find the current snapshot. Reading it costs a load of a counter while nothing changes.
+pub struct SnapshotHandle {
+    current: ArcSwap<Snapshot>,
+    version: AtomicU64,
+}
+
+impl SnapshotHandle {
+    pub fn new(snapshot: Snapshot) -> Self {
+        Self { current: ArcSwap::from_pointee(snapshot), version: AtomicU64::new(1) }
+    }
+
+    /// Makes a snapshot the current one: the next request of every thread sees it.
+    pub fn swap(&self, snapshot: Snapshot) {
+        self.current.store(Arc::new(snapshot));
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+}

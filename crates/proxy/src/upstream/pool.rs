@@ -1,0 +1,86 @@
+//! A thread's idle connections to upstreams.
+
+use crate::http::connection::Connection;
+use crate::http::h2::client::Channel;
+use crate::settings::PoolSettings;
+use ahash::HashMap;
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What makes two connections interchangeable (balancer.md, 7).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PoolKey {
+    pub(crate) address: SocketAddr,
+    /// The server name, and the identity of the TLS settings.
+    pub(crate) tls: Option<(Arc<str>, Arc<str>)>,
+}
+
+struct Idle {
+    conn: Rc<Connection>,
+    since: Instant,
+    requests: u64,
+}
+
+/// Idle connections by destination, the last used first.
+pub(crate) struct Pool {
+    settings: PoolSettings,
+    idle: RefCell<HashMap<PoolKey, Vec<Idle>>>,
+    channels: RefCell<HashMap<PoolKey, Channel>>,
+}
+
+impl Pool {
+    pub(crate) fn new(settings: PoolSettings) -> Self {
+        Self { settings, idle: RefCell::default(), channels: RefCell::default() }
+    }
+
+    /// A connection that is still of use, and how many requests it has carried.
+    pub(crate) fn take(&self, key: &PoolKey) -> Option<(Rc<Connection>, u64)> {
+        let mut idle = self.idle.borrow_mut();
+        let waiting = idle.get_mut(key)?;
+        while let Some(Idle { conn, requests, .. }) = waiting.pop() {
+            if conn.is_quiet() {
+                return Some((conn, requests));
+            }
+        }
+        None
+    }
+
+    /// Takes back a connection that has carried `requests`.
+    pub(crate) fn put(&self, key: PoolKey, conn: Rc<Connection>, requests: u64) {
+        let spent = self.settings.max_requests > 0 && requests >= self.settings.max_requests;
+        if spent || self.settings.size == 0 || !conn.input().is_empty() {
+            return;
+        }
+        conn.rest();
+        let mut idle = self.idle.borrow_mut();
+        let waiting = idle.entry(key).or_default();
+        if waiting.len() >= self.settings.size {
+            waiting.remove(0);
+        }
+        waiting.push(Idle { conn, since: Instant::now(), requests });
+    }
+
+    pub(crate) fn channel(&self, key: &PoolKey) -> Option<Channel> {
+        self.channels.borrow().get(key).cloned()
+    }
+
+    pub(crate) fn keep_channel(&self, key: PoolKey, channel: Channel) {
+        self.channels.borrow_mut().insert(key, channel);
+    }
+
+    pub(crate) fn drop_channel(&self, key: &PoolKey) {
+        self.channels.borrow_mut().remove(key);
+    }
+
+    /// Closes what has been idle for too long or was closed by its peer.
+    pub(crate) fn sweep(&self) {
+        let limit = self.settings.idle_timeout;
+        self.idle.borrow_mut().retain(|_, waiting| {
+            waiting.retain(|idle| idle.since.elapsed() < limit && idle.conn.is_quiet());
+            !waiting.is_empty()
+        });
+    }
+}
