@@ -1,0 +1,26 @@
+//! Where entities are kept. One trait, [`Store`], and its backends: [`Memory`], [`Sqlite`] (`database = embedded`)
+//! and [`Off`] (`database = off`). Rules that Kong leaves to its database (primary, unique and foreign keys, cascades,
+//! expiry) are stated once in `rules.rs` over the few primitives of `rows.rs`; no other crate names SQL.
+mod changes;
+mod clock;
+mod layout;
+mod memory;
+mod off;
+mod offset;
+mod query;
+mod rows;
+mod rules;
+mod sql;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use changes::{Change, Follower};
+pub use clock::{Clock, system_clock};
+pub use layout::{Index, Layout, OnDelete, Part, Reference, Table};
+pub use memory::Memory;
+pub use off::Off;
+pub use query::{Page, Query, TagFilter, Tagged, TagsPage};
+pub use schema::Error;
+pub use sql::Sqlite;
+pub use store::{Reader, Store, Ttl, Writer};

@@ -1,0 +1,93 @@
+//! The trait that every backend is, as the Admin API and the node see it.
+use crate::{Change, Error, Follower, Layout, Page, Query, TagsPage};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// What a write does to a row's time to live, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Ttl {
+    /// As it was; on a new row: none.
+    Keep,
+    /// From now on; zero: none.
+    Set(f64),
+}
+
+/// Looks into one consistent state of the store.
+pub trait Reader {
+    fn select(&self, entity: &str, key: &str) -> Result<Option<Value>, Error>;
+    /// By a unique field, or by the name of a composite cache key with the values of its fields.
+    fn select_by(&self, entity: &str, index: &str, values: &[&str]) -> Result<Option<Value>, Error>;
+    fn page(&self, entity: &str, query: &Query<'_>) -> Result<Page, Error>;
+    fn tags(&self, tag: Option<&str>, size: usize, offset: Option<&str>) -> Result<TagsPage, Error>;
+}
+
+/// A transaction under way. Rows are whole: defaults filled, validated, foreign keys as `{"id": ...}`.
+pub trait Writer: Reader {
+    fn insert(&mut self, entity: &str, row: Value, ttl: Ttl) -> Result<Value, Error>;
+    fn update(&mut self, entity: &str, row: Value, ttl: Ttl) -> Result<Value, Error>;
+    fn upsert(&mut self, entity: &str, row: Value, ttl: Ttl) -> Result<Value, Error>;
+    /// Whether there was such a row. Rows that reference it go too, forbid it, or lose the reference, as their schemas say.
+    fn delete(&mut self, entity: &str, key: &str) -> Result<bool, Error>;
+    /// The writer as a reader.
+    fn reader(&self) -> &dyn Reader;
+}
+
+/// Synchronous: a statement may wait for a disk or a network, so callers keep it off the threads that proxy.
+pub trait Store: Send + Sync {
+    fn layout(&self) -> &Layout;
+    /// Whether entities can be written one by one (everything but `database = off`).
+    fn is_writable(&self) -> bool {
+        true
+    }
+    fn is_reachable(&self) -> bool;
+    fn read(&self, work: &mut dyn FnMut(&dyn Reader)) -> Result<(), Error>;
+    /// All or nothing: where `work` gives `false` or the commit fails, nothing has happened. Its changes have been told to the
+    /// followers when it returns.
+    fn write(&self, work: &mut dyn FnMut(&mut dyn Writer) -> bool) -> Result<(), Error>;
+    /// Replaces everything, atomically, by rows that have been validated as a whole.
+    fn replace(&self, rows: Vec<Change>) -> Result<(), Error>;
+    /// Deletes rows whose time has come, at most some thousands at once; how many.
+    fn purge(&self) -> Result<usize, Error>;
+    fn follow(&self, follower: Arc<dyn Follower>);
+}
+
+impl dyn Store + '_ {
+    pub fn reading<T, E: From<Error>>(&self, work: impl FnOnce(&dyn Reader) -> Result<T, E>) -> Result<T, E> {
+        let (mut work, mut outcome) = (Some(work), None);
+        self.read(&mut |reader| outcome = work.take().map(|work| work(reader)))?;
+        outcome.unwrap_or_else(|| Err(never_ran().into()))
+    }
+
+    pub fn writing<T, E: From<Error>>(&self, work: impl FnOnce(&mut dyn Writer) -> Result<T, E>) -> Result<T, E> {
+        let (mut work, mut outcome) = (Some(work), None);
+        self.write(&mut |writer| {
+            outcome = work.take().map(|work| work(writer));
+            matches!(outcome, Some(Ok(_)))
+        })?;
+        outcome.unwrap_or_else(|| Err(never_ran().into()))
+    }
+
+    /// Every row of every entity, table by table: what a node starts from.
+    pub fn each(&self, visit: &mut dyn FnMut(&str, Value)) -> Result<(), Error> {
+        const SIZE: usize = 1000;
+        self.reading(|reader| {
+            for table in self.layout().tables() {
+                let mut offset = None;
+                loop {
+                    let query = Query { size: SIZE, offset: offset.as_deref(), ..Query::default() };
+                    let page = reader.page(&table.name, &query)?;
+                    page.rows.into_iter().for_each(|row| visit(&table.name, row));
+                    offset = page.offset;
+                    if offset.is_none() {
+                        break;
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+fn never_ran() -> Error {
+    Error::database("the transaction did not run")
+}

@@ -1,0 +1,117 @@
+//! Each backend runs the one contract; what only SQLite promises (durability, group commit) follows.
+mod contract;
+mod sqlite;
+
+use crate::{Change, Clock, Follower, Index, Layout, Memory, OnDelete, Part, Reference, Sqlite, Store, Table};
+use contract::Fixture;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// A clock that tests move.
+#[derive(Clone, Default)]
+pub(super) struct Time(Arc<AtomicU64>);
+
+impl Time {
+    pub(super) fn advance(&self, seconds: u64) {
+        self.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    fn clock(&self) -> Clock {
+        let time = Arc::clone(&self.0);
+        Arc::new(move || 1_700_000_000.0 + time.load(Ordering::SeqCst) as f64)
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Heard {
+    pub(super) changes: Mutex<Vec<Change>>,
+    pub(super) replaced: Mutex<Vec<Vec<Change>>>,
+}
+
+impl Follower for Heard {
+    fn changed(&self, changes: &[Change]) {
+        self.changes.lock().unwrap().extend_from_slice(changes);
+    }
+
+    fn replaced(&self, rows: &[Change]) {
+        self.replaced.lock().unwrap().push(rows.to_vec());
+    }
+}
+
+fn table(name: &str) -> Table {
+    Table {
+        name: name.to_owned(),
+        key: "id".to_owned(),
+        has_uuid: true,
+        unique: Vec::new(),
+        references: Vec::new(),
+        unique_first: false,
+        has_ttl: false,
+        has_tags: true,
+    }
+}
+
+fn unique(name: &str, parts: &[(&str, bool)]) -> Index {
+    let part = |(field, foreign): &(&str, bool)| Part { field: (*field).to_owned(), foreign: *foreign, hidden: false };
+    Index { name: name.to_owned(), parts: parts.iter().map(part).collect() }
+}
+
+fn reference(field: &str, entity: &str, on_delete: OnDelete) -> Reference {
+    Reference { field: field.to_owned(), entity: entity.to_owned(), on_delete }
+}
+
+/// Services with routes (restrict) and plugins (cascade, unique by scope), consumers with expiring keys.
+pub(super) fn layout() -> Arc<Layout> {
+    Arc::new(Layout::new(vec![
+        Table { unique: vec![unique("name", &[("name", false)])], ..table("services") },
+        Table {
+            unique: vec![unique("name", &[("name", false)])],
+            references: vec![reference("service", "services", OnDelete::Restrict)],
+            ..table("routes")
+        },
+        Table { unique: vec![unique("username", &[("username", false)])], ..table("consumers") },
+        Table {
+            unique: vec![
+                unique("cache_key", &[("name", false), ("service", true), ("consumer", true)]),
+                unique("instance_name", &[("instance_name", false)]),
+            ],
+            references: vec![
+                reference("service", "services", OnDelete::Cascade),
+                reference("consumer", "consumers", OnDelete::Cascade),
+            ],
+            ..table("plugins")
+        },
+        Table {
+            unique: vec![unique("key", &[("key", false)])],
+            references: vec![reference("consumer", "consumers", OnDelete::Cascade)],
+            has_ttl: true,
+            ..table("keyauth_credentials")
+        },
+        Table { references: vec![reference("consumer", "consumers", OnDelete::Null)], ..table("notes") },
+        Table { has_uuid: false, key: "key".to_owned(), has_tags: false, ..table("parameters") },
+    ]))
+}
+
+fn fixture(store: Arc<dyn Store>, time: Time) -> Fixture {
+    let heard = Arc::new(Heard::default());
+    store.follow(heard.clone());
+    Fixture { store, heard, time, _directory: None }
+}
+
+#[test]
+fn memory_keeps_the_contract() {
+    contract::run(|| {
+        let time = Time::default();
+        fixture(Arc::new(Memory::new(layout(), time.clock())), time)
+    });
+}
+
+#[test]
+fn sqlite_keeps_the_contract() {
+    contract::run(|| {
+        let directory = sqlite::Directory::new();
+        let time = Time::default();
+        let store = Sqlite::open(&directory.file(), layout(), time.clock()).unwrap();
+        Fixture { _directory: Some(directory), ..fixture(Arc::new(store), time) }
+    });
+}
