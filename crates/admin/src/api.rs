@@ -1,0 +1,170 @@
+//! The Admin API as a whole: what it is made of, and the way of a request through it.
+use crate::dispatch::{Call, Routes};
+use crate::failure::Outcome;
+use crate::routes::config::Declared;
+use crate::{Node, Request, Response, generate, routes, urlencoded};
+use entities::Catalog;
+use schema::EntitySchema;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use store::{Change, Follower, Store};
+
+/// What an operator sets of the Admin API.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Origins of the Admin GUI; none: whatever asks.
+    pub origins: Vec<String>,
+    /// The `Server` header.
+    pub server_header: Option<String>,
+    /// Whether answers tell `X-Kong-Admin-Latency`.
+    pub latency_header: bool,
+    pub body_limit: usize,
+    pub wasm: bool,
+    pub role_control_plane: bool,
+    /// Whether `/status/dns` has anything to say.
+    pub new_dns_client: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            origins: Vec::new(),
+            server_header: Some("kong/3.10.0".to_owned()),
+            latency_header: true,
+            body_limit: 10 * 1024 * 1024,
+            wasm: false,
+            role_control_plane: false,
+            new_dns_client: false,
+        }
+    }
+}
+
+pub struct Api {
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) node: Arc<dyn Node>,
+    pub(crate) settings: Settings,
+    pub(crate) routes: Routes,
+    pub(crate) declared: Mutex<Declared>,
+    /// Held while a declarative configuration is loaded.
+    pub(crate) loading: Mutex<()>,
+}
+
+/// Hands the store's changes to the node.
+struct Feed(Arc<dyn Node>);
+
+impl Follower for Feed {
+    fn changed(&self, changes: &[Change]) {
+        self.0.apply(changes);
+    }
+
+    fn replaced(&self, rows: &[Change]) {
+        self.0.replace(rows);
+    }
+}
+
+impl Api {
+    /// From now on the node follows the store.
+    pub fn new(catalog: Arc<Catalog>, store: Arc<dyn Store>, node: Arc<dyn Node>, settings: Settings) -> Api {
+        store.follow(Arc::new(Feed(Arc::clone(&node))));
+        let mut table = Routes::default();
+        generate::add(&mut table, &catalog);
+        routes::add(&mut table, &catalog, &*node, &settings);
+        Api { catalog, store, node, settings, routes: table, declared: Mutex::default(), loading: Mutex::default() }
+    }
+
+    pub fn handle(&self, request: Request) -> Response {
+        let started = Instant::now();
+        // These two nginx refuses before Kong sees them.
+        if matches!(request.method.as_str(), "CONNECT" | "TRACE") {
+            return Response::page(405);
+        }
+        let mut response = self.answer(&request).unwrap_or_else(|failure| failure.into_response());
+        if request.method == "HEAD" {
+            response.body.clear();
+        }
+        self.decorated(response, &request, started.elapsed())
+    }
+
+    fn answer(&self, request: &Request) -> Outcome {
+        if request.body.len() > self.settings.body_limit {
+            return Ok(Response::too_large());
+        }
+        let Some((endpoint, parameters)) = self.routes.find(&request.path) else {
+            return Ok(Response::not_found());
+        };
+        let arguments = urlencoded::arguments(request.query.as_bytes());
+        let call = Call { request, endpoint, parameters, arguments };
+        if let Some(before) = &endpoint.before {
+            before(self, &call)?;
+        }
+        if request.method == "OPTIONS" {
+            return Ok(options(&endpoint.allowed(), request));
+        }
+        if call.arguments.len() > urlencoded::MOST_ARGUMENTS {
+            return Ok(Response::message(400, "Too many arguments"));
+        }
+        call.check_content_type()?;
+        let method = if request.method == "HEAD" { "GET" } else { request.method.as_str() };
+        match endpoint.handler(method) {
+            Some(handler) => handler(self, &call),
+            None => Ok(Response::method_not_allowed()),
+        }
+    }
+
+    fn decorated(&self, mut response: Response, request: &Request, took: Duration) -> Response {
+        if let Some(server) = &self.settings.server_header {
+            response = response.with("Server", server);
+        }
+        if self.settings.latency_header {
+            response = response.with("X-Kong-Admin-Latency", &took.as_millis().to_string());
+        }
+        let origin = request.header("origin");
+        let allowed = match self.settings.origins.as_slice() {
+            [] => origin.unwrap_or("*"),
+            [first, ..] => {
+                origin.filter(|origin| self.settings.origins.iter().any(|known| known == origin)).unwrap_or(first)
+            }
+        };
+        response = response.with("Access-Control-Allow-Origin", allowed);
+        response.with("Access-Control-Allow-Credentials", "true")
+    }
+
+    /// DB-less: loads a declarative configuration (`kong.yml` or its JSON), as `POST /config` does.
+    pub fn load(&self, text: &str) -> Result<(), schema::Error> {
+        routes::config::load_text(self, text)
+    }
+
+    pub(crate) fn schema(&self, entity: &str) -> Outcome<&EntitySchema> {
+        self.catalog
+            .entity(entity)
+            .map(Arc::as_ref)
+            .ok_or_else(|| schema::Error::database(&format!("no entity '{entity}'")).into())
+    }
+
+    pub(crate) fn declared(&self) -> std::sync::MutexGuard<'_, Declared> {
+        self.declared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What schemas need to fill defaults: the time, randomness and each other.
+    pub(crate) fn with_context<T>(&self, work: impl FnOnce(&schema::Context<'_>) -> T) -> T {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        work(&schema::Context { now, random: &random, schemas: &*self.catalog })
+    }
+}
+
+pub(crate) fn random(bytes: &mut [u8]) {
+    // The system's source fails only where there is none; ids and secrets must then not be made up.
+    if let Err(error) = getrandom::fill(bytes) {
+        log::error!("admin: no randomness: {error}");
+        std::process::abort();
+    }
+}
+
+fn options(allowed: &str, request: &Request) -> Response {
+    let headers = request.header("access-control-request-headers").unwrap_or("Content-Type");
+    Response::empty(204)
+        .with("Allow", allowed)
+        .with("Access-Control-Allow-Methods", allowed)
+        .with("Access-Control-Allow-Headers", headers)
+}

@@ -1,0 +1,24 @@
+//! The Admin API: what Kong's answers on port 8001, as a function from [`Request`] to [`Response`]. It has no HTTP engine and
+//! holds nothing of the proxy; what it needs of the running node comes through the trait [`Node`].
+mod api;
+mod body;
+mod crud;
+mod dispatch;
+mod entity;
+mod failure;
+mod generate;
+mod http;
+mod json;
+mod keys;
+mod listing;
+mod multipart;
+mod node;
+mod routes;
+mod special;
+#[cfg(test)]
+mod tests;
+mod urlencoded;
+
+pub use api::{Api, Settings};
+pub use http::{Request, Response};
+pub use node::{AddressHealth, HostHealth, MemoryUse, Node, Pids, PluginEndpoint, Status, UpstreamHealth};

@@ -1,0 +1,103 @@
+//! What the Admin API needs of the running node.
+use crate::{Request, Response};
+use serde_json::{Map, Value};
+use std::time::Duration;
+use store::Change;
+use uuid::Uuid;
+
+pub trait Node: Send + Sync {
+    /// Returns when the next proxied request sees the changes. Called within the store's commit: it must not call the store.
+    fn apply(&self, changes: &[Change]);
+    /// The whole configuration was replaced; these are all rows.
+    fn replace(&self, rows: &[Change]);
+
+    fn node_id(&self) -> Uuid;
+    fn hostname(&self) -> String;
+    fn pids(&self) -> Pids;
+    /// What `/` shows as `configuration`, secrets masked.
+    fn configuration(&self) -> Map<String, Value>;
+    fn version(&self) -> String {
+        "3.10.0".to_owned()
+    }
+    fn status(&self) -> Status;
+    /// Timers running and pending.
+    fn timers(&self) -> (u64, u64);
+
+    fn log_level(&self) -> String;
+    /// `None`: for good.
+    fn set_log_level(&self, level: &str, revert_after: Option<Duration>);
+
+    /// `None` where the upstream has no balancer yet.
+    fn health(&self, upstream: Uuid) -> Option<UpstreamHealth>;
+    /// Marks a target (as stored, `host:port`) or one of its addresses; the error is told to the client.
+    fn set_health(&self, upstream: Uuid, target: &str, address: Option<&str>, healthy: bool) -> Result<(), String>;
+
+    fn cached(&self, key: &str) -> Option<Value>;
+    /// Forgets one key, or all.
+    fn uncache(&self, key: Option<&str>);
+
+    /// Endpoints that plugins bring.
+    fn endpoints(&self) -> Vec<PluginEndpoint>;
+    fn call(&self, endpoint: &str, parameters: &[(String, String)], request: &Request) -> Response;
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Pids {
+    pub master: u32,
+    pub workers: Vec<u32>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    pub connections_active: u64,
+    pub connections_reading: u64,
+    pub connections_writing: u64,
+    pub connections_waiting: u64,
+    pub connections_accepted: u64,
+    pub connections_handled: u64,
+    pub total_requests: u64,
+    pub memory: Vec<MemoryUse>,
+}
+
+/// What one process holds of the Lua heap (Kong's field), or simply of the heap.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryUse {
+    pub pid: u32,
+    pub bytes: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct PluginEndpoint {
+    /// `/proxy-cache/:cache_key`
+    pub path: &'static str,
+    pub methods: &'static [&'static str],
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct UpstreamHealth {
+    /// Whether any health check of the upstream is on.
+    pub checked: bool,
+    /// Whether enough of the balancer's weight is available.
+    pub healthy: bool,
+    pub hosts: Vec<HostHealth>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct HostHealth {
+    /// As stored: `host:port`.
+    pub target: String,
+    pub host: String,
+    pub port: u16,
+    /// The type of the DNS record, or the error of the look-up.
+    pub dns: String,
+    pub node_weight: u32,
+    pub addresses: Vec<AddressHealth>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct AddressHealth {
+    pub ip: String,
+    pub port: u16,
+    pub weight: u32,
+    pub healthy: bool,
+}

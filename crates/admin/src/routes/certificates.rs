@@ -1,0 +1,152 @@
+//! `/certificates/:certificates`: a certificate by its id or by one of its SNIs.
+use crate::body::Body;
+use crate::crud::{self, Relation, subschema};
+use crate::dispatch::{Call, Routes};
+use crate::entity::{delete, insert, shown, update, upsert};
+use crate::failure::{Failure, Outcome};
+use crate::keys::{Key, foreign_id, id_of, is_uuid};
+use crate::{Api, Response};
+use serde_json::{Value, json};
+use store::{Reader, Writer};
+use uuid::Uuid;
+
+const PATH: &str = "/certificates/:certificates";
+const SNIS: &str = "/certificates/:certificates/snis";
+const SNI: &str = "/certificates/:certificates/snis/:snis";
+
+pub(super) fn add(routes: &mut Routes) {
+    routes.on("GET", PATH, get);
+    routes.on("PUT", PATH, put);
+    routes.on("PATCH", PATH, patch);
+    routes.on("DELETE", PATH, remove);
+    routes.on("GET", SNIS, |api, call| {
+        let certificate = api.reading(|reader| certificate(api, reader, call))?;
+        crud::list_children(api, call, &relation(), &certificate)
+    });
+    routes.on("POST", SNIS, create_sni);
+    routes.on("GET", SNI, get_sni);
+    routes.on("PUT", SNI, put_sni);
+    routes.on("PATCH", SNI, patch_sni);
+    routes.on("DELETE", SNI, remove_sni);
+}
+
+fn relation() -> Relation {
+    Relation { child: "snis".to_owned(), field: "certificate".to_owned(), parent: "certificates".to_owned() }
+}
+
+/// The id that the path names by itself or by an SNI; `None` for an SNI nobody has.
+fn key(api: &Api, reader: &dyn Reader, call: &Call<'_>) -> Outcome<Option<Key>> {
+    let text = call.parameter(0)?;
+    if is_uuid(&text) {
+        return Ok(Some(Key::Id(text.to_ascii_lowercase())));
+    }
+    let schema = api.schema("snis")?;
+    api.with_context(|cx| schema.validate_unique("name", &Value::from(text.as_str()), cx))?;
+    let sni = reader.select_by("snis", "name", &[&text])?;
+    Ok(sni.as_ref().and_then(|sni| foreign_id(sni, "certificate")).map(|id| Key::Id(id.to_owned())))
+}
+
+fn known_key(api: &Api, reader: &dyn Reader, call: &Call<'_>) -> Outcome<Key> {
+    key(api, reader, call)?.ok_or_else(|| Failure::message(404, "SNI not found"))
+}
+
+fn certificate(api: &Api, reader: &dyn Reader, call: &Call<'_>) -> Outcome<Value> {
+    known_key(api, reader, call)?.find(reader, "certificates")?.ok_or_else(Failure::not_found)
+}
+
+fn get(api: &Api, call: &Call<'_>) -> Outcome {
+    let schema = api.schema("certificates")?;
+    let row = api.reading(|reader| {
+        let key = known_key(api, reader, call)?;
+        let row = key.find(reader, "certificates")?.ok_or_else(|| key.not_found())?;
+        shown(reader, schema, row)
+    })?;
+    Ok(Response::json(200, &row))
+}
+
+/// An SNI nobody has becomes one of the new certificate.
+fn put(api: &Api, call: &Call<'_>) -> Outcome {
+    let schema = api.schema("certificates")?;
+    let mut input = Body::of(call)?.entity(schema, None)?;
+    let row = api.writing(|writer: &mut dyn Writer| {
+        let key = match key(api, writer.reader(), call)? {
+            Some(key) => key,
+            None => {
+                let name = Value::from(call.parameter(0)?);
+                match input.get_mut("snis") {
+                    Some(Value::Array(names)) if !names.contains(&name) => names.push(name),
+                    Some(Value::Array(_)) => {}
+                    _ => input["snis"] = json!([name]),
+                }
+                Key::Id(Uuid::new_v4().to_string())
+            }
+        };
+        upsert(api, writer, schema, &key, input)
+    })?;
+    Ok(Response::json(200, &row))
+}
+
+fn patch(api: &Api, call: &Call<'_>) -> Outcome {
+    let key = api.reading(|reader| known_key(api, reader, call))?;
+    crud::patch_by(api, call, api.schema("certificates")?, &key)
+}
+
+fn remove(api: &Api, call: &Call<'_>) -> Outcome {
+    let key = api.reading(|reader| known_key(api, reader, call))?;
+    crud::remove_by(api, api.schema("certificates")?, &key)
+}
+
+fn create_sni(api: &Api, call: &Call<'_>) -> Outcome {
+    let schema = api.schema("snis")?;
+    let input = Body::of(call)?.entity(schema, None)?;
+    let row = api.writing(|writer: &mut dyn Writer| {
+        let certificate = certificate(api, writer.reader(), call)?;
+        insert(api, writer, schema, crud::of_parent(input, &relation(), &certificate))
+    })?;
+    Ok(Response::json(201, &row))
+}
+
+/// The SNI, where it is the certificate's.
+fn sni(api: &Api, reader: &dyn Reader, call: &Call<'_>) -> Outcome<(Key, Value)> {
+    let certificate = certificate(api, reader, call)?;
+    let key = Key::parse(api, api.schema("snis")?, call.parameter(1)?)?;
+    let row = key.find(reader, "snis")?.filter(|row| crud::belongs(row, &relation(), &certificate));
+    Ok((key, row.ok_or_else(Failure::not_found)?))
+}
+
+fn get_sni(api: &Api, call: &Call<'_>) -> Outcome {
+    let schema = api.schema("snis")?;
+    let row = api.reading(|reader| shown(reader, schema, sni(api, reader, call)?.1))?;
+    Ok(Response::json(200, &row))
+}
+
+fn put_sni(api: &Api, call: &Call<'_>) -> Outcome {
+    let schema = api.schema("snis")?;
+    let input = Body::of(call)?.entity(schema, None)?;
+    let row = api.writing(|writer: &mut dyn Writer| {
+        let certificate = certificate(api, writer.reader(), call)?;
+        let key = Key::parse(api, schema, call.parameter(1)?)?;
+        upsert(api, writer, schema, &key, crud::of_parent(input, &relation(), &certificate))
+    })?;
+    Ok(Response::json(200, &row))
+}
+
+fn patch_sni(api: &Api, call: &Call<'_>) -> Outcome {
+    let schema = api.schema("snis")?;
+    let body = Body::of(call)?;
+    let row = api.writing(|writer: &mut dyn Writer| {
+        let (key, stored) = sni(api, writer.reader(), call)?;
+        let patch = body.entity(schema, subschema(schema, &stored))?;
+        update(api, writer, schema, &key, stored, patch)
+    })?;
+    Ok(Response::json(200, &row))
+}
+
+fn remove_sni(api: &Api, call: &Call<'_>) -> Outcome {
+    let schema = api.schema("snis")?;
+    api.writing(|writer: &mut dyn Writer| {
+        let (_, row) = sni(api, writer.reader(), call)?;
+        delete(api, writer, schema, &Key::Id(id_of(&row).to_owned()), &row)
+    })?;
+    Ok(Response::empty(204))
+}

@@ -1,0 +1,141 @@
+//! `/config`: the whole declarative configuration of a node without a database.
+use crate::body::Body;
+use crate::dispatch::{Call, Routes};
+use crate::failure::{Failure, Outcome};
+use crate::{Api, Response};
+use entities::declarative::{self, Declarative, Invalid};
+use schema::Error;
+use serde_json::{Map, Value, json};
+use store::Change;
+use uuid::Uuid;
+
+/// The hash of the configuration that is loaded.
+pub(crate) struct Declared {
+    pub(crate) hash: String,
+}
+
+impl Default for Declared {
+    fn default() -> Self {
+        Declared { hash: "0".repeat(32) }
+    }
+}
+
+pub(super) fn add(routes: &mut Routes) {
+    routes.on("GET", "/config", |api, _| read_back(api));
+    routes.on("POST", "/config", replace);
+}
+
+fn check_off(api: &Api) -> Outcome<()> {
+    if !api.store.is_writable() {
+        return Ok(());
+    }
+    let message = "this endpoint is only available when Kong is configured to not use a database";
+    Err(Failure::message(400, message))
+}
+
+fn read_back(api: &Api) -> Outcome {
+    check_off(api)?;
+    let mut rows = Vec::new();
+    api.store.each(&mut |entity, row| rows.push((entity.to_owned(), row)))?;
+    let text = declarative::export(rows.iter().map(|(entity, row)| (entity.as_str(), row)), &api.catalog);
+    Ok(Response::json(200, &json!({ "config": text })))
+}
+
+/// What a body holds: a configuration's text, or the configuration itself.
+enum Given {
+    Text(String),
+    Itself(Value),
+}
+
+/// A body that has a format version is the configuration; otherwise its `config` is, or the whole of it as text.
+fn given(call: &Call<'_>, parameters: &mut Map<String, Value>) -> Outcome<Given> {
+    if parameters.contains_key("_format_version") {
+        return Ok(Given::Itself(Value::Object(std::mem::take(parameters))));
+    }
+    match parameters.shift_remove("config") {
+        Some(Value::String(text)) => Ok(Given::Text(text)),
+        Some(Value::Null) | None if call.request.body.is_empty() => {
+            Err(Failure::message(400, "expected a declarative configuration"))
+        }
+        Some(Value::Null) | None => match std::str::from_utf8(&call.request.body) {
+            Ok(text) => Ok(Given::Text(text.to_owned())),
+            Err(_) => Err(Failure::message(400, "expected a declarative configuration")),
+        },
+        // Not a text of any notation: what it says is what it is.
+        Some(value) => Ok(Given::Text(value.to_string())),
+    }
+}
+
+fn says_yes(value: &Value) -> bool {
+    match value {
+        Value::Bool(yes) => *yes,
+        Value::Number(number) => number.as_f64() == Some(1.0),
+        Value::String(text) => matches!(text.to_ascii_lowercase().as_str(), "1" | "true" | "on" | "yes"),
+        _ => false,
+    }
+}
+
+fn replace(api: &Api, call: &Call<'_>) -> Outcome {
+    check_off(api)?;
+    let mut parameters = match Body::of(call)?.untyped()? {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    };
+    let flattens = flag(call, &mut parameters, "flatten_errors").is_some_and(|value| says_yes(&value));
+    let checks = flag(call, &mut parameters, "check_hash").is_some_and(|value| value == "1" || value == 1);
+    let given = given(call, &mut parameters)?;
+    let Ok(_loading) = api.loading.try_lock() else {
+        return Ok(Response::message(429, "Currently loading previous configuration").with("Retry-After", "1"));
+    };
+    if let Given::Text(text) = &given
+        && checks
+        && declarative::text_hash(text) == api.declared().hash
+    {
+        return Ok(Response::empty(304));
+    }
+    let parsed = parse(api, given);
+    match parsed {
+        Ok(declared) => {
+            let answer = Response::json(201, &declared.to_json());
+            load(api, declared)?;
+            Ok(answer)
+        }
+        Err(invalid) => Ok(refusal(&invalid, flattens)),
+    }
+}
+
+fn parse(api: &Api, given: Given) -> Result<Declarative, Box<Invalid>> {
+    let parse = |cx: &schema::Context<'_>| match given {
+        Given::Text(text) => declarative::parse(&text, &api.catalog, cx).map_err(Box::new),
+        Given::Itself(value) => declarative::parse_value(value, &api.catalog, cx).map_err(Box::new),
+    };
+    api.with_context(parse)
+}
+
+/// A flag of the query, or of the body, and out of the body.
+fn flag(call: &Call<'_>, parameters: &mut Map<String, Value>, name: &str) -> Option<Value> {
+    let of_body = parameters.shift_remove(name);
+    call.argument(name).map(|value| value.map_or(Value::Bool(true), Value::String)).or(of_body)
+}
+
+fn refusal(invalid: &Invalid, flattens: bool) -> Response {
+    let body = if flattens { invalid.flattened() } else { invalid.error().to_json() };
+    Response::json(400, &body)
+}
+
+fn load(api: &Api, declared: Declarative) -> Result<(), Error> {
+    let row = |(entity, value): (String, Value)| {
+        let id = value.get("id").and_then(Value::as_str).and_then(|id| Uuid::parse_str(id).ok()).unwrap_or_default();
+        Change { entity, id, value: Some(value) }
+    };
+    let hash = declared.hash.clone();
+    api.store.replace(declared.into_rows().into_iter().map(row).collect())?;
+    api.declared().hash = hash;
+    Ok(())
+}
+
+pub(crate) fn load_text(api: &Api, text: &str) -> Result<(), Error> {
+    let _loading = api.loading.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let declared = parse(api, Given::Text(text.to_owned()));
+    load(api, declared.map_err(|invalid| invalid.error())?)
+}

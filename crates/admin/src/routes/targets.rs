@@ -1,0 +1,118 @@
+//! `/upstreams/:upstreams/targets`: targets newest first, by id or by `host:port`.
+use crate::body::Body;
+use crate::crud::{self, Relation};
+use crate::dispatch::{Call, Routes};
+use crate::entity::{delete, shown, update};
+use crate::failure::{Failure, Outcome};
+use crate::keys::{Key, id_of, is_uuid};
+use crate::listing::{self, Repeats, lua_number};
+use crate::special::every;
+use crate::{Api, Response};
+use serde_json::Value;
+use store::{Reader, Writer};
+use uuid::Uuid;
+
+const LIST: &str = "/upstreams/:upstreams/targets";
+const ALL: &str = "/upstreams/:upstreams/targets/all";
+const ONE: &str = "/upstreams/:upstreams/targets/:targets";
+
+pub(super) fn add(routes: &mut Routes) {
+    routes.on("GET", LIST, list);
+    routes.on("GET", ALL, |api, call| crud::list_nested(api, call, &relation()));
+    routes.on("GET", ONE, get);
+    routes.on("PUT", ONE, change);
+    routes.on("PATCH", ONE, change);
+    routes.on("DELETE", ONE, remove);
+    for (name, healthy) in [("healthy", true), ("unhealthy", false)] {
+        routes.on("PUT", &format!("{ONE}/{name}"), move |api, call| mark(api, call, false, healthy));
+        routes.on("PUT", &format!("{ONE}/:address/{name}"), move |api, call| mark(api, call, true, healthy));
+    }
+}
+
+fn relation() -> Relation {
+    Relation { child: "targets".to_owned(), field: "upstream".to_owned(), parent: "upstreams".to_owned() }
+}
+
+/// A page of an upstream's targets as shown, newest first, and the offset of the next: their count so far.
+pub(super) fn newest(
+    api: &Api,
+    reader: &dyn Reader,
+    call: &Call<'_>,
+    upstream: &Value,
+) -> Outcome<(Vec<Value>, Option<String>)> {
+    let schema = api.schema("targets")?;
+    let mut targets: Vec<Value> = Vec::new();
+    every(reader, "targets", Some(("upstream", id_of(upstream))), |target| {
+        targets.push(target);
+        Ok(())
+    })?;
+    let created = |target: &Value| target.get("created_at").and_then(Value::as_f64).unwrap_or_default();
+    targets.sort_by(|a, b| created(b).total_cmp(&created(a)).then_with(|| id_of(b).cmp(id_of(a))));
+    let number = |name: &str| call.argument(name).flatten().and_then(|text| lua_number(&text)).filter(|n| *n >= 0.0);
+    let size = number("size").filter(|size| *size >= 1.0).unwrap_or(100.0) as usize;
+    let start = number("offset").unwrap_or_default() as usize;
+    let next = start.saturating_add(size);
+    let offset = (next < targets.len()).then(|| next.to_string());
+    let page = targets.into_iter().skip(start).take(size);
+    let shown: Outcome<Vec<Value>> = page.map(|row| shown(reader, schema, row)).collect();
+    Ok((shown?, offset))
+}
+
+fn list(api: &Api, call: &Call<'_>) -> Outcome {
+    let (data, offset) = api.reading(|reader| {
+        let upstream = api.named(reader, call, 0, "upstreams")?;
+        newest(api, reader, call, &upstream)
+    })?;
+    let path = call.request.path.trim_end_matches('/');
+    Ok(listing::respond(call, path, data, offset, Repeats::Nothing))
+}
+
+/// The target that the path names, where it is the upstream's.
+fn target(api: &Api, reader: &dyn Reader, call: &Call<'_>) -> Outcome<(Value, Value)> {
+    let upstream = api.named(reader, call, 0, "upstreams")?;
+    let text = call.parameter(1)?;
+    let found = if is_uuid(&text) {
+        reader.select("targets", &text)?
+    } else {
+        reader.select_by("targets", "cache_key", &[id_of(&upstream), &text])?
+    };
+    let target = found.filter(|row| crud::belongs(row, &relation(), &upstream)).ok_or_else(Failure::not_found)?;
+    Ok((upstream, target))
+}
+
+fn get(api: &Api, call: &Call<'_>) -> Outcome {
+    let schema = api.schema("targets")?;
+    let row = api.reading(|reader| shown(reader, schema, target(api, reader, call)?.1))?;
+    Ok(Response::json(200, &row))
+}
+
+/// PUT does no more than PATCH: it never creates.
+fn change(api: &Api, call: &Call<'_>) -> Outcome {
+    let schema = api.schema("targets")?;
+    let input = Body::of(call)?.entity(schema, None)?;
+    let row = api.writing(|writer: &mut dyn Writer| {
+        let (_, stored) = target(api, writer.reader(), call)?;
+        update(api, writer, schema, &Key::Id(id_of(&stored).to_owned()), stored, input)
+    })?;
+    Ok(Response::json(200, &row))
+}
+
+fn remove(api: &Api, call: &Call<'_>) -> Outcome {
+    let schema = api.schema("targets")?;
+    api.writing(|writer: &mut dyn Writer| {
+        let (_, row) = target(api, writer.reader(), call)?;
+        delete(api, writer, schema, &Key::Id(id_of(&row).to_owned()), &row)
+    })?;
+    Ok(super::no_content())
+}
+
+fn mark(api: &Api, call: &Call<'_>, has_address: bool, healthy: bool) -> Outcome {
+    let (upstream, target) = api.reading(|reader| target(api, reader, call))?;
+    let address = if has_address { Some(call.parameter(2)?) } else { None };
+    let name = target.get("target").and_then(Value::as_str).unwrap_or_default();
+    let id = Uuid::parse_str(id_of(&upstream)).unwrap_or_default();
+    match api.node.set_health(id, name, address.as_deref(), healthy) {
+        Ok(()) => Ok(super::no_content()),
+        Err(message) => Ok(Response::message(400, &message)),
+    }
+}
