@@ -3,4 +3,5 @@
 pub mod commands;
 pub mod conf;
 pub mod error_log;
+pub mod node;
 pub mod supervisor;

@@ -1,2 +1,10 @@
 //! The binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+use silverback::commands::{self, Program};
+use silverback::node;
+
+fn main() -> ExitCode {
+    commands::main(&Program { worker: node::run, catalog: node::catalog })
+}

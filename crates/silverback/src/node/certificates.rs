@@ -1,0 +1,95 @@
+//! The certificates of the node's own listeners: given in kong.conf, or made on first use and kept in the prefix.
+
+use crate::conf::{CipherSuite, Conf, Pem, PemKey};
+use crate::supervisor::ListenerKind;
+use anyhow::Context as _;
+use proxy::{Shown, SnapshotHandle, Tls, certificate_pair};
+use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The TLS settings of each kind of listener.
+pub(super) struct ServerTls {
+    proxy: Tls,
+    admin: Tls,
+    status: Tls,
+}
+
+impl ServerTls {
+    pub(super) fn of(&self, kind: ListenerKind) -> &Tls {
+        match kind {
+            ListenerKind::Admin => &self.admin,
+            ListenerKind::Status => &self.status,
+            _ => &self.proxy,
+        }
+    }
+}
+
+pub(super) fn server_tls(conf: &Conf, snapshots: &Arc<SnapshotHandle>) -> anyhow::Result<ServerTls> {
+    let admin = pair(conf, &conf.admin_ssl_cert, &conf.admin_ssl_cert_key, "admin-kong-default")?;
+    let status = pair(conf, &conf.status_ssl_cert, &conf.status_ssl_cert_key, "status-kong-default")?;
+    let make = |shown| -> anyhow::Result<Tls> {
+        let text = conf.nginx_http_ssl_protocols.as_deref().unwrap_or(&conf.ssl_protocols);
+        let versions: &[_] = match conf.ssl_cipher_suite {
+            CipherSuite::Modern => &[&TLS13],
+            CipherSuite::Fips => &[&TLS12],
+            CipherSuite::Custom if !text.contains("TLSv1.2") => &[&TLS13],
+            CipherSuite::Custom if !text.contains("TLSv1.3") => &[&TLS12],
+            _ => &[&TLS13, &TLS12],
+        };
+        Tls::new(shown, versions, None, conf.ssl_session_tickets).context("the TLS settings cannot be used")
+    };
+    Ok(ServerTls {
+        proxy: make(Shown::Configured(snapshots.clone()))?,
+        admin: make(Shown::Fixed(admin))?,
+        status: make(Shown::Fixed(status))?,
+    })
+}
+
+/// The certificate where no name fits (`ssl_cert`).
+pub(super) fn default_certificate(conf: &Conf) -> anyhow::Result<Arc<CertifiedKey>> {
+    pair(conf, &conf.ssl_cert, &conf.ssl_cert_key, "kong-default")
+}
+
+fn pair(conf: &Conf, certs: &[Pem], keys: &[PemKey], name: &str) -> anyhow::Result<Arc<CertifiedKey>> {
+    let (cert, key) = match (certs.first(), keys.first()) {
+        (Some(cert), Some(key)) => (text(cert.read()?)?, text(key.read()?)?),
+        _ => own(conf, name)?,
+    };
+    certificate_pair(&cert, &key).map_err(|error| anyhow::anyhow!("the certificate {name} cannot be used: {error}"))
+}
+
+fn text(bytes: Vec<u8>) -> anyhow::Result<String> {
+    String::from_utf8(bytes).context("a certificate or key is no PEM text")
+}
+
+/// A self-signed pair, made once and kept in `<prefix>/ssl`.
+fn own(conf: &Conf, name: &str) -> anyhow::Result<(String, String)> {
+    let folder = conf.in_prefix("ssl");
+    let (cert, key) = (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key")));
+    if let (Ok(cert), Ok(key)) = (fs::read_to_string(&cert), fs::read_to_string(&key)) {
+        return Ok((cert, key));
+    }
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).context("making a certificate")?;
+    let pair = (made.cert.pem(), made.signing_key.serialize_pem());
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    write(&cert, &pair.0, 0o644)?;
+    write(&key, &pair.1, 0o600)?;
+    Ok(pair)
+}
+
+fn write(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(path)
+        .with_context(|| format!("writing {}", path.display()))?;
+    file.write_all(text.as_bytes()).with_context(|| format!("writing {}", path.display()))
+}

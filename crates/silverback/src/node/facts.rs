@@ -1,0 +1,259 @@
+//! What the Admin API and the status pages know of the running node.
+
+use super::config_line::ConfigLine;
+use crate::conf::{Conf, Database, Level};
+use crate::error_log::ErrorLog;
+use admin::{AddressHealth, HostHealth, MemoryUse, Pids, PluginEndpoint, Request, Response, Status, UpstreamHealth};
+use pdk::Definition;
+use plugins::prometheus::{Connections, Exports, Figures, TargetHealth};
+use proxy::Proxy;
+use serde_json::{Map, Value};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+use store::Change;
+use uuid::Uuid;
+
+pub(super) struct Facts {
+    proxy: Arc<Proxy>,
+    line: Arc<ConfigLine>,
+    plugins: Arc<[Definition]>,
+    log: ErrorLog,
+    configuration: Map<String, Value>,
+    is_dbless: bool,
+    /// Announced by `POST /status/ready`.
+    is_leaving: AtomicBool,
+}
+
+impl Facts {
+    pub(super) fn new(
+        conf: &Conf,
+        proxy: Arc<Proxy>,
+        line: Arc<ConfigLine>,
+        plugins: Arc<[Definition]>,
+        log: ErrorLog,
+    ) -> anyhow::Result<Self> {
+        let Value::Object(configuration) = conf.dump() else { anyhow::bail!("the configuration cannot be shown") };
+        let is_dbless = conf.database == Database::Off;
+        Ok(Self { proxy, line, plugins, log, configuration, is_dbless, is_leaving: AtomicBool::new(false) })
+    }
+
+    pub(super) fn is_dbless(&self) -> bool {
+        self.is_dbless
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.proxy.is_draining()
+    }
+
+    pub(super) fn announce_draining(&self) {
+        self.is_leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Why load balancers should not send requests here; `None` where they may.
+    pub(super) fn not_ready(&self) -> Option<&'static str> {
+        if self.is_leaving.load(Ordering::Relaxed) || self.is_draining() {
+            return Some("draining");
+        }
+        let is_empty = self.is_dbless && self.line.current().hash.bytes().all(|b| b == b'0');
+        is_empty.then_some("no configuration available (empty configuration present)")
+    }
+}
+
+impl admin::Node for Facts {
+    fn apply(&self, changes: &[Change]) {
+        self.line.apply(changes);
+    }
+
+    fn replace(&self, rows: &[Change]) {
+        self.line.replace(rows);
+    }
+
+    fn node_id(&self) -> Uuid {
+        self.proxy.settings.node.id
+    }
+
+    fn hostname(&self) -> String {
+        self.proxy.settings.node.hostname.clone()
+    }
+
+    fn pids(&self) -> Pids {
+        let master = rustix::process::getppid().map_or(1, |pid| pid.as_raw_nonzero().get());
+        Pids { master: master.unsigned_abs(), workers: vec![std::process::id()] }
+    }
+
+    fn configuration(&self) -> Map<String, Value> {
+        let mut shown = self.configuration.clone();
+        shown.insert("log_level".to_owned(), self.log.level().as_str().into());
+        shown
+    }
+
+    fn status(&self) -> Status {
+        let view = self.proxy.stats.view();
+        Status {
+            connections_active: view.active,
+            connections_reading: 0,
+            connections_writing: view.writing,
+            connections_waiting: view.waiting,
+            connections_accepted: view.accepted,
+            connections_handled: view.accepted,
+            total_requests: view.requests,
+            memory: vec![MemoryUse { pid: std::process::id(), bytes: resident() }],
+        }
+    }
+
+    fn timers(&self) -> (u64, u64) {
+        (0, 0)
+    }
+
+    fn log_level(&self) -> String {
+        self.log.level().as_str().to_owned()
+    }
+
+    fn set_log_level(&self, level: &str, revert_after: Option<Duration>) {
+        let all = [
+            Level::Debug,
+            Level::Info,
+            Level::Notice,
+            Level::Warn,
+            Level::Error,
+            Level::Crit,
+            Level::Alert,
+            Level::Emerg,
+        ];
+        if let Some(level) = all.into_iter().find(|l| l.as_str() == level) {
+            self.log.set_level(level, revert_after);
+        }
+    }
+
+    fn health(&self, upstream: Uuid) -> Option<UpstreamHealth> {
+        let balancer = self.line.upstreams().balancer(upstream)?;
+        let hosts = balancer.targets().map(|(target, members)| HostHealth {
+            target: format!("{}:{}", target.host, target.port),
+            host: target.host.to_string(),
+            port: target.port,
+            dns: match &target.resolution {
+                balancer::Resolution::Records { dns, .. } => (*dns).to_owned(),
+                balancer::Resolution::Failed(error) => error.to_string(),
+            },
+            node_weight: target.weight.into(),
+            addresses: members
+                .iter()
+                .map(|member| AddressHealth {
+                    ip: member.address().ip.to_string(),
+                    port: member.address().port,
+                    weight: member.address().weight,
+                    healthy: member.state().health().is_healthy(),
+                })
+                .collect(),
+        });
+        Some(UpstreamHealth {
+            checked: balancer.settings().checks.is_some(),
+            healthy: balancer.is_healthy(),
+            hosts: hosts.collect(),
+        })
+    }
+
+    fn set_health(&self, upstream: Uuid, target: &str, address: Option<&str>, healthy: bool) -> Result<(), String> {
+        let (name, id) = {
+            let current = self.line.current();
+            let name = current.upstreams.get(&upstream).map(|u| u.name.clone()).unwrap_or_default();
+            let mut targets = current.targets.values();
+            let id = targets.find(|t| t.upstream.id == upstream && t.target == target).map(|t| t.id);
+            (name, id)
+        };
+        let balancer =
+            self.line.upstreams().balancer(upstream).ok_or_else(|| format!("Upstream {name} has no balancer"))?;
+        let id = id.ok_or_else(|| format!("no target {target} in upstream {name}"))?;
+        let address: Option<(IpAddr, u16)> = match address {
+            None => None,
+            Some(text) => {
+                let parsed: SocketAddr = text.parse().map_err(|_| format!("'{text}' is no address"))?;
+                Some((parsed.ip(), parsed.port()))
+            }
+        };
+        let set = balancer.set_health(id, address, healthy, SystemTime::now());
+        set.map(|_| ()).map_err(|_| format!("no healthchecker found for {name}"))
+    }
+
+    fn cached(&self, _key: &str) -> Option<Value> {
+        None
+    }
+
+    fn uncache(&self, _key: Option<&str>) {}
+
+    fn endpoints(&self) -> Vec<PluginEndpoint> {
+        let has_metrics = self.plugins.iter().any(|p| p.name == "prometheus");
+        has_metrics.then_some(PluginEndpoint { path: "/metrics", methods: &["GET"] }).into_iter().collect()
+    }
+
+    fn call(&self, endpoint: &str, _parameters: &[(String, String)], _request: &Request) -> Response {
+        if endpoint != "/metrics" {
+            return Response::not_found();
+        }
+        let exports = Exports::of(self.line.current().plugins.values().map(|p| &**p));
+        let text = plugins::prometheus::render(&self.proxy.settings.node, &self.figures(), exports);
+        Response::text(200, "text/plain; charset=UTF-8", text)
+    }
+}
+
+impl Facts {
+    /// What a scrape shows of the node itself.
+    fn figures(&self) -> Figures {
+        let view = self.proxy.stats.view();
+        Figures {
+            is_datastore_reachable: true,
+            connections: Connections {
+                accepted: view.accepted,
+                handled: view.accepted,
+                total: view.requests,
+                active: view.active,
+                reading: 0,
+                writing: view.writing,
+                waiting: view.waiting,
+            },
+            requests: view.requests,
+            timers_pending: 0,
+            timers_running: 0,
+            lua_vms: Vec::new(),
+            shared_dicts: Vec::new(),
+            targets: self.target_health(),
+        }
+    }
+
+    fn target_health(&self) -> Vec<TargetHealth> {
+        let current = self.line.current();
+        let mut all = Vec::new();
+        for upstream in current.upstreams.values() {
+            let Some(balancer) = self.line.upstreams().balancer(upstream.id) else { continue };
+            for (target, members) in balancer.targets() {
+                let of = |address: String, state| TargetHealth {
+                    upstream: upstream.name.clone(),
+                    target: format!("{}:{}", target.host, target.port),
+                    address,
+                    state,
+                };
+                if members.is_empty() {
+                    all.push(of(String::new(), "dns_error"));
+                }
+                all.extend(members.iter().map(|member| {
+                    let state = match balancer::health::json::address_health(&balancer, member) {
+                        "HEALTHY" => "healthy",
+                        "UNHEALTHY" => "unhealthy",
+                        _ => "healthchecks_off",
+                    };
+                    of(member.address().socket().to_string(), state)
+                }));
+            }
+        }
+        all
+    }
+}
+
+/// Bytes of memory this process holds.
+fn resident() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = pages.split(' ').nth(1).and_then(|p| p.parse().ok()).unwrap_or_default();
+    pages * rustix::param::page_size() as u64
+}

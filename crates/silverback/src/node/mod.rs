@@ -1,0 +1,151 @@
+//! A worker process assembled: the configuration's way in, the threads of the data plane, the Admin and status listeners.
+
+mod admin_service;
+mod certificates;
+mod config_line;
+mod facts;
+mod settings;
+mod status_service;
+mod threads;
+
+use crate::conf::{Conf, Database};
+use crate::error_log::ErrorLog;
+use crate::supervisor::{Event, Inherited, ListenerKind, Worker};
+use anyhow::Context as _;
+use config_line::ConfigLine;
+use entities::{AvailablePlugin, Catalog};
+use facts::Facts;
+use pdk::Definition;
+use proxy::{Proxy, Snapshot, SnapshotHandle, Upstreams};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use store::{Layout, Off, Sqlite, Store, system_clock};
+use threads::{Plan, Threads};
+
+/// Runs a worker with the plugins that come with Silverback.
+///
+/// # Errors
+/// When the node cannot start: what, and where to look.
+pub fn run(worker: Worker) -> anyhow::Result<()> {
+    run_with(worker, plugins::TABLE)
+}
+
+/// Runs a worker with plugins of the caller's choice, in execution order.
+///
+/// # Errors
+/// When the node cannot start: what, and where to look.
+pub fn run_with(worker: Worker, plugins: &[Definition]) -> anyhow::Result<()> {
+    let Worker { conf, listeners, threads, mut control, log } = worker;
+    let node = Node::assemble(&conf, plugins, threads, log)?;
+    let running = node.serve(&conf, listeners, threads)?;
+    control.ready().context("the supervisor is gone")?;
+    loop {
+        match control.wait()? {
+            Event::Stop => break,
+            Event::Reopen => {
+                node.log_generation.fetch_add(1, Ordering::Relaxed);
+            }
+            Event::Drain => {
+                node.proxy.drain();
+                running.stop_accepting();
+                let end = Instant::now() + conf.drain_timeout();
+                while node.proxy.stats.view().active > 0 && Instant::now() < end {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                break;
+            }
+        }
+    }
+    running.stop();
+    Ok(())
+}
+
+/// The entities and plugins that a configuration may hold.
+#[must_use]
+pub fn catalog(conf: &Conf) -> Catalog {
+    catalog_with(conf, plugins::TABLE)
+}
+
+/// As [`catalog`], with plugins of the caller's choice.
+#[must_use]
+pub fn catalog_with(conf: &Conf, plugins: &[Definition]) -> Catalog {
+    let available = settings::enabled_plugins(conf, plugins).into_iter().map(|p| AvailablePlugin {
+        priority: p.priority,
+        version: p.version.into(),
+        schema: (p.schema)(),
+    });
+    Catalog::new(settings::catalog_flavor(conf), available.collect())
+}
+
+/// What a worker process consists of.
+struct Node {
+    catalog: Arc<Catalog>,
+    proxy: Arc<Proxy>,
+    line: Arc<ConfigLine>,
+    facts: Arc<Facts>,
+    store: Arc<dyn Store>,
+    log_generation: Arc<AtomicU64>,
+}
+
+impl Node {
+    fn assemble(conf: &Conf, plugins: &[Definition], threads: usize, log: ErrorLog) -> anyhow::Result<Self> {
+        let plugins: Arc<[Definition]> = settings::enabled_plugins(conf, plugins).into();
+        let catalog = Arc::new(catalog_with(conf, &plugins));
+        let dns = proxy::dns::Dns::new(settings::dns(conf)).context("the DNS settings cannot be used")?;
+        let upstreams = Arc::new(Upstreams::new(dns));
+        let environment = settings::environment(conf, plugins.clone(), upstreams.clone())?;
+        let snapshots = Arc::new(SnapshotHandle::new(Snapshot::empty(&environment)));
+        let line = Arc::new(ConfigLine::new(environment, snapshots.clone()));
+        let layout = Arc::new(Layout::of(&catalog));
+        let store: Arc<dyn Store> = match conf.database {
+            Database::Off => Arc::new(Off::new(layout, system_clock())),
+            Database::Embedded => {
+                let path = conf.in_prefix("silverback.db");
+                let store = Sqlite::open(&path, layout, system_clock());
+                Arc::new(store.map_err(|e| anyhow::anyhow!("the database {} cannot be opened: {e}", path.display()))?)
+            }
+            Database::Postgres => anyhow::bail!(
+                "database = postgres is not built yet: use database = embedded (needs nothing installed) or database = off"
+            ),
+        };
+        let proxy = Arc::new(Proxy::new(settings::proxy(conf)?, snapshots, upstreams, threads));
+        let facts = Arc::new(Facts::new(conf, proxy.clone(), line.clone(), plugins, log)?);
+        Ok(Self { catalog, proxy, line, facts, store, log_generation: Arc::default() })
+    }
+
+    /// Loads the configuration and starts the threads.
+    fn serve(&self, conf: &Conf, listeners: Vec<Inherited>, threads: usize) -> anyhow::Result<Threads> {
+        let admin = admin::Settings {
+            origins: conf.admin_gui_url.clone(),
+            server_header: conf.headers.server.then(|| self.proxy.settings.server.clone()),
+            latency_header: conf.headers.admin_latency,
+            ..admin::Settings::default()
+        };
+        let api = Arc::new(admin::Api::new(self.catalog.clone(), self.store.clone(), self.facts.clone(), admin));
+        self.load(conf, &api)?;
+        let tls = certificates::server_tls(conf, &self.proxy.snapshots)?;
+        let (control, data): (Vec<_>, Vec<_>) = listeners.into_iter().partition(|l| l.kind != ListenerKind::Proxy);
+        let plan = Plan {
+            proxy: self.proxy.clone(),
+            tls,
+            access_log: settings::access_log(&conf.proxy_access_log, conf, &self.log_generation),
+            admin_log: settings::access_log(&conf.admin_access_log, conf, &self.log_generation),
+            status_log: settings::access_log(&conf.status_access_log, conf, &self.log_generation),
+            api,
+            facts: self.facts.clone(),
+            store: self.store.clone(),
+        };
+        Threads::start(Arc::new(plan), data, control, threads)
+    }
+
+    fn load(&self, conf: &Conf, api: &admin::Api) -> anyhow::Result<()> {
+        if conf.database != Database::Off {
+            return self.line.load(self.store.as_ref());
+        }
+        if let Some((text, from)) = settings::declarative(conf)? {
+            settings::load_declarative(&self.catalog, api, &text, from.as_deref())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,225 @@
+//! kong.conf in the data plane's terms.
+
+use super::certificates::default_certificate;
+use crate::conf::{Block, Conf, ErrorType, LogFile, LogTarget, RealIpHeader, RouterFlavor};
+use anyhow::Context as _;
+use entities::Catalog;
+use pdk::{Definition, Format, Node};
+use proxy::{
+    AccessLog, Environment, HeadLimits, HeaderTokens, Limits, LogFormat, PoolSettings, TrustedIps, Upstreams, dns,
+};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+/// The plugins that `plugins` lets be configured.
+pub(super) fn enabled_plugins(conf: &Conf, all: &[Definition]) -> Vec<Definition> {
+    let named = &conf.plugins;
+    let is_on = |name: &str| named.iter().any(|n| n == name || n == "bundled");
+    all.iter().filter(|p| is_on(p.name)).cloned().collect()
+}
+
+pub(super) fn catalog_flavor(conf: &Conf) -> entities::RouterFlavor {
+    match conf.router_flavor {
+        RouterFlavor::Traditional => entities::RouterFlavor::Traditional,
+        RouterFlavor::TraditionalCompatible => entities::RouterFlavor::TraditionalCompatible,
+        RouterFlavor::Expressions => entities::RouterFlavor::Expressions,
+    }
+}
+
+fn router_flavor(conf: &Conf) -> router::Flavor {
+    match conf.router_flavor {
+        RouterFlavor::Traditional => router::Flavor::Traditional,
+        RouterFlavor::TraditionalCompatible => router::Flavor::TraditionalCompatible,
+        RouterFlavor::Expressions => router::Flavor::Expressions,
+    }
+}
+
+pub(super) fn dns(conf: &Conf) -> dns::Settings {
+    let seconds = Duration::from_secs_f64;
+    let order = conf.dns_order.iter().filter_map(|kind| dns::Kind::from_name(kind)).collect();
+    dns::Settings {
+        order,
+        nameservers: conf.name_servers(),
+        hosts_file: conf.dns_hostsfile.clone(),
+        valid_ttl: conf.dns_valid_ttl.map(seconds),
+        stale_ttl: seconds(conf.dns_stale_ttl),
+        not_found_ttl: seconds(conf.dns_not_found_ttl),
+        error_ttl: seconds(conf.dns_error_ttl),
+        cache_size: conf.dns_cache_size as usize,
+        ..dns::Settings::default()
+    }
+}
+
+pub(super) fn environment(
+    conf: &Conf,
+    plugins: Arc<[Definition]>,
+    upstreams: Arc<Upstreams>,
+) -> anyhow::Result<Environment> {
+    let own = conf.clone();
+    let secrets = move |reference: &str| own.resolve(reference).ok();
+    let mut trusted_certificates = Vec::new();
+    for pem in &conf.lua_ssl_trusted_certificate {
+        let text = match pem.file().and_then(|f| f.to_str()) {
+            Some("system") => system_authorities(),
+            _ => pem.read().context("lua_ssl_trusted_certificate")?,
+        };
+        trusted_certificates.extend(CertificateDer::pem_slice_iter(&text).filter_map(Result::ok));
+    }
+    Ok(Environment {
+        flavor: router_flavor(conf),
+        plugins,
+        secrets: Arc::new(secrets),
+        upstreams,
+        default_certificate: Some(default_certificate(conf)?),
+        verify_upstreams: conf.directive(Block::Proxy, "proxy_ssl_verify") == Some("on"),
+        trusted_certificates,
+    })
+}
+
+/// The certificate authorities of the operating system, where distributions keep them.
+fn system_authorities() -> Vec<u8> {
+    let places = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+    places.iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_default()
+}
+
+fn limits(conf: &Conf) -> Limits {
+    let http = conf.http(Block::Proxy);
+    let (count, line) = http.large_client_header_buffers;
+    let line = usize::try_from(line).unwrap_or(usize::MAX).min(1 << 20);
+    Limits {
+        head: HeadLimits { line, total: line * count as usize, ..HeadLimits::default() },
+        requests: http.keepalive_requests.into(),
+        keep_alive: http.keepalive_timeout,
+        head_timeout: http.client_header_timeout,
+        body_timeout: http.client_body_timeout,
+        send_timeout: http.send_timeout,
+        ..Limits::default()
+    }
+}
+
+pub(super) fn proxy(conf: &Conf) -> anyhow::Result<proxy::Settings> {
+    let template = |path: &Option<PathBuf>| -> anyhow::Result<Option<Arc<str>>> {
+        let Some(path) = path else { return Ok(None) };
+        let text = std::fs::read_to_string(path).with_context(|| format!("the error template {}", path.display()))?;
+        Ok(Some(text.into()))
+    };
+    let trusted = TrustedIps::new(conf.trusted_ips.iter().map(String::as_str));
+    let tokens = &conf.headers;
+    let http = conf.http(Block::Proxy);
+    Ok(proxy::Settings {
+        limits: limits(conf),
+        tokens: HeaderTokens {
+            server: tokens.server,
+            via: tokens.via,
+            proxy_latency: tokens.proxy_latency,
+            response_latency: tokens.response_latency,
+            upstream_latency: tokens.upstream_latency,
+            upstream_status: tokens.upstream_status,
+            request_id: tokens.request_id,
+        },
+        upstream_request_id: conf.headers_upstream == crate::conf::UpstreamHeader::RequestId,
+        trusted_ips: trusted.map_err(|entry| anyhow::anyhow!("trusted_ips: '{entry}' is no IP address or CIDR"))?,
+        real_ip_header: match conf.real_ip() {
+            RealIpHeader::ProxyProtocol => proxy::RealIpHeader::ProxyProtocol,
+            RealIpHeader::XForwardedFor => proxy::RealIpHeader::Field("x-forwarded-for".to_owned()),
+            RealIpHeader::Header(name) => proxy::RealIpHeader::Field(name),
+        },
+        real_ip_recursive: conf.is_real_ip_recursive(),
+        error_default: match conf.error_default_type {
+            ErrorType::Plain => Format::Plain,
+            ErrorType::Json => Format::Json,
+            ErrorType::Xml => Format::Xml,
+            ErrorType::Html => Format::Html,
+        },
+        error_templates: [
+            template(&conf.error_template_json)?,
+            template(&conf.error_template_plain)?,
+            template(&conf.error_template_html)?,
+            template(&conf.error_template_xml)?,
+        ],
+        debug_header: conf.allow_debug_header,
+        max_body: http.client_max_body_size,
+        pool: PoolSettings {
+            size: conf.upstream_keepalive_pool_size as usize,
+            max_requests: conf.upstream_keepalive_max_requests.into(),
+            idle_timeout: match conf.upstream_keepalive_idle_timeout {
+                seconds if seconds > 0.0 => Duration::from_secs_f64(seconds),
+                _ => Duration::from_secs(365 * 24 * 3600),
+            },
+        },
+        port_maps: conf.port_maps().into_iter().map(|(public, listen)| (listen, public)).collect(),
+        max_request_headers: conf.lua_max_req_headers as usize,
+        node: Arc::new(node(conf)?),
+        ..proxy::Settings::default()
+    })
+}
+
+/// What plugins may know of the node.
+pub(super) fn node(conf: &Conf) -> anyhow::Result<Node> {
+    Ok(Node {
+        id: conf.node_id()?,
+        hostname: hostname(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        // Kong's fixed id of the default workspace without a database.
+        workspace_id: uuid::uuid!("0dc6f45b-8f8d-40d2-a504-473544ee190b"),
+    })
+}
+
+pub(super) fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Where an access log goes; each thread opens its own.
+pub(super) struct LogPlan {
+    path: Option<PathBuf>,
+    format: LogFormat,
+    generation: Arc<AtomicU64>,
+}
+
+impl LogPlan {
+    pub(super) fn open(&self) -> anyhow::Result<Option<AccessLog>> {
+        let Some(path) = &self.path else { return Ok(None) };
+        let log = AccessLog::open(path.clone(), self.format, self.generation.clone());
+        Ok(Some(log.with_context(|| format!("the access log {} cannot be opened", path.display()))?))
+    }
+}
+
+pub(super) fn access_log(log: &LogFile, conf: &Conf, generation: &Arc<AtomicU64>) -> LogPlan {
+    let path = match &log.target {
+        LogTarget::Off => None,
+        LogTarget::Stdout => Some("/dev/stdout".into()),
+        LogTarget::Stderr => Some("/dev/stderr".into()),
+        LogTarget::File(path) => Some(conf.in_prefix(path)),
+    };
+    let format = if log.format.as_deref() == Some("json") { LogFormat::Json } else { LogFormat::Kong };
+    LogPlan { path, format, generation: generation.clone() }
+}
+
+/// The declarative configuration to start with, and the file it comes from.
+pub(super) fn declarative(conf: &Conf) -> anyhow::Result<Option<(String, Option<PathBuf>)>> {
+    if let Some(text) = &conf.declarative_config_string {
+        return Ok(Some((text.reveal().to_owned(), None)));
+    }
+    let Some(path) = &conf.declarative_config else { return Ok(None) };
+    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    Ok(Some((text, Some(path.clone()))))
+}
+
+/// Loads it; the error is the whole list of what is wrong, as `config parse` prints it.
+pub(super) fn load_declarative(
+    catalog: &Catalog,
+    api: &admin::Api,
+    text: &str,
+    from: Option<&std::path::Path>,
+) -> anyhow::Result<()> {
+    if let Err(first) = api.load(text) {
+        let file = from.map(|p| p.display().to_string());
+        let pretty = crate::commands::describe_invalid(catalog, text, file.as_deref());
+        anyhow::bail!("Failed parsing:\n{}", pretty.or(first.message.clone()).unwrap_or_default());
+    }
+    Ok(())
+}
