@@ -1,18 +1,22 @@
-//! Nanoseconds of a pick and its release: `cargo run --release -p balancer --example speed`.
+//! Nanoseconds of a pick and of its release: `cargo run --release -p balancer --example speed`.
 #![expect(clippy::print_stdout, reason = "a program for a terminal")]
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use balancer::{AlgorithmKind, Balancer, HashOn, Record, Resolution, ResolvedTarget, Settings, States};
 use uuid::Uuid;
 
 const ROUNDS: u32 = 1_000_000;
+const HELD: u32 = 200;
 
 fn main() {
-    println!("{:<20} {:>8} {:>8} {:>14} {:>14}", "algorithm", "targets", "threads", "pick ns", "build us");
+    println!(
+        "{:<20} {:>8} {:>8} {:>10} {:>10} {:>10}",
+        "algorithm", "targets", "threads", "pick ns", "release ns", "build us"
+    );
     for algorithm in [
         AlgorithmKind::RoundRobin,
         AlgorithmKind::LeastConnections,
@@ -24,26 +28,43 @@ fn main() {
                 let start = Instant::now();
                 let balancer = balancer(algorithm, targets);
                 let build = start.elapsed().as_micros();
-                let nanoseconds = measure(&balancer, threads);
-                println!("{:<20} {targets:>8} {threads:>8} {nanoseconds:>14.1} {build:>14}", format!("{algorithm:?}"));
+                let (pick, release) = measure(&balancer, threads);
+                let name = format!("{algorithm:?}");
+                println!("{name:<20} {targets:>8} {threads:>8} {pick:>10.1} {release:>10.1} {build:>10}");
             }
         }
     }
 }
 
-fn measure(balancer: &Balancer, threads: u32) -> f64 {
-    let start = Instant::now();
+/// The mean of a pick and of its release, `HELD` requests being under way at a time.
+fn measure(balancer: &Balancer, threads: u32) -> (f64, f64) {
+    let of_thread = |thread: u32| {
+        let (mut pick, mut release) = (Duration::ZERO, Duration::ZERO);
+        let mut held = Vec::with_capacity(HELD as usize);
+        for round in 0..ROUNDS / HELD {
+            let start = Instant::now();
+            for request in 0..HELD {
+                let hash = (round * HELD + request + thread).wrapping_mul(2_654_435_761);
+                held.extend(black_box(balancer.pick(black_box(Some(hash)), &[])));
+            }
+            let picked = Instant::now();
+            held.clear();
+            pick += picked - start;
+            release += picked.elapsed();
+        }
+        (pick, release)
+    };
+    let (mut pick, mut release) = (Duration::ZERO, Duration::ZERO);
     std::thread::scope(|scope| {
-        for thread in 0..threads {
-            scope.spawn(move || {
-                for round in 0..ROUNDS {
-                    let hash = (round ^ thread).wrapping_mul(2_654_435_761);
-                    let _ = black_box(balancer.pick(black_box(Some(hash)), &[]).map(drop));
-                }
-            });
+        let running: Vec<_> = (0..threads).map(|thread| scope.spawn(move || of_thread(thread))).collect();
+        for thread in running {
+            let (of_picks, of_releases) = thread.join().unwrap_or_default();
+            pick += of_picks;
+            release += of_releases;
         }
     });
-    start.elapsed().as_nanos() as f64 / f64::from(ROUNDS)
+    let mean = |total: Duration| total.as_nanos() as f64 / f64::from(ROUNDS * threads);
+    (mean(pick), mean(release))
 }
 
 fn balancer(algorithm: AlgorithmKind, targets: u32) -> Balancer {

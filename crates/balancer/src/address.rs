@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use entities::Target;
 use uuid::Uuid;
 
 use crate::health::Health;
@@ -42,7 +43,32 @@ pub struct ResolvedTarget {
     pub resolution: Resolution,
 }
 
+/// Where a target without a port is.
+const DEFAULT_PORT: u16 = 8000;
+
+/// The host and port of `targets.target`; an IPv6 host keeps its brackets.
+pub fn host_and_port(target: &str) -> (&str, u16) {
+    match target.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
+            port.parse().map_or((target, DEFAULT_PORT), |port| (host, port))
+        }
+        _ => (target, DEFAULT_PORT),
+    }
+}
+
 impl ResolvedTarget {
+    pub fn new(target: &Target, resolution: Resolution) -> Self {
+        let (host, port) = host_and_port(&target.target);
+        Self {
+            id: target.id,
+            host: host.into(),
+            port,
+            weight: target.weight.map_or(100, |weight| weight.clamp(0, 65_535) as u32),
+            created_at: target.created_at,
+            resolution,
+        }
+    }
+
     /// The host when it is an IP literal: such a target needs no resolver.
     pub fn literal(host: &str) -> Option<IpAddr> {
         host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host).parse().ok()

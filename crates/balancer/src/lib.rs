@@ -17,7 +17,7 @@ mod tournament;
 #[cfg(test)]
 mod tests;
 
-pub use address::{Address, AddressId, AddressState, Member, Record, Resolution, ResolvedTarget};
+pub use address::{Address, AddressId, AddressState, Member, Record, Resolution, ResolvedTarget, host_and_port};
 pub use balancer::{Balancer, NoHealthchecker, Pick, PickError};
 pub use hash_value::{HashValue, Inputs, NewCookie, hash_of_value, hash_value};
 pub use settings::{AlgorithmKind, Checks, HashOn, Limits, Settings, Statuses};

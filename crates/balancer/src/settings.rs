@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use entities::Upstream;
+use entities::upstream::Healthchecks;
 use uuid::Uuid;
 
 /// `upstreams.algorithm`
@@ -80,4 +82,90 @@ impl FromIterator<u16> for Statuses {
         }
         set
     }
+}
+
+impl From<&Upstream> for Settings {
+    fn from(upstream: &Upstream) -> Self {
+        let cookie = HashOn::Cookie {
+            name: text(&upstream.hash_on_cookie),
+            path: upstream.hash_on_cookie_path.as_deref().unwrap_or("/").into(),
+        };
+        let hash = |kind: &Option<String>, header, query_arg, uri_capture| match kind.as_deref() {
+            Some("consumer") => HashOn::Consumer,
+            Some("ip") => HashOn::Ip,
+            Some("header") => HashOn::Header(text(header)),
+            Some("cookie") => cookie.clone(),
+            Some("path") => HashOn::Path,
+            Some("query_arg") => HashOn::QueryArg(text(query_arg)),
+            Some("uri_capture") => HashOn::UriCapture(text(uri_capture)),
+            _ => HashOn::None,
+        };
+        Self {
+            id: upstream.id,
+            name: upstream.name.as_str().into(),
+            algorithm: match upstream.algorithm.as_deref() {
+                Some("least-connections") => AlgorithmKind::LeastConnections,
+                Some("latency") => AlgorithmKind::Latency,
+                Some("consistent-hashing") => AlgorithmKind::ConsistentHashing,
+                _ => AlgorithmKind::RoundRobin,
+            },
+            slots: upstream.slots.and_then(|slots| slots.try_into().ok()).unwrap_or(10_000),
+            hash_on: hash(
+                &upstream.hash_on,
+                &upstream.hash_on_header,
+                &upstream.hash_on_query_arg,
+                &upstream.hash_on_uri_capture,
+            ),
+            hash_fallback: hash(
+                &upstream.hash_fallback,
+                &upstream.hash_fallback_header,
+                &upstream.hash_fallback_query_arg,
+                &upstream.hash_fallback_uri_capture,
+            ),
+            use_srv_name: upstream.use_srv_name.unwrap_or(false),
+            threshold: upstream.healthchecks.threshold.unwrap_or(0.0),
+            checks: Checks::of(&upstream.healthchecks),
+        }
+    }
+}
+
+impl Checks {
+    /// `None` unless something can mark an address unhealthy: a probe's interval, or a passive limit.
+    fn of(checks: &Healthchecks) -> Option<Self> {
+        let (active, passive) = (&checks.active, &checks.passive);
+        let limits = Self {
+            active: Limits {
+                healthy_statuses: statuses(&active.healthy.http_statuses),
+                successes: limit(active.healthy.successes),
+                unhealthy_statuses: statuses(&active.unhealthy.http_statuses),
+                http_failures: limit(active.unhealthy.http_failures),
+                tcp_failures: limit(active.unhealthy.tcp_failures),
+                timeouts: limit(active.unhealthy.timeouts),
+            },
+            passive: Limits {
+                healthy_statuses: statuses(&passive.healthy.http_statuses),
+                successes: limit(passive.healthy.successes),
+                unhealthy_statuses: statuses(&passive.unhealthy.http_statuses),
+                http_failures: limit(passive.unhealthy.http_failures),
+                tcp_failures: limit(passive.unhealthy.tcp_failures),
+                timeouts: limit(passive.unhealthy.timeouts),
+            },
+        };
+        let probes =
+            [active.healthy.interval, active.unhealthy.interval].into_iter().flatten().any(|every| every > 0.0);
+        let Limits { http_failures, tcp_failures, timeouts, .. } = limits.passive;
+        (probes || http_failures > 0 || tcp_failures > 0 || timeouts > 0).then_some(limits)
+    }
+}
+
+fn text(value: &Option<String>) -> Box<str> {
+    value.as_deref().unwrap_or_default().into()
+}
+
+fn limit(value: Option<i64>) -> u8 {
+    value.map_or(0, |value| u8::try_from(value.max(0)).unwrap_or(u8::MAX))
+}
+
+fn statuses(list: &Option<Vec<i64>>) -> Statuses {
+    list.iter().flatten().filter_map(|&status| u16::try_from(status).ok()).collect()
 }
