@@ -224,7 +224,7 @@ impl Check {
                     }
                 }
             }
-            if !self.run_with_invalid_fields && errors.contains_key(name) {
+            if (!self.run_with_invalid_fields && errors.contains_key(name)) || in_missing_record(name, input, errors) {
                 return;
             }
         }
@@ -373,6 +373,16 @@ fn holds(
 ) -> bool {
     let value = get_path(input, if_field).unwrap_or(&Value::Null);
     validator.matches(lookup.field(if_field), if_match, value).is_ok()
+}
+
+/// Whether a dotted name leads through a record that is null although it is required: its own error says enough.
+fn in_missing_record(name: &str, input: &Map<String, Value>, errors: &Map<String, Value>) -> bool {
+    let Some((head, tail)) = name.split_once('.') else { return false };
+    match (input.get(head), errors.get(head)) {
+        (Some(Value::Null), Some(Value::String(_))) => true,
+        (Some(Value::Object(input)), Some(Value::Object(errors))) => in_missing_record(tail, input, errors),
+        _ => false,
+    }
 }
 
 pub(crate) fn push_entity(errors: &mut Map<String, Value>, text: String) {

@@ -1,6 +1,7 @@
 //! Errors as the Admin API answers them, the error tree, and the text of every validation message.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 
 use serde_json::{Map, Value};
 
@@ -84,15 +85,33 @@ impl Code {
     }
 }
 
-/// An error; [`Self::to_json`] is the body of the answer.
+/// An error; [`Self::to_json`] is the body of the answer. Small, as every write returns one.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Error {
+pub struct Error(Box<Details>);
+
+/// What an error says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Details {
     pub code: Code,
     /// Differs from the code's name for code 10 alone (`invalid unique name`).
     pub name: String,
     pub message: Option<String>,
     pub fields: Option<Value>,
     pub options: Option<Value>,
+}
+
+impl Deref for Error {
+    type Target = Details;
+
+    fn deref(&self) -> &Details {
+        &self.0
+    }
+}
+
+impl DerefMut for Error {
+    fn deref_mut(&mut self) -> &mut Details {
+        &mut self.0
+    }
 }
 
 impl fmt::Display for Error {
@@ -105,7 +124,13 @@ impl std::error::Error for Error {}
 
 impl Error {
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, name: code.name().into(), message: Some(message.into()), fields: None, options: None }
+        Self(Box::new(Details {
+            code,
+            name: code.name().into(),
+            message: Some(message.into()),
+            fields: None,
+            options: None,
+        }))
     }
 
     #[must_use]
@@ -190,7 +215,9 @@ impl Error {
 
     /// A key in a path that cannot be one.
     pub fn invalid_unique(field: &str, reason: &str) -> Self {
-        Self { name: format!("invalid unique {field}"), ..Self::new(Code::InvalidUnique, reason) }
+        let mut out = Self::new(Code::InvalidUnique, reason);
+        out.name = format!("invalid unique {field}");
+        out
     }
 
     /// `options` maps each bad option to what is wrong with it.
@@ -205,7 +232,9 @@ impl Error {
             [one] => format!("invalid option ({one})"),
             many => format!("{} option violations ({})", many.len(), many.join("; ")),
         };
-        Self { options: Some(options), ..Self::new(Code::InvalidOptions, text) }
+        let mut out = Self::new(Code::InvalidOptions, text);
+        out.options = Some(options);
+        out
     }
 
     pub fn operation_unsupported(text: &str) -> Self {

@@ -46,9 +46,11 @@ pub enum Flag {
     Hidden = 1 << 11,
 }
 
+type Validate = dyn Fn(&Value) -> Result<(), String> + Send + Sync;
+
 /// A validation function; its error is the message, or empty for Kong's `failed validating: <value>`.
 #[derive(Clone)]
-pub struct Custom(pub Arc<dyn Fn(&Value) -> Result<(), String> + Send + Sync>);
+pub struct Custom(pub(crate) Arc<Validate>);
 
 impl fmt::Debug for Custom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

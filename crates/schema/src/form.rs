@@ -131,8 +131,7 @@ fn brackets(part: &str, out: &mut Vec<Step>) {
     };
     let before = out.len();
     out.push(Step::Name(base.into()));
-    loop {
-        let Some((inside, after)) = rest.split_once(']') else { break };
+    while let Some((inside, after)) = rest.split_once(']') {
         out.push(match inside {
             "" => Step::Append,
             digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {

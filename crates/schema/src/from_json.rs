@@ -44,9 +44,7 @@ fn record(schema: &Value, depth: usize) -> Result<RecordSchema, String> {
         out = out.shorthand_field(Shorthand { name: name.clone(), field, expand: None, backwards });
     }
     for (name, arguments) in named(schema, "entity_checks")? {
-        if let Some(check) = check(name, arguments, depth).map_err(|err| format!("{name}: {err}"))? {
-            out = out.check(check);
-        }
+        out = out.check(check(name, arguments, depth).map_err(|err| format!("{name}: {err}"))?);
     }
     Ok(out)
 }
@@ -187,8 +185,8 @@ fn deprecation(value: &Value) -> Deprecation {
     out
 }
 
-/// `None` for a check that is a function, which data cannot bring.
-fn check(name: &str, arguments: &Value, depth: usize) -> Result<Option<Check>, String> {
+/// A check that is a function is kept for what it says of its fields; the function itself is not data.
+fn check(name: &str, arguments: &Value, depth: usize) -> Result<Check, String> {
     let names = |value: &Value| -> Result<Vec<String>, String> {
         let list = value.as_array().ok_or("expected names of fields")?;
         list.iter().map(|name| name.as_str().map(str::to_owned).ok_or_else(|| "expected a name".into())).collect()
@@ -213,11 +211,16 @@ fn check(name: &str, arguments: &Value, depth: usize) -> Result<Option<Check>, S
             field(part("if_match")?, depth)?,
             names(part("then_at_least_one_of")?)?,
         ),
-        "custom_entity_check" => return Ok(None),
+        "custom_entity_check" => {
+            let out = Check::custom(names(part("field_sources")?)?, |_| Ok(()));
+            let flag = |name: &str| arguments.get(name).and_then(Value::as_bool) == Some(true);
+            let out = if flag("run_with_missing_fields") { out.run_with_missing_fields() } else { out };
+            if flag("run_with_invalid_fields") { out.run_with_invalid_fields() } else { out }
+        }
         other => return Err(format!("unknown entity check: {other}")),
     };
-    Ok(Some(match arguments.get("then_err").and_then(Value::as_str) {
+    Ok(match arguments.get("then_err").and_then(Value::as_str) {
         Some(err) => out.then_err(err),
         None => out,
-    }))
+    })
 }

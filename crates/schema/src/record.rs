@@ -210,6 +210,10 @@ impl RecordSchema {
         &self.checks
     }
 
+    pub fn transformations(&self) -> &[Transformation] {
+        &self.transformations
+    }
+
     /// The field at a dotted path through nested records.
     pub fn lookup(&self, path: &str) -> Option<&Field> {
         let Some((head, tail)) = path.split_once('.') else { return self.get(path) };

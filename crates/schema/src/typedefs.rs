@@ -138,6 +138,14 @@ pub fn pem() -> Field {
     Field::record(Arc::clone(&PEM)).required(false)
 }
 
+/// Lua code by name, each piece compiling on its own.
+pub fn lua_code() -> Field {
+    let code = |value: &crate::Value| {
+        crate::lua::syntax(value.as_str().unwrap_or_default()).map_err(|err| format!("Error parsing function: {err}"))
+    };
+    Field::map(Field::string().len_min(1), Field::string().len_min(1).validator(code))
+}
+
 /// A plugin's protocols: http ones by default, any allowed.
 pub fn protocols() -> Field {
     Field::set(Field::string().one_of(PROTOCOLS)).required(true).default(PROTOCOLS_HTTP)

@@ -194,7 +194,9 @@ impl Validator<'_> {
 
     /// A JSON array in a record's place is a table with numbered, unknown fields.
     fn list_as_record(&self, record: &RecordSchema, list: &[Value]) -> Checked {
-        let errors = self.record(Lookup { record, subschema: None }, &Map::new(), true).err();
+        let filled = record.fill(Value::Null);
+        let filled = filled.as_object().map_or_else(Map::new, Clone::clone);
+        let errors = self.record(Lookup { record, subschema: None }, &filled, true).err();
         if list.is_empty() {
             return errors.map_or(Ok(()), |errors| Err(Value::Object(errors)));
         }

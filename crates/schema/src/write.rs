@@ -20,6 +20,9 @@ pub enum Operation {
 /// The greatest ttl, in seconds.
 const MAX_TTL: u64 = 100_000_000;
 
+/// A patch, and the entity it changed.
+type Change<'a> = (&'a Map<String, Value>, &'a Map<String, Value>);
+
 fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(map) => map,
@@ -153,9 +156,8 @@ impl EntitySchema {
     /// Code 2.
     pub fn check_update(&self, merged: &Value, patch: &Value, stored: &Value, cx: &Context<'_>) -> Result<(), Error> {
         let empty = Map::new();
-        let of = |value: &'_ Value| value.as_object().cloned().unwrap_or_default();
-        let (patch, stored) = (of(patch), of(stored));
-        self.check_map(merged.as_object().unwrap_or(&empty), cx, Some((&patch, &stored)))
+        let [merged, patch, stored] = [merged, patch, stored].map(|value| value.as_object().unwrap_or(&empty));
+        self.check_map(merged, cx, Some((patch, stored)))
     }
 
     /// Foreign values without a primary key but with a unique field of the other entity: field, entity, unique field
@@ -194,11 +196,10 @@ impl EntitySchema {
     fn to_resolve(&self, map: &Map<String, Value>, cx: &Context<'_>) -> Vec<(String, String, String, Value)> {
         let mut out = Vec::new();
         for (name, entity) in self.foreign_fields() {
-            let (Some(Value::Object(value)), Some(target)) = (map.get(name), cx.schemas.entity(entity)) else {
-                continue;
-            };
+            let (Some(given), Some(target)) = (map.get(name), cx.schemas.entity(entity)) else { continue };
+            let Value::Object(value) = given else { continue };
             if target.primary_key.iter().all(|key| value.contains_key(key)) {
-                let key = target.primary_key_of(&Value::Object(value.clone()));
+                let key = target.primary_key_of(given);
                 if target.validate_primary_key(&key, cx).is_ok() {
                     continue;
                 }
@@ -265,12 +266,7 @@ impl EntitySchema {
         out
     }
 
-    fn check_map(
-        &self,
-        map: &Map<String, Value>,
-        cx: &Context<'_>,
-        update: Option<(&Map<String, Value>, &Map<String, Value>)>,
-    ) -> Result<(), Error> {
+    fn check_map(&self, map: &Map<String, Value>, cx: &Context<'_>, update: Option<Change<'_>>) -> Result<(), Error> {
         self.errors(map, cx, update).map_err(violation)
     }
 
@@ -279,7 +275,7 @@ impl EntitySchema {
         &self,
         map: &Map<String, Value>,
         cx: &Context<'_>,
-        update: Option<(&Map<String, Value>, &Map<String, Value>)>,
+        update: Option<Change<'_>>,
     ) -> Result<(), Map<String, Value>> {
         let validator = Validator { cx, updating: update.is_some() };
         let mut errors = self.validate_map(&validator, map, true).err().unwrap_or_default();

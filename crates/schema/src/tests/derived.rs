@@ -67,5 +67,7 @@ fn plugin_configuration_becomes_its_struct() {
         shown["shorthand_fields"][0]["redis_host"]["deprecation"]["replaced_with"],
         json!([{ "path": ["redis", "host"] }])
     );
-    assert_eq!(entities::plugins().len(), 2);
+    let acl = entities::Acl::record().process(json!({ "allow": ["a"] }), &cx).unwrap();
+    let acl = entities::Acl::from_value(&acl).unwrap();
+    assert_eq!((acl.allow, acl.deny, acl.hide_groups_header), (Some(vec!["a".to_owned()]), None, false));
 }

@@ -1,7 +1,13 @@
 //! Tests of the schema crate: small schemas in Kong's manner against Kong's recorded messages.
 
+mod certificates;
 mod derived;
 mod entities;
+mod forms;
+mod lua;
+mod validation;
+mod validators;
+mod writes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
