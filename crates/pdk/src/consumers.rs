@@ -16,6 +16,14 @@ pub enum Lookup<'a, T> {
 }
 
 impl<T> Lookup<'_, T> {
+    /// The answer where it is at hand; `None` where it must be waited for.
+    pub fn ready(self) -> Option<Option<T>> {
+        match self {
+            Self::Ready(found) => Some(found),
+            Self::Later(_) => None,
+        }
+    }
+
     /// The answer, waited for where it must be.
     pub async fn wait(self) -> Option<T> {
         match self {

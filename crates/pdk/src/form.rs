@@ -1,18 +1,18 @@
 //! Request bodies as forms: URL-encoded, JSON or multipart, told by the content type as in `kong.request.get_body`.
 
 use crate::args::{Arg, Args};
+use crate::json::Json;
 use crate::{BodyError, Context, Response};
-use serde_json::Value;
 use std::borrow::Cow;
 
 /// How much of a body is read to look for form fields.
 pub const LIMIT: usize = 8 << 20;
 
 /// A body taken apart.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub enum Form {
     Args(Args),
-    Json(Value),
+    Json(Json),
     Multipart(Multipart),
 }
 
@@ -37,12 +37,7 @@ impl Form {
             return Ok(Self::Args(Args::parse(body)));
         }
         if media.eq_ignore_ascii_case(b"application/json") {
-            let value: Value = serde_json::from_slice(body).map_err(|_| FormError::InvalidJson)?;
-            return if value.is_object() || value.is_array() {
-                Ok(Self::Json(value))
-            } else {
-                Err(FormError::InvalidJson)
-            };
+            return Json::parse(body).map(Self::Json).ok_or(FormError::InvalidJson);
         }
         if media.eq_ignore_ascii_case(b"multipart/form-data") {
             let boundary = boundary(full).ok_or(FormError::InvalidMultipart)?;
@@ -63,10 +58,12 @@ impl Form {
                     (Some(Some(value)), _) => Arg::One(Cow::Borrowed(value)),
                 }
             }
-            Self::Json(value) => match value.get(name) {
+            Self::Json(json) => match json.raw(name).map(|raw| (raw, raw.as_bytes().first())) {
                 None => Arg::Absent,
-                Some(Value::String(text)) => Arg::One(Cow::Borrowed(text.as_bytes())),
-                Some(Value::Array(_) | Value::Object(_)) => Arg::Many,
+                Some((_, Some(b'[' | b'{'))) => Arg::Many,
+                Some((raw, Some(b'"'))) => {
+                    Arg::One(Cow::Owned(serde_json::from_str(raw).map(String::into_bytes).unwrap_or_default()))
+                }
                 Some(_) => Arg::Bare,
             },
             Self::Multipart(parts) => match parts.get(name) {
@@ -81,10 +78,8 @@ impl Form {
             Self::Args(args) => {
                 args.remove(name.as_bytes());
             }
-            Self::Json(value) => {
-                if let Some(members) = value.as_object_mut() {
-                    members.shift_remove(name);
-                }
+            Self::Json(json) => {
+                json.remove(name);
             }
             Self::Multipart(parts) => {
                 parts.remove(name);
@@ -95,7 +90,7 @@ impl Form {
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Args(args) => args.encode(),
-            Self::Json(value) => value.to_string().into_bytes(),
+            Self::Json(json) => json.encode(),
             Self::Multipart(parts) => parts.encode(),
         }
     }

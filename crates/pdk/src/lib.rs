@@ -10,6 +10,7 @@ mod context;
 mod error;
 pub mod form;
 mod headers;
+pub mod json;
 pub mod log;
 mod method;
 mod node;

@@ -1,0 +1,34 @@
+use super::*;
+use serde_json::json;
+
+fn text(json: &Json) -> String {
+    String::from_utf8(json.encode()).unwrap()
+}
+
+#[test]
+fn keeps_what_it_does_not_touch_as_written() {
+    let mut json =
+        Json::parse(br#" {"big": 12345678901234567890123, "pi": 3.14159265358979323846, "a": {"b" : 1.10}} "#).unwrap();
+    json.set("x", &json!("1"));
+    json.remove("none");
+    assert_eq!(text(&json), r#"{"big":12345678901234567890123,"pi":3.14159265358979323846,"a":{"b" : 1.10},"x":"1"}"#);
+}
+
+#[test]
+fn changes_the_top_level() {
+    let mut json = Json::parse(br#"{"a":1,"b":2,"s":"x","l":[1],"o":{"k":null}}"#).unwrap();
+    json.rename("a", "b");
+    json.rename("none", "c");
+    for name in ["s", "l", "o", "new"] {
+        json.append(name, &json!("y"));
+    }
+    assert_eq!(text(&json), r#"{"s":["x","y"],"l":[1,"y"],"o":{"k":null,"1":"y"},"b":1,"new":["y"]}"#);
+}
+
+#[test]
+fn an_array_stays_as_it_is() {
+    let mut json = Json::parse(b"[1, 2]").unwrap();
+    json.set("x", &json!(1));
+    assert_eq!(text(&json), "[1, 2]");
+    assert!(Json::parse(b"1").is_none() && Json::parse(b"{bad").is_none() && Json::parse(b"").is_none());
+}

@@ -1,0 +1,147 @@
+//! # basic-auth
+//!
+//! Lets in clients that show a known username and its password (RFC 7617), in `Proxy-Authorization` or `Authorization`.
+//! `anonymous` names the consumer that others become; without it they get 401.
+
+use crate::auth::{Refusal, accept, challenge, is_done, refuse, unauthorized, with_consumer};
+use aws_lc_rs::{constant_time, digest};
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use entities::{BasicauthCredential, Consumer, PluginSchema};
+use pdk::{BuildError, Consumers, Context, Definition, Flow, Instance, Lookup, Phases, Plugin, Step};
+use schema::Record;
+use serde::Deserialize;
+use std::sync::Arc;
+
+pub const DEFINITION: Definition =
+    Definition { name: "basic-auth", priority: 1100, version: crate::VERSION, phases: Phases::ACCESS, schema, build };
+
+const UNAUTHORIZED: Refusal = Refusal::unauthorized("Unauthorized");
+/// Tried in this order.
+const HEADERS: [&str; 2] = ["proxy-authorization", "authorization"];
+
+#[derive(Record, Deserialize, Clone, Debug)]
+struct Config {
+    /// The consumer (id or username) that clients without valid credentials become.
+    anonymous: Option<String>,
+    /// Whether the credentials are taken out of the request before it goes upstream.
+    #[field(default = false)]
+    hide_credentials: bool,
+    /// What `WWW-Authenticate` names as the realm.
+    #[field(default = "service")]
+    realm: String,
+}
+
+fn schema() -> PluginSchema {
+    PluginSchema::plugin(DEFINITION.name, Config::record()).no_consumer().protocols_http()
+}
+
+fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
+    let config: Config = instance.config()?;
+    Ok(Arc::new(BasicAuth {
+        anonymous: config.anonymous,
+        is_hidden: config.hide_credentials,
+        challenge: challenge("Basic", Some(&config.realm)),
+    }))
+}
+
+struct BasicAuth {
+    anonymous: Option<String>,
+    is_hidden: bool,
+    challenge: Box<[u8]>,
+}
+
+type Known = (Arc<BasicauthCredential>, Arc<Consumer>);
+
+/// A username and a password as a header field shows them.
+struct Shown {
+    username: String,
+    password: Vec<u8>,
+}
+
+impl Plugin for BasicAuth {
+    fn access<'a>(&'a self, cx: &'a mut Context) -> Step<'a> {
+        if is_done(cx, self.anonymous.as_deref()) {
+            return Step::Continue;
+        }
+        for (at, name) in HEADERS.into_iter().enumerate() {
+            let Some(shown) = self.take(cx, name) else { continue };
+            let ready = look_up(&cx.shared.consumers, &shown.username).ready();
+            match ready {
+                Some(None) => {}
+                Some(Some(known)) => return self.conclude(cx, &shown, known),
+                None => return Step::Wait(Box::pin(self.access_later(cx, shown, at + 1))),
+            }
+        }
+        self.refuse(cx)
+    }
+}
+
+impl BasicAuth {
+    /// As `access`, where a look-up must be waited for: goes on with `shown`, then with the header fields from `next`.
+    async fn access_later(&self, cx: &mut Context, shown: Shown, next: usize) -> Flow {
+        let consumers = cx.shared.consumers.clone();
+        if let Some(known) = look_up(&consumers, &shown.username).wait().await {
+            return self.conclude(cx, &shown, known).settle().await;
+        }
+        for name in HEADERS.into_iter().skip(next) {
+            let Some(shown) = self.take(cx, name) else { continue };
+            if let Some(known) = look_up(&consumers, &shown.username).wait().await {
+                return self.conclude(cx, &shown, known).settle().await;
+            }
+        }
+        self.refuse(cx).settle().await
+    }
+
+    /// What a header field shows; the field is taken out of the request where credentials are hidden.
+    fn take(&self, cx: &mut Context, name: &str) -> Option<Shown> {
+        let shown = parse(cx.request.headers.get(name)?);
+        if self.is_hidden {
+            cx.request.headers.remove(name);
+        }
+        shown
+    }
+
+    fn conclude<'a>(&'a self, cx: &'a mut Context, shown: &Shown, (credential, consumer): Known) -> Step<'a> {
+        let mut hash = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+        hash.update(&shown.password);
+        hash.update(credential.consumer.id.to_string().as_bytes());
+        let hash: String = hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        if constant_time::verify_slices_are_equal(hash.as_bytes(), credential.password.as_bytes()).is_err() {
+            return self.refuse(cx);
+        }
+        accept(cx, consumer, credential.id, credential.username.clone());
+        Step::Continue
+    }
+
+    fn refuse<'a>(&'a self, cx: &'a mut Context) -> Step<'a> {
+        refuse(cx, self.anonymous.as_deref(), |cx| unauthorized(cx, UNAUTHORIZED, &self.challenge))
+    }
+}
+
+fn look_up<'a>(consumers: &'a Consumers, username: &'a str) -> Lookup<'a, Known> {
+    with_consumer(consumers, consumers.basic_auth(username), |c| c.consumer.id)
+}
+
+/// Takes a header field's value apart. As Kong does, it looks for `Basic` (or `basic`) anywhere, needs no space after it,
+/// ignores what follows the padding, and ends a password at a line break.
+fn parse(value: &[u8]) -> Option<Shown> {
+    const ENGINE: GeneralPurpose = GeneralPurpose::new(
+        &STANDARD,
+        GeneralPurposeConfig::new()
+            .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+            .with_decode_allow_trailing_bits(true),
+    );
+    let at = memchr::memmem::find_iter(value, b"asic").find(|at| *at > 0 && matches!(value[at - 1], b'B' | b'b'))?;
+    let encoded = value[at + 4..].trim_ascii_start();
+    let encoded = encoded.split(|b| *b == b'=').next().unwrap_or_default();
+    let decoded = ENGINE.decode(encoded).ok()?;
+    let start = decoded.iter().position(|b| *b != b':')?;
+    let colon = start + decoded[start..].iter().position(|b| *b == b':')?;
+    let password = decoded[colon + 1..].split(|b| *b == b'\n').next().unwrap_or_default().to_vec();
+    Some(Shown { username: String::from_utf8(decoded[start..colon].to_vec()).ok()?, password })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+use super::*;
+use base64::prelude::BASE64_STANDARD;
+use pdk::testing::{Exchange, Harness};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+fn harness(config: Value) -> Harness {
+    let consumer = Uuid::from_u128(1);
+    let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, format!("s3:cret{consumer}").as_bytes());
+    let password: String = hash.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+    let credential =
+        json!({ "id": Uuid::from_u128(9), "username": "al", "password": password, "consumer": { "id": consumer } });
+    Harness::new(&DEFINITION, config)
+        .with_consumer(1, "alice")
+        .with_consumer(2, "ghost")
+        .with("basicauth_credentials", credential)
+}
+
+/// The status, and the consumer that went upstream.
+fn outcome(exchange: &Exchange) -> String {
+    let seen = exchange.upstream.as_deref().unwrap_or_default();
+    let name = seen.lines().find_map(|l| l.strip_prefix("X-Consumer-Username: "));
+    format!("{} {}", exchange.status, name.unwrap_or("-"))
+}
+
+#[test]
+fn checks_username_and_password() {
+    let h = harness(json!({}));
+    let basic = |text: &str| format!("Basic {}", BASE64_STANDARD.encode(text));
+    for (value, want) in [
+        (basic("al:s3:cret"), "200 alice"),
+        (basic("al:s3:cre"), "401 -"),
+        (basic("AL:s3:cret"), "401 -"),
+        (basic("al"), "401 -"),
+        (basic(":s3:cret"), "401 -"),
+        (basic("al:s3:cret\n"), "200 alice"),
+        (basic("al:s3:cret").to_lowercase(), "401 -"),
+        (basic("al:s3:cret").replacen('B', "b", 1), "200 alice"),
+        (basic("al:s3:cret").replace("Basic", "BASIC"), "401 -"),
+        (basic("al:s3:cret").replace("Basic ", "Basic"), "200 alice"),
+        (basic("al:s3:cret").replace("Basic ", "Basic   "), "200 alice"),
+        (basic("al:s3:cret").replace('=', ""), "200 alice"),
+        (format!("Digest x, {}", basic("al:s3:cret")), "200 alice"),
+        ("Basic !!!".to_owned(), "401 -"),
+        ("Basic".to_owned(), "401 -"),
+        ("Bearer x".to_owned(), "401 -"),
+    ] {
+        assert_eq!(outcome(&h.send(&format!("GET /\nAuthorization: {value}"))), want, "{value}");
+        assert_eq!(outcome(&h.send(&format!("GET /\nProxy-Authorization: {value}"))), want, "{value}");
+    }
+    assert_eq!(h.send("GET /").header("WWW-Authenticate"), "Basic realm=\"service\"");
+}
+
+#[test]
+fn tries_both_fields() {
+    let h = harness(json!({ "hide_credentials": true }));
+    let right = format!("Basic {}", BASE64_STANDARD.encode("al:s3:cret"));
+    let unknown = format!("Basic {}", BASE64_STANDARD.encode("x:y"));
+    let exchange = h.send(&format!("GET /\nAuthorization: {right}\nProxy-Authorization: {unknown}\nX-A: 1"));
+    assert_eq!(outcome(&exchange), "200 alice");
+    let seen = exchange.upstream.unwrap();
+    assert!(seen.starts_with("GET /\nX-A: 1\nX-Consumer-ID: "), "{seen}");
+    assert!(seen.contains("X-Credential-Identifier: al\n"), "{seen}");
+}
+
+#[test]
+fn others_become_the_anonymous_consumer() {
+    let h = harness(json!({ "anonymous": "ghost" }));
+    assert_eq!(outcome(&h.send("GET /")), "200 ghost");
+    assert_eq!(outcome(&h.send("GET /\nAuthorization: Basic !!!")), "200 ghost");
+    assert_eq!(harness(json!({ "anonymous": "nobody" })).send("GET /").status, 500);
+}

@@ -1,0 +1,59 @@
+//! # file-log
+//!
+//! Appends one line of JSON a request to a file. One thread of the process writes all files, so requests never wait for a
+//! disk; what it cannot keep up with is dropped and counted. With `reopen` the file is opened for each batch of lines,
+//! which lets log rotation move it away; without, it is opened anew after [`reopen`].
+
+mod writer;
+
+use crate::lua_fields::{self, CustomFields};
+use entities::PluginSchema;
+use pdk::log::document;
+use pdk::{BuildError, Context, Definition, Instance, Phases, Plugin};
+use schema::Record;
+use serde::Deserialize;
+use std::sync::Arc;
+
+pub use writer::{dropped, flush, reopen};
+
+pub const DEFINITION: Definition =
+    Definition { name: "file-log", priority: 9, version: crate::VERSION, phases: Phases::LOG, schema, build };
+
+#[derive(Record, Deserialize, Clone, Debug)]
+struct Config {
+    /// The file to append to; it is made where it is missing.
+    #[field(match_("^[^%s*&%%\\`][^*&%%\\`]*[^%s*&%%\\`]$"), err = "not a valid filename")]
+    path: String,
+    /// Whether the file is opened anew for each batch of lines.
+    #[field(default = false)]
+    reopen: bool,
+    /// Members of the log document and the Lua functions that make them.
+    #[field(typedef = lua_code)]
+    custom_fields_by_lua: CustomFields,
+}
+
+fn schema() -> PluginSchema {
+    PluginSchema::plugin(DEFINITION.name, Config::record()).protocols_all()
+}
+
+fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
+    let config: Config = instance.config()?;
+    lua_fields::refuse(DEFINITION.name, &config.custom_fields_by_lua)?;
+    Ok(Arc::new(FileLog { path: config.path.into(), is_reopened: config.reopen }))
+}
+
+struct FileLog {
+    path: Arc<str>,
+    is_reopened: bool,
+}
+
+impl Plugin for FileLog {
+    fn log(&self, cx: &mut Context) {
+        let mut line = document(cx).to_string();
+        line.push('\n');
+        writer::append(&self.path, self.is_reopened, line);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,352 @@
+//! # rate-limiting
+//!
+//! Limits how many requests a client may send in a second, minute, hour, day, month or year (fixed windows in UTC).
+//!
+//! Policy `local` counts in this node's memory, exactly and across all its threads. Policies `cluster` and `redis` are
+//! valid configuration, but this version has no shared counters yet: an instance with such a policy is not built, and
+//! the log says so. Counters belong to the scope of the plugin entity, so instances on the same route (or service, or
+//! none) share them, also over a change of the configuration.
+
+mod counters;
+mod period;
+
+use counters::{Counter, Key};
+use entities::PluginSchema;
+use pdk::{BuildError, Context, Definition, Headers, Instance, Phases, Plugin, Response, Step};
+use period::Period;
+use schema::{Check, Field, Record, is};
+use serde::Deserialize;
+use serde_json::Value;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+pub const DEFINITION: Definition =
+    Definition { name: "rate-limiting", priority: 910, version: crate::VERSION, phases: Phases::ACCESS, schema, build };
+
+const LIMIT_BY: [&str; 6] = ["consumer", "credential", "ip", "service", "header", "path"];
+/// A field's name and what it takes.
+type Renamed = (&'static str, fn() -> Field);
+/// Fields of `redis` that were once fields of the config itself, as `redis_<name>`.
+const RENAMED: [Renamed; 9] = [
+    ("host", Field::string),
+    ("port", Field::integer),
+    ("password", password),
+    ("username", Field::string),
+    ("ssl", Field::boolean),
+    ("ssl_verify", Field::boolean),
+    ("server_name", Field::string),
+    ("timeout", Field::integer),
+    ("database", Field::integer),
+];
+
+fn password() -> Field {
+    Field::string().len_min(0)
+}
+
+#[derive(Record, Deserialize, Clone, Debug)]
+#[record(validator(validate))]
+struct Config {
+    /// How many requests are let through in a second.
+    #[field(gt = 0)]
+    second: Option<f64>,
+    /// How many requests are let through in a minute.
+    #[field(gt = 0)]
+    minute: Option<f64>,
+    /// How many requests are let through in an hour.
+    #[field(gt = 0)]
+    hour: Option<f64>,
+    /// How many requests are let through in a day.
+    #[field(gt = 0)]
+    day: Option<f64>,
+    /// How many requests are let through in a month.
+    #[field(gt = 0)]
+    month: Option<f64>,
+    /// How many requests are let through in a year.
+    #[field(gt = 0)]
+    year: Option<f64>,
+    /// Whose requests are counted together. Where a request has no such thing, its client address.
+    #[field(default = "consumer", one_of(LIMIT_BY))]
+    limit_by: Option<String>,
+    /// The header field that `limit_by` = `header` goes by.
+    #[field(typedef = header_name)]
+    header_name: Option<String>,
+    /// The path that `limit_by` = `path` counts.
+    #[field(typedef = path)]
+    path: Option<String>,
+    /// Where counters are kept.
+    #[field(default = "local", len_min = 0, one_of(["local", "cluster", "redis"]))]
+    policy: Option<String>,
+    /// Whether requests pass while the store of the counters is out of reach.
+    #[field(default = true)]
+    #[expect(dead_code, reason = "the memory of this node is never out of reach")]
+    fault_tolerant: bool,
+    /// The Redis of policy `redis`.
+    #[field(typedef = redis)]
+    #[expect(dead_code, reason = "part of the schema; no policy that is built reads it")]
+    redis: Value,
+    /// Whether the client is told nothing of its limits.
+    #[field(default = false)]
+    hide_client_headers: bool,
+    /// The status of refused requests.
+    #[field(default = 429, gt = 0)]
+    error_code: Option<f64>,
+    /// The message of refused requests.
+    #[field(default = "API rate limit exceeded")]
+    error_message: Option<String>,
+    /// How often counters are synchronised with Redis, in seconds; -1: with each request.
+    #[field(default = -1)]
+    #[expect(dead_code, reason = "part of the schema; no policy that is built reads it")]
+    sync_rate: f64,
+}
+
+fn validate(config: &Value) -> Result<(), String> {
+    let limit = |period: Period| config.get(period.name()).and_then(Value::as_f64);
+    for (at, less) in Period::ALL.into_iter().enumerate() {
+        let Some(most) = limit(less) else { continue };
+        let lower = Period::ALL[at + 1..].iter().find_map(|more| Some((more, limit(*more).filter(|l| *l < most)?)));
+        if let Some((more, limit)) = lower {
+            let (more, less) = (more.name(), less.name());
+            return Err(format!(
+                "The limit for {more}({limit:.1}) cannot be lower than the limit for {less}({most:.1})"
+            ));
+        }
+    }
+    let is_redis = config.get("policy").and_then(Value::as_str) == Some("redis");
+    match config.get("sync_rate").and_then(Value::as_f64) {
+        Some(rate) if rate != -1.0 && !is_redis => Err("sync_rate can only be used with the redis policy".to_owned()),
+        Some(rate) if rate != -1.0 && rate < 0.02 => {
+            Err("sync_rate must be greater than 0.02, or -1 to disable".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn schema() -> PluginSchema {
+    let record = RENAMED.iter().fold((**Config::record()).clone(), |record, (name, field)| {
+        let message =
+            format!("rate-limiting: config.redis_{name} is deprecated, please use config.redis.{name} instead");
+        record.shorthand_rename(&format!("redis_{name}"), field(), ["redis", name], &message)
+    });
+    let periods = Period::ALL.map(|p| format!("config.{}", p.name()));
+    let needs = |value: &str, field: &str, needed: &str| {
+        Check::conditional(&format!("config.{field}"), is().eq(value), needed, is().required(true))
+    };
+    PluginSchema::plugin(DEFINITION.name, &Arc::new(record))
+        .protocols_http()
+        .check(Check::at_least_one_of(periods.each_ref().map(String::as_str)))
+        .check(needs("redis", "policy", "config.redis.host"))
+        .check(needs("redis", "policy", "config.redis.port"))
+        .check(needs("redis", "policy", "config.redis.timeout"))
+        .check(needs("header", "limit_by", "config.header_name"))
+        .check(needs("path", "limit_by", "config.path"))
+}
+
+fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
+    let config: Config = instance.config()?;
+    if let Some(policy @ ("cluster" | "redis")) = config.policy.as_deref() {
+        return Err(BuildError(format!(
+            "rate-limiting: policy '{policy}' is not available in this version, policy 'local' is"
+        )));
+    }
+    let values = [config.second, config.minute, config.hour, config.day, config.month, config.year];
+    let limits = Period::ALL.into_iter().zip(values).filter_map(|(p, v)| Some(Limit::new(p, v?)));
+    Ok(Arc::new(RateLimiting {
+        limits: limits.collect(),
+        by: match (config.limit_by.as_deref(), config.header_name, config.path) {
+            (Some("credential"), ..) => By::Credential,
+            (Some("ip"), ..) => By::Ip,
+            (Some("service"), ..) => By::Service,
+            (Some("header"), Some(name), _) => By::Header(name),
+            (Some("path"), _, Some(path)) => By::Path(path),
+            _ => By::Consumer,
+        },
+        route: instance.entity.route.as_ref().map(|r| r.id).unwrap_or_default(),
+        service: instance.entity.service.as_ref().map(|s| s.id).unwrap_or_default(),
+        is_told: !config.hide_client_headers,
+        error_code: config.error_code.map_or(429, |code| code as u16),
+        error_message: config.error_message.unwrap_or_else(|| "API rate limit exceeded".to_owned()),
+    }))
+}
+
+/// A limit with the names and values of its header fields.
+struct Limit {
+    period: Period,
+    limit: f64,
+    limit_name: String,
+    limit_text: String,
+    remaining_name: String,
+}
+
+impl Limit {
+    fn new(period: Period, limit: f64) -> Self {
+        let name = period.name();
+        let name = format!("{}{}", name.get(..1).unwrap_or_default().to_uppercase(), name.get(1..).unwrap_or_default());
+        Self {
+            period,
+            limit,
+            limit_name: format!("X-RateLimit-Limit-{name}"),
+            limit_text: limit.to_string(),
+            remaining_name: format!("X-RateLimit-Remaining-{name}"),
+        }
+    }
+}
+
+enum By {
+    Consumer,
+    Credential,
+    Ip,
+    Service,
+    Header(String),
+    Path(String),
+}
+
+struct RateLimiting {
+    limits: Box<[Limit]>,
+    by: By,
+    route: Uuid,
+    service: Uuid,
+    is_told: bool,
+    error_code: u16,
+    error_message: String,
+}
+
+/// How a request fared: what remains of each limit, this request counted, and whether it is refused.
+struct Usage {
+    remaining: [f64; 6],
+    is_refused: bool,
+}
+
+/// Text on the stack, long enough for an address, a UUID or a number.
+struct Short {
+    bytes: [u8; 46],
+    len: usize,
+}
+
+impl Short {
+    fn of(value: impl std::fmt::Display) -> Self {
+        let mut text = Self { bytes: [0; 46], len: 0 };
+        // What does not fit is cut off; nothing longer is written.
+        let _ = write!(text, "{value}");
+        text
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+}
+
+impl Write for Short {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let end = self.len + text.len();
+        let room = self.bytes.get_mut(self.len..end).ok_or(std::fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
+
+impl Plugin for RateLimiting {
+    fn access<'a>(&'a self, cx: &'a mut Context) -> Step<'a> {
+        let now = cx.shared.clock.now();
+        let usage = self.count(cx, now);
+        if !usage.is_refused {
+            if self.is_told {
+                self.tell(&usage, now, &mut cx.early_headers);
+            }
+            return Step::Continue;
+        }
+        let mut response = Response::error(cx, self.error_code, &self.error_message);
+        if self.is_told {
+            let reset = self.tell(&usage, now, &mut response.headers);
+            response.headers.append("Retry-After", Short::of(reset).as_bytes());
+        }
+        Step::exit(response)
+    }
+}
+
+impl RateLimiting {
+    /// Counts the request against the limits of whom it belongs to.
+    fn count(&self, cx: &Context, now: Duration) -> Usage {
+        let id;
+        let identifier = match &self.by {
+            By::Consumer if cx.consumer.is_some() => {
+                id = Short::of(cx.consumer.as_ref().map(|c| c.id).unwrap_or_default());
+                Some(id.as_str())
+            }
+            By::Consumer | By::Credential => cx.credential.as_ref().map(|c| c.id.as_str()),
+            By::Service => {
+                id = Short::of(cx.service.as_ref().map(|s| s.id).unwrap_or_default());
+                cx.service.is_some().then_some(id.as_str())
+            }
+            By::Header(name) => cx.request.headers.get_str(name),
+            By::Path(path) => (cx.request.path() == path.as_bytes()).then_some(path.as_str()),
+            By::Ip => None,
+        };
+        let address;
+        let identifier = match identifier {
+            Some(identifier) => identifier,
+            None => {
+                address = Short::of(cx.client.ip);
+                address.as_str()
+            }
+        };
+        counters::with(Key { route: self.route, service: self.service, identifier }, now, |c| self.reserve(c, now))
+    }
+
+    /// Counts one more in all windows, or in none where one is full.
+    fn reserve(&self, counter: &Counter, now: Duration) -> Usage {
+        let mut usage = Usage { remaining: [0.0; 6], is_refused: false };
+        let mut full = None;
+        for (at, limit) in self.limits.iter().enumerate() {
+            let start = limit.period.start(now);
+            counter.keep_until(start + limit.period.longest());
+            match counter.reserve(limit.period, start, limit.limit) {
+                Ok(before) => usage.remaining[at] = limit.limit - before as f64 - 1.0,
+                Err(_) => {
+                    full = Some(at);
+                    break;
+                }
+            }
+        }
+        if let Some(full) = full {
+            for limit in &self.limits[..full] {
+                counter.release(limit.period, limit.period.start(now));
+            }
+            for (at, limit) in self.limits.iter().enumerate() {
+                let count = counter.count(limit.period, limit.period.start(now));
+                usage.remaining[at] = (limit.limit - count as f64).max(0.0);
+            }
+            usage.is_refused = true;
+        }
+        usage.remaining.iter_mut().for_each(|r| *r = r.max(0.0));
+        usage
+    }
+
+    /// Writes the header fields, and returns the seconds until the tightest window's reset.
+    fn tell(&self, usage: &Usage, now: Duration, headers: &mut Headers) -> u64 {
+        let mut tightest: Option<(usize, f64)> = None;
+        for (at, limit) in self.limits.iter().enumerate() {
+            let remaining = usage.remaining[at];
+            headers.append(&limit.limit_name, limit.limit_text.as_bytes());
+            headers.append(&limit.remaining_name, Short::of(remaining).as_bytes());
+            if tightest.is_none_or(|(_, least)| remaining <= least) {
+                tightest = Some((at, remaining));
+            }
+        }
+        let Some((at, remaining)) = tightest else { return 1 };
+        let reset = self.limits[at].period.reset(now);
+        headers.append("RateLimit-Limit", self.limits[at].limit_text.as_bytes());
+        headers.append("RateLimit-Remaining", Short::of(remaining).as_bytes());
+        headers.append("RateLimit-Reset", Short::of(reset).as_bytes());
+        reset
+    }
+}
+
+#[cfg(test)]
+mod tests;
