@@ -1,12 +1,16 @@
 //! `silverback config`: files to begin with.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 
+use entities::{Catalog, declarative};
+
+use super::{Detail, Files, Program, say};
 use crate::conf::default_file;
 
 #[derive(Args)]
@@ -23,6 +27,15 @@ enum Action {
         /// The file to write
         #[arg(value_name = "FILE", default_value = "kong.yml")]
         file: PathBuf,
+    },
+    /// Check a declarative configuration
+    Parse {
+        /// The file, YAML or JSON
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The configuration file, which names the plugins and the router flavor
+        #[arg(short, long, value_name = "FILE")]
+        conf: Option<PathBuf>,
     },
     /// Write a configuration file with every property at its default
     DefaultConf {
@@ -65,13 +78,48 @@ _transform: true
 "#;
 
 impl Config {
-    pub(super) fn execute(self) -> anyhow::Result<()> {
+    pub(super) fn execute(self, detail: Detail, program: &Program) -> anyhow::Result<()> {
         match self.action {
+            Action::Parse { file, conf } => {
+                let conf = Files { conf, prefix: None }.conf(detail)?;
+                parse(&file, &(program.catalog)(&conf))
+            }
             Action::Init { file } => write_new(&file, EXAMPLE),
             Action::DefaultConf { file: Some(file) } => write_new(&file, &default_file()),
             Action::DefaultConf { file: None } => Ok(io::stdout().write_all(default_file().as_bytes())?),
         }
     }
+}
+
+fn parse(path: &Path, catalog: &Catalog) -> anyhow::Result<()> {
+    let kind = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    if !matches!(kind, "json" | "yml" | "yaml") {
+        bail!("Failed parsing:\nunknown file type: {}. (Accepted types: json, yaml)", path.display());
+    }
+    let text =
+        fs::read_to_string(path).with_context(|| format!("Failed parsing:\ncould not read {}", path.display()))?;
+    match describe_invalid(catalog, &text, path.to_str()) {
+        Some(problems) => bail!("Failed parsing:\n{problems}"),
+        None => Ok(say(format_args!("parse successful"))?),
+    }
+}
+
+/// What is wrong with a declarative configuration, as a person reads it; `None` when it is valid.
+#[must_use]
+pub fn describe_invalid(catalog: &Catalog, text: &str, file: Option<&str>) -> Option<String> {
+    let random = |bytes: &mut [u8]| {
+        let mut rest = bytes;
+        while let Ok(filled) = rustix::rand::getrandom(&mut *rest, rustix::rand::GetRandomFlags::empty()) {
+            let Some((_, left)) = std::mem::take(&mut rest).split_at_mut_checked(filled) else { return };
+            if left.is_empty() {
+                return;
+            }
+            rest = left;
+        }
+    };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let cx = schema::Context { now, random: &random, schemas: catalog };
+    declarative::parse(text, catalog, &cx).err().map(|invalid| invalid.pretty(file))
 }
 
 fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {

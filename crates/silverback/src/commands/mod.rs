@@ -24,15 +24,26 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use entities::Catalog;
+
+pub use config::describe_invalid;
 
 use crate::conf::{Conf, Source};
 use crate::supervisor::{WORKER, WorkerMain, run_worker};
 
-/// The whole program: parses the command line and does what it says. `worker` is the data plane.
-pub fn main(worker: WorkerMain) -> ExitCode {
+/// What a program is made of, beside what this crate knows.
+pub struct Program {
+    /// The data plane.
+    pub worker: WorkerMain,
+    /// The schemas of entities and plugins, for commands that check declarative configurations.
+    pub catalog: fn(&Conf) -> Catalog,
+}
+
+/// The whole program: parses the command line and does what it says.
+pub fn main(program: &Program) -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if arguments.get(1).is_some_and(|command| command == WORKER) {
-        return run_worker(worker);
+        return run_worker(program.worker);
     }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
@@ -42,7 +53,7 @@ pub fn main(worker: WorkerMain) -> ExitCode {
         }
     };
     let detail = Detail { verbose: cli.v || cli.vv, all: cli.vv };
-    match cli.command.execute(detail) {
+    match cli.command.execute(detail, program) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if !error.is::<AlreadyTold>() {
@@ -119,7 +130,7 @@ enum Command {
 }
 
 impl Command {
-    fn execute(self, detail: Detail) -> anyhow::Result<()> {
+    fn execute(self, detail: Detail, program: &Program) -> anyhow::Result<()> {
         match self {
             Self::Start(command) => command.execute(detail),
             Self::Run(command) => command.execute(detail),
@@ -130,7 +141,7 @@ impl Command {
             Self::Check(command) => command.execute(detail),
             Self::Health(command) => command.execute(detail),
             Self::Prepare(command) => command.execute(detail),
-            Self::Config(command) => command.execute(),
+            Self::Config(command) => command.execute(detail, program),
             Self::Vault(command) => command.execute(detail),
             Self::Version(command) => command.execute(),
             Self::Completions(command) => command.execute(),

@@ -176,7 +176,7 @@ impl Checks<'_> {
             });
         }
         if let Some(proxy) = &conf.proxy_server {
-            let url = proxy.expose();
+            let url = proxy.reveal();
             self.unless(url.starts_with("http://") || url.starts_with("https://"), "proxy_server", || {
                 "proxy_server missing scheme: expected http://<host>[:<port>] or https://<host>[:<port>]".to_owned()
             });

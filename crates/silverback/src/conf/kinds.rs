@@ -194,7 +194,7 @@ impl Secret {
 
     /// The secret itself: for the one place that needs it, never for a message.
     #[must_use]
-    pub fn expose(&self) -> &str {
+    pub fn reveal(&self) -> &str {
         &self.0
     }
 }

@@ -112,7 +112,7 @@ impl Conf {
     /// A property whose name the user made up (`pluginserver_<name>_socket`, `vault_env_prefix`).
     #[must_use]
     pub fn dynamic(&self, name: &str) -> Option<&str> {
-        self.extra.get(name).map(Secret::expose)
+        self.extra.get(name).map(Secret::reveal)
     }
 
     /// The secret behind a reference `{vault://env/...}`, from this process's environment.
@@ -153,7 +153,7 @@ impl Conf {
         for (name, text) in &self.extra {
             // Settings of vaults may be credentials of them.
             let is_plain = !name.starts_with("vault_") || name.ends_with("_prefix") || name.ends_with("ttl");
-            shown.insert(name.clone(), json!(if is_plain { text.expose() } else { "******" }));
+            shown.insert(name.clone(), json!(if is_plain { text.reveal() } else { "******" }));
         }
         let parsed = [
             ("proxy_listeners", self.proxy_listen.dump_parsed(), self.proxy_listen.iter().any(|listen| listen.ssl)),

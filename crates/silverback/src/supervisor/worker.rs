@@ -7,9 +7,10 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::signals::Signals;
@@ -84,14 +85,28 @@ impl Control {
     /// When the system cannot wait.
     pub fn wait(&mut self) -> io::Result<Event> {
         loop {
-            if let Some(event) = self.pending.pop() {
+            if let Some(event) = self.look(None)? {
                 return Ok(event);
             }
+        }
+    }
+
+    /// As [`Control::wait`], for at most this long: for a worker that drains, and may yet be told to stop.
+    ///
+    /// # Errors
+    /// When the system cannot wait.
+    pub fn wait_for(&mut self, time: Duration) -> io::Result<Option<Event>> {
+        let time = Timespec::try_from(time).ok();
+        self.look(time.as_ref())
+    }
+
+    fn look(&mut self, time: Option<&Timespec>) -> io::Result<Option<Event>> {
+        if self.pending.is_empty() {
             let mut files = vec![PollFd::new(&self.signals, PollFlags::IN)];
             if !self.is_orphan {
                 files.push(PollFd::new(&self.stream, PollFlags::IN));
             }
-            match poll(&mut files, None) {
+            match poll(&mut files, time) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -113,6 +128,7 @@ impl Control {
                 }
             }
         }
+        Ok(self.pending.pop())
     }
 }
 

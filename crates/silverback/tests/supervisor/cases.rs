@@ -20,6 +20,7 @@ macro_rules! cases {
 
 cases! {
     commands_speak_kongs_language
+    a_declarative_file_is_parsed_and_one_is_begun
     a_second_start_in_the_same_prefix_is_refused
     a_port_in_use_is_named_and_nothing_starts
     what_the_worker_finds_wrong_is_told_by_start
@@ -66,6 +67,32 @@ fn commands_speak_kongs_language() {
     assert_eq!(code, 1);
     assert!(stderr.starts_with("Error: log_level has an invalid value: 'loud' (debug, "), "{stderr}");
     assert!(stderr.contains(&format!("in {}, line 6", node.conf().display())), "{stderr}");
+}
+
+fn a_declarative_file_is_parsed_and_one_is_begun() {
+    let node = Node::new("");
+    let file = |name: &str, text: &str| {
+        let path = node.prefix().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let parse = |path: &str| text(&node.command(&["config", "parse", path]));
+    let good = file("good.yml", "_format_version: '3.0'\nservices:\n- name: a\n  url: http://a.test\n");
+    assert_eq!(parse(&good), (0, "parse successful\n".to_owned(), String::new()));
+    let (code, _, stderr) = parse(&file("bad.json", r#"{"_format_version": "3.0", "services": [{"name": "a"}]}"#));
+    assert_eq!(code, 1);
+    assert!(stderr.starts_with("Error: Failed parsing:\n"), "{stderr}");
+    assert!(stderr.contains("in 'host': required field missing"), "{stderr}");
+    let (code, _, stderr) = parse(&file("kong.toml", ""));
+    assert_eq!(code, 1);
+    assert!(stderr.contains("kong.toml. (Accepted types: json, yaml)"), "{stderr}");
+
+    let begun = node.prefix().join("kong.yml").display().to_string();
+    assert_eq!(text(&node.command_alone(&["config", "init", &begun])), (0, String::new(), String::new()));
+    assert_eq!(parse(&begun).0, 0);
+    let (code, _, stderr) = text(&node.command_alone(&["config", "init", &begun]));
+    assert_eq!(code, 1);
+    assert!(stderr.starts_with(&format!("Error: {begun} already exists.\nWill not overwrite it.\n")), "{stderr}");
 }
 
 fn a_second_start_in_the_same_prefix_is_refused() {

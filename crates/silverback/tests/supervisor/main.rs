@@ -10,10 +10,11 @@ mod worker;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
+use silverback::commands::Program;
 
 fn main() -> ExitCode {
     if node::is_program() {
-        return silverback::commands::main(worker::serve);
+        return silverback::commands::main(&Program { worker: worker::serve, catalog: worker::catalog });
     }
     let trial = |(name, case): (&'static str, fn())| {
         Trial::test(name, move || {

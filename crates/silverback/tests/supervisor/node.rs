@@ -73,13 +73,24 @@ impl Node {
     }
 
     pub(crate) fn command_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-        let mut command = Command::new(&self.program);
-        command.args(arguments).env(MARK, "1").envs(environment.iter().copied());
+        let mut command = self.program_with(arguments);
+        command.envs(environment.iter().copied());
         match arguments {
             ["stop" | "quit" | "health", ..] => command.arg("-p").arg(self.prefix()),
             _ => command.arg("-c").arg(self.conf()),
         };
         command.output().unwrap()
+    }
+
+    /// A command that is not about the node.
+    pub(crate) fn command_alone(&self, arguments: &[&str]) -> Output {
+        self.program_with(arguments).output().unwrap()
+    }
+
+    fn program_with(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).env(MARK, "1");
+        command
     }
 
     pub(crate) fn supervisor(&self) -> Pid {

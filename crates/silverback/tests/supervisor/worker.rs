@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use entities::{Catalog, RouterFlavor};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use silverback::conf::Conf;
 use silverback::supervisor::{Event, Worker};
 
 #[derive(Default)]
@@ -47,6 +49,10 @@ pub(crate) fn serve(worker: Worker) -> anyhow::Result<()> {
         std::thread::sleep(Duration::from_millis(2));
     }
     Ok(())
+}
+
+pub(crate) fn catalog(_: &Conf) -> Catalog {
+    Catalog::new(RouterFlavor::TraditionalCompatible, Vec::new())
 }
 
 fn accept(listener: &TcpListener, traffic: &Arc<Traffic>, level: &'static str) {
