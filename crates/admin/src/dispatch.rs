@@ -96,11 +96,11 @@ impl Routes {
         self.at(path).before = Some(Box::new(before));
     }
 
-    /// What `add` adds is left out of `/endpoints`.
-    pub(crate) fn unlisted(&mut self, add: impl FnOnce(&mut Routes)) {
-        let known = self.endpoints.len();
-        add(self);
-        self.endpoints[known..].iter_mut().for_each(|endpoint| endpoint.is_unlisted = true);
+    /// Leaves endpoints out of `/endpoints`.
+    pub(crate) fn unlist(&mut self, is_unlisted: impl Fn(&str) -> bool) {
+        for endpoint in &mut self.endpoints {
+            endpoint.is_unlisted |= is_unlisted(&endpoint.path);
+        }
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Endpoint> {

@@ -70,8 +70,6 @@ pub struct Table {
     /// In the order in which violations are reported.
     pub unique: Vec<Index>,
     pub references: Vec<Reference>,
-    /// Whether unique fields are looked at before the primary key: so PostgreSQL does for one of Kong's tables.
-    pub unique_first: bool,
     pub has_ttl: bool,
     pub has_tags: bool,
 }
@@ -105,7 +103,6 @@ impl Table {
             has_uuid: schema.field(&key).is_some_and(|field| field.is(Flag::Uuid)),
             unique,
             references: references.collect(),
-            unique_first: schema.name == "jwt_secrets",
             has_ttl: schema.ttl,
             has_tags: schema.field("tags").is_some(),
             key,

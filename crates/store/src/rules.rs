@@ -230,8 +230,9 @@ impl<R: Rows> Writer for Rules<'_, R> {
         let key = key_of(table, &row)?.to_owned();
         if let Some(old) = self.rows.get(table, &key)? {
             if !old.is_expired(self.now) {
-                if table.unique_first {
-                    self.check_unique(table, "", &row)?;
+                // Kong looks for the names of unique fields in PostgreSQL's text, which says "duplicate key".
+                if let Some(index) = table.index("key") {
+                    return Err(Error::unique_violation(&index_fields(index, &row)));
                 }
                 return Err(Error::primary_key_violation(&json!({ &table.key: key })));
             }

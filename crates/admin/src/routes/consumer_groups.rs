@@ -24,13 +24,12 @@ const GROUP: Side = Side { entity: "consumer_groups", field: "consumer_group" };
 const CONSUMER: Side = Side { entity: "consumers", field: "consumer" };
 
 pub(super) fn add(routes: &mut Routes, catalog: &Catalog) {
-    routes.unlisted(|routes| {
-        if let (Some(groups), Some(plugins)) = (catalog.entity(GROUP.entity), catalog.entity("plugins")) {
-            generate::add_entity(routes, groups);
-            generate::add_relation(routes, plugins, GROUP.field, groups);
-        }
-        add_memberships(routes);
-    });
+    if let (Some(groups), Some(plugins)) = (catalog.entity(GROUP.entity), catalog.entity("plugins")) {
+        generate::add_entity(routes, groups);
+        generate::add_relation(routes, plugins, GROUP.field, groups);
+    }
+    add_memberships(routes);
+    routes.unlist(|path| path.contains("consumer_group"));
 }
 
 fn add_memberships(routes: &mut Routes) {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 pub(super) fn add(routes: &mut Routes) {
     routes.on("GET", "/", |api, _| information(api));
     routes.on("GET", "/robots.txt", |_, _| Ok(Response::text(200, "text/plain", "User-agent: *\nDisallow: /")));
+    routes.unlist(|path| path == "/robots.txt");
 }
 
 fn information(api: &Api) -> Outcome {

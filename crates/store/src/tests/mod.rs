@@ -45,7 +45,6 @@ fn table(name: &str) -> Table {
         has_uuid: true,
         unique: Vec::new(),
         references: Vec::new(),
-        unique_first: false,
         has_ttl: false,
         has_tags: true,
     }
