@@ -14,6 +14,7 @@ mod configuration;
 mod consumer;
 mod consumer_group;
 mod consumer_group_consumer;
+pub mod declarative;
 mod filter_chain;
 mod hash;
 mod hmacauth_credential;
@@ -37,6 +38,9 @@ pub mod target;
 pub mod upstream;
 pub mod vault;
 pub mod workspace;
+
+#[cfg(test)]
+mod tests;
 
 pub use acl::Acl;
 pub use acme_storage::AcmeStorage;

@@ -1,7 +1,7 @@
 //! Targets: the addresses behind an upstream.
 
 use schema::validators::{HostKind, normalize_ip};
-use schema::{Foreign, Record, Uuid, Value};
+use schema::{Foreign, Map, Record, Uuid, Value};
 use serde::{Deserialize, Serialize};
 
 const DEFAULT_PORT: u16 = 8000;
@@ -9,6 +9,7 @@ const DEFAULT_PORT: u16 = 8000;
 /// A host and port of an upstream, and its share of the requests.
 #[derive(Record, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[entity(name = "targets", endpoint_key = "target", cache_key(["upstream", "target"]), workspaceable)]
+#[record(transformation(["target"], [""; 0], normal_form))]
 pub struct Target {
     #[field(auto)]
     pub id: Uuid,
@@ -36,6 +37,11 @@ fn address(value: &Value) -> Result<(), String> {
         Some(_) => Ok(()),
         None => Err(format!("Invalid target ('{given}'); not a valid hostname or ip address")),
     }
+}
+
+fn normal_form(entity: &Map<String, Value>) -> Result<Map<String, Value>, String> {
+    let target = entity.get("target").and_then(Value::as_str).and_then(normalize);
+    Ok(target.map(|target| ("target".to_owned(), target.into())).into_iter().collect())
 }
 
 /// The form in which targets are stored: with a port, IPv6 expanded and in brackets.

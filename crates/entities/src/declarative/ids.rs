@@ -1,0 +1,43 @@
+//! Ids of entities that state none: made from what names them, so that the same file always gives the same ids.
+
+use schema::{EntitySchema, Flag, Map, Uuid, Value};
+
+/// The namespace of all such ids.
+const NAMESPACE: Uuid = Uuid::from_u128(0xfd02801f_0957_4a15_a55a_c8d9606f30b5);
+/// No workspace.
+const WORKSPACE: &str = "*";
+
+/// The id of an entity; none when nothing names it. `parent` is the foreign field it was nested by, and the parent's id.
+pub(super) fn generate(
+    schema: &EntitySchema,
+    entity: &Map<String, Value>,
+    parent: Option<(&str, &str)>,
+) -> Option<String> {
+    let key = key(schema, entity, parent)?;
+    let namespace = Uuid::new_v5(&NAMESPACE, schema.name.as_bytes());
+    Some(Uuid::new_v5(&namespace, key.as_bytes()).to_string())
+}
+
+fn key(schema: &EntitySchema, entity: &Map<String, Value>, parent: Option<(&str, &str)>) -> Option<String> {
+    let part = |name: &str| match (entity.get(name), parent) {
+        (Some(Value::Object(foreign)), _) => foreign.get("id").and_then(Value::as_str).map(str::to_owned),
+        (Some(Value::String(text)), _) => Some(text.clone()),
+        (_, Some((field, id))) if field == name => Some(id.to_owned()),
+        _ => None,
+    };
+    if schema.cache_key.len() > 1 {
+        let mut key = format!("{}:{WORKSPACE}", schema.name);
+        for name in &schema.cache_key {
+            key.push(':');
+            key.push_str(&part(name).unwrap_or_default());
+        }
+        return Some(key);
+    }
+    let name = schema.endpoint_key.as_deref()?;
+    let own = part(name)?;
+    if schema.field(name).is_some_and(|field| field.is(Flag::Unique)) {
+        return Some(own);
+    }
+    let parent = parent.map(|(_, id)| format!(":{id}")).unwrap_or_default();
+    Some(format!("{own}{parent}:{WORKSPACE}"))
+}

@@ -1,0 +1,49 @@
+//! Files of format 1.1 and 2.1: a route's path was a regex when it looked like one; since 3.0 a `~` says so.
+
+use schema::Value;
+
+pub(super) fn migrate(config: &mut Value) {
+    if !matches!(config.get("_format_version").and_then(Value::as_str), Some("1.1" | "2.1")) {
+        return;
+    }
+    routes_in(config);
+}
+
+/// Routes may be nested at any depth.
+fn routes_in(value: &mut Value) {
+    match value {
+        Value::Array(list) => list.iter_mut().for_each(routes_in),
+        Value::Object(map) => {
+            for (name, value) in map {
+                if name == "routes" {
+                    value.as_array_mut().into_iter().flatten().for_each(paths_of);
+                }
+                // A plugin's config is its own business.
+                if name != "config" {
+                    routes_in(value);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn paths_of(route: &mut Value) {
+    let paths = route.get_mut("paths").and_then(Value::as_array_mut);
+    for path in paths.into_iter().flatten() {
+        if let Value::String(text) = path {
+            *text = migrated(text);
+        }
+    }
+}
+
+fn migrated(path: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'~' | b'/' | b'%');
+    if path.starts_with('~') {
+        path.to_owned()
+    } else if path.bytes().all(is_plain) {
+        schema::validators::normalize(path)
+    } else {
+        format!("~{path}")
+    }
+}

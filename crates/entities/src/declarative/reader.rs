@@ -1,0 +1,389 @@
+//! Every entity of a file: taken out of its parent, given an id, completed and checked.
+
+use indexmap::IndexMap;
+use schema::{Constraint, Context, EntitySchema, Map, Value};
+use std::collections::HashMap;
+
+use super::{Entities, ids, references, sparse};
+use crate::Catalog;
+
+const VERSIONS: [&str; 3] = ["1.1", "2.1", "3.0"];
+/// Stands for an entity that is yet to be found.
+const UNRESOLVED: &str = "00000000-0000-0000-0000-000000000000";
+const REQUIRED: &str = "required field missing";
+const UNKNOWN: &str = "unknown field";
+
+/// What is wrong with a file.
+pub(super) struct Problem {
+    pub(super) fields: Map<String, Value>,
+    /// The ids of entities by their place in the file, once there are any.
+    ids: Vec<(Vec<Step>, String)>,
+}
+
+/// A step on the way to an entity: the collection and the place in it.
+type Step = (String, usize);
+
+impl Problem {
+    /// Writes the generated ids into the file's value: reports that come after them show them.
+    pub(super) fn complete(&self, value: &mut Value) {
+        for (path, id) in &self.ids {
+            let entity = path.iter().try_fold(&mut *value, |at, (name, index)| at.get_mut(name)?.get_mut(*index));
+            if let Some(Value::Object(entity)) = entity {
+                entity.entry("id").or_insert_with(|| id.as_str().into());
+            }
+        }
+    }
+}
+
+/// What must be known of a collection, looked up once.
+pub(super) struct Collection<'a> {
+    pub(super) schema: &'a EntitySchema,
+    /// Collections that may be nested in its entities, with the foreign field that then is implied.
+    children: Vec<(&'a str, &'a str)>,
+    /// Foreign fields and the collections they refer to.
+    pub(super) foreign: Vec<(&'a str, &'a str)>,
+    transient: Vec<&'a str>,
+}
+
+/// A valid entity.
+pub(super) struct Entry<'a> {
+    pub(super) collection: &'a str,
+    pub(super) entity: Map<String, Value>,
+    pub(super) id: String,
+    /// The entry it is nested in.
+    pub(super) parent: Option<usize>,
+    pub(super) index: usize,
+    /// Foreign fields that are yet to be resolved, and what they say.
+    pub(super) references: Vec<(&'a str, Value)>,
+}
+
+pub(super) struct Reader<'a> {
+    pub(super) collections: HashMap<&'a str, Collection<'a>>,
+    cx: &'a Context<'a>,
+    /// Parents before their children.
+    pub(super) entries: Vec<Entry<'a>>,
+}
+
+/// What an entity is nested in.
+#[derive(Clone, Copy)]
+struct Parent<'p> {
+    /// The child's field that refers to it.
+    field: &'p str,
+    id: &'p str,
+    /// None when it is not valid itself.
+    entry: Option<usize>,
+}
+
+pub(super) type Read = (IndexMap<String, Entities>, IndexMap<(String, String), Value>);
+
+/// All entities of a file, and the rows that differ from them.
+pub(super) fn read(config: &Value, catalog: &Catalog, cx: &Context<'_>) -> Result<Read, Problem> {
+    let empty = Map::new();
+    let config = config.as_object().unwrap_or(&empty);
+    let mut reader = Reader { collections: collections(catalog), cx, entries: Vec::new() };
+    let mut errors = head(config, catalog);
+    for schema in catalog.entities() {
+        let Some(list) = config.get(&schema.name) else { continue };
+        if let Err(error) = reader.list(&schema.name, list, None) {
+            errors.insert(schema.name.clone(), error);
+        }
+    }
+    if !errors.is_empty() {
+        return Err(Problem { fields: errors, ids: Vec::new() });
+    }
+    if let Err(fields) = references::resolve(&mut reader) {
+        return Err(Problem { fields, ids: reader.ids() });
+    }
+    let is_transformed = config.get("_transform") != Some(&Value::Bool(false));
+    reader.finish(catalog, is_transformed)
+}
+
+fn collections(catalog: &Catalog) -> HashMap<&str, Collection<'_>> {
+    let all = catalog.entities().map(|schema| {
+        let collection = Collection {
+            schema: &**schema,
+            children: catalog.children(&schema.name).map(|(child, field)| (child.name.as_str(), field)).collect(),
+            foreign: schema.foreign_fields().collect(),
+            transient: schema.fields().filter(|(_, f)| f.is(schema::Flag::Transient)).map(|(name, _)| name).collect(),
+        };
+        (schema.name.as_str(), collection)
+    });
+    all.collect()
+}
+
+/// What is said of the file itself, and names that mean nothing.
+fn head(config: &Map<String, Value>, catalog: &Catalog) -> Map<String, Value> {
+    let mut errors = Map::new();
+    let mut refuse = |name: &str, text: &str| {
+        errors.insert(name.to_owned(), text.into());
+    };
+    match config.get("_format_version") {
+        None | Some(Value::Null) => refuse("_format_version", REQUIRED),
+        Some(Value::String(version)) if VERSIONS.contains(&version.as_str()) => {}
+        Some(Value::String(_)) => refuse("_format_version", &format!("expected one of: {}", VERSIONS.join(", "))),
+        Some(_) => refuse("_format_version", "expected a string"),
+    }
+    if config.get("_transform").is_some_and(|value| !value.is_boolean() && !value.is_null()) {
+        refuse("_transform", "expected a boolean");
+    }
+    for (name, value) in config {
+        match name.as_str() {
+            "_format_version" | "_transform" => {}
+            "_comment" | "_ignore" => {
+                if let Err(text) = remark(name, value) {
+                    refuse(name, text);
+                }
+            }
+            // A view of the others.
+            "tags" => refuse(name, UNKNOWN),
+            _ if catalog.entity(name).is_none() => refuse(name, UNKNOWN),
+            _ => {}
+        }
+    }
+    errors
+}
+
+/// `_comment` and `_ignore` may stand anywhere and mean nothing.
+fn remark(name: &str, value: &Value) -> Result<(), &'static str> {
+    match (name, value) {
+        (_, Value::Null) | ("_comment", Value::String(_)) | ("_ignore", Value::Array(_)) => Ok(()),
+        ("_ignore", Value::Object(map)) if map.is_empty() => Ok(()),
+        ("_comment", _) => Err("expected a string"),
+        _ => Err("expected an array"),
+    }
+}
+
+impl<'a> Reader<'a> {
+    /// A list of entities; the errors by place.
+    fn list(&mut self, collection: &str, list: &Value, parent: Option<Parent<'_>>) -> Result<(), Value> {
+        let list = match list {
+            Value::Null => return Ok(()),
+            Value::Array(list) => list,
+            Value::Object(map) if map.is_empty() => return Ok(()),
+            _ => return Err("expected an array".into()),
+        };
+        let mut errors = Vec::new();
+        for (index, item) in list.iter().enumerate() {
+            if let Err(error) = self.item(collection, index, item, parent) {
+                errors.push((index, error));
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(sparse::list(errors)) }
+    }
+
+    fn item(&mut self, collection: &str, index: usize, item: &Value, parent: Option<Parent<'_>>) -> Result<(), Value> {
+        let empty = Map::new();
+        let item = match item {
+            Value::Object(item) => item,
+            Value::Array(list) if list.is_empty() => &empty,
+            _ => return Err("expected a record".into()),
+        };
+        let Some((name, this)) = self.collections.get_key_value(collection) else { return Err(UNKNOWN.into()) };
+        let (name, schema, children) = (*name, this.schema, this.children.clone());
+        let mut errors = Map::new();
+        let (entity, references) = self.own_fields(name, item, parent, &mut errors);
+        let id = entity.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let entry = match schema.validate_tree(Value::Object(entity), self.cx) {
+            Ok(valid) if errors.is_empty() => Some(self.keep(name, index, valid, references, parent)),
+            Ok(_) => None,
+            Err(tree) => {
+                let tree = if let Value::Object(tree) = tree { tree } else { Map::new() };
+                // What was found before is about the same fields.
+                tree.into_iter().for_each(|(field, error)| {
+                    errors.entry(field).or_insert(error);
+                });
+                None
+            }
+        };
+        let id = entry.and_then(|entry| self.entries.get(entry)).map_or(id, |entry| entry.id.clone());
+        for (child, field) in children {
+            let Some(list) = item.get(child) else { continue };
+            if let Err(error) = self.list(child, list, Some(Parent { field, id: &id, entry })) {
+                errors.insert(child.to_owned(), error);
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(Value::Object(errors)) }
+    }
+
+    /// The entity's fields without remarks and children, with its id, its parent and stand-ins for what it refers to by
+    /// name.
+    fn own_fields(
+        &self,
+        name: &str,
+        item: &Map<String, Value>,
+        parent: Option<Parent<'_>>,
+        errors: &mut Map<String, Value>,
+    ) -> (Map<String, Value>, Vec<(&'a str, Value)>) {
+        let Some(this) = self.collections.get(name) else { return Default::default() };
+        let mut entity = Map::with_capacity(this.schema.fields().count());
+        let mut references = Vec::new();
+        for (field, value) in item {
+            let field = field.as_str();
+            if matches!(field, "_comment" | "_ignore") {
+                if let Err(text) = remark(field, value) {
+                    errors.insert(field.to_owned(), text.into());
+                }
+                continue;
+            }
+            if this.children.iter().any(|(child, _)| *child == field) {
+                continue;
+            }
+            let foreign = this.foreign.iter().find(|(name, _)| *name == field);
+            let (Some((name, _)), false) = (foreign, value.is_null()) else {
+                entity.insert(field.to_owned(), value.clone());
+                continue;
+            };
+            if parent.is_some() {
+                errors.insert(field.to_owned(), "value must be null".into());
+            } else if value.is_string() || value.get("id").is_some_and(Value::is_string) {
+                references.push((*name, value.clone()));
+            }
+            entity.insert(field.to_owned(), if value.is_string() { stand_in(UNRESOLVED) } else { value.clone() });
+        }
+        if entity.get("id").is_none_or(Value::is_null)
+            && this.schema.field("id").is_some()
+            && let Some(id) = ids::generate(this.schema, item, parent.map(|parent| (parent.field, parent.id)))
+        {
+            entity.insert("id".into(), id.into());
+        }
+        if let Some(parent) = parent
+            && !is_pinned(this.schema, &entity, parent.field)
+        {
+            let id = if parent.id.is_empty() { UNRESOLVED } else { parent.id };
+            entity.insert(parent.field.to_owned(), stand_in(id));
+        }
+        (entity, references)
+    }
+
+    fn keep(
+        &mut self,
+        name: &'a str,
+        index: usize,
+        valid: Value,
+        references: Vec<(&'a str, Value)>,
+        parent: Option<Parent<'_>>,
+    ) -> usize {
+        let mut entity = if let Value::Object(entity) = valid { entity } else { Map::new() };
+        if let Some(this) = self.collections.get(name) {
+            // Kept by other entities.
+            entity.retain(|field, value| !value.is_null() || !this.transient.contains(&field.as_str()));
+            if let Some(parent) = parent {
+                entity.insert(parent.field.to_owned(), stand_in(parent.id));
+            }
+            let key = this.schema.primary_key.first().map_or("id", String::as_str);
+            let id = entity.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let parent = parent.and_then(|parent| parent.entry);
+            self.entries.push(Entry { collection: name, entity, id, parent, index, references });
+        }
+        self.entries.len() - 1
+    }
+
+    /// The way to an entry in the file.
+    fn path(&self, entry: &Entry<'_>) -> Vec<Step> {
+        let parent = entry.parent.and_then(|parent| self.entries.get(parent));
+        let mut path = parent.map(|parent| self.path(parent)).unwrap_or_default();
+        path.push((entry.collection.to_owned(), entry.index));
+        path
+    }
+
+    fn ids(&self) -> Vec<(Vec<Step>, String)> {
+        self.entries.iter().map(|entry| (self.path(entry), entry.id.clone())).collect()
+    }
+
+    /// Puts a message in an entry's place in the error tree.
+    pub(super) fn place(&self, errors: &mut Places, entry: &Entry<'_>, message: String) {
+        errors.0.push((self.path(entry), message));
+    }
+
+    fn finish(self, catalog: &Catalog, is_transformed: bool) -> Result<Read, Problem> {
+        let mut by_name: HashMap<&str, Entities> = HashMap::new();
+        let mut rows = IndexMap::new();
+        let mut errors = Map::new();
+        for entry in self.entries {
+            let Some(this) = self.collections.get(entry.collection) else { continue };
+            let shown = Value::Object(entry.entity);
+            match row(this, &shown, is_transformed, self.cx) {
+                Ok(None) => {}
+                Ok(Some(row)) => {
+                    rows.insert((entry.collection.to_owned(), entry.id.clone()), row);
+                }
+                Err(error) => {
+                    let slot = errors.entry(entry.collection).or_insert_with(|| Value::Object(Map::new()));
+                    if let Value::Object(slot) = slot {
+                        slot.insert(entry.id.clone(), error.into());
+                    }
+                }
+            }
+            by_name.entry(entry.collection).or_default().insert(entry.id, shown);
+        }
+        if !errors.is_empty() {
+            return Err(Problem { fields: errors, ids: Vec::new() });
+        }
+        let ordered = catalog.entities().filter_map(|schema| by_name.remove_entry(schema.name.as_str()));
+        Ok((ordered.map(|(name, entities)| (name.to_owned(), entities)).collect(), rows))
+    }
+}
+
+/// The row of an entity where it differs from what is shown of it.
+fn row(this: &Collection<'_>, shown: &Value, is_transformed: bool, cx: &Context<'_>) -> Result<Option<Value>, String> {
+    let is_wordy = |field: &str| shown.get(field).and_then(Value::as_object).is_some_and(|foreign| foreign.len() > 1);
+    let is_reduced = this.foreign.iter().any(|(field, _)| is_wordy(field));
+    if !is_reduced && (!is_transformed || this.schema.record.transformations().is_empty()) {
+        return Ok(None);
+    }
+    let mut row = shown.clone();
+    for (field, _) in &this.foreign {
+        if let Some(foreign) = row.get_mut(*field).filter(|foreign| foreign.is_object()) {
+            *foreign = stand_in(foreign.get("id").and_then(Value::as_str).unwrap_or_default());
+        }
+    }
+    if is_transformed {
+        row = this.schema.transform(row, cx).map_err(|error| error.to_string())?;
+    }
+    Ok(Some(row))
+}
+
+fn stand_in(id: &str) -> Value {
+    Value::Object(Map::from_iter([("id".into(), id.into())]))
+}
+
+/// Whether the entity's kind refuses the field (key-auth has no consumer): Kong lets such an entity be nested there.
+fn is_pinned(schema: &EntitySchema, entity: &Map<String, Value>, field: &str) -> bool {
+    let Some(key) = schema.subschema_key.as_ref().and_then(|key| entity.get(key)) else { return false };
+    let field = schema.subschema(key).and_then(|subschema| subschema.record.get(field));
+    field.is_some_and(|field| field.constraints().iter().any(|c| matches!(c, Constraint::Eq(Value::Null))))
+}
+
+/// Messages by the place of the entity they are about.
+#[derive(Default)]
+pub(super) struct Places(Vec<(Vec<Step>, String)>);
+
+impl Places {
+    /// The error tree: lists with holes, nested as the entities are.
+    pub(super) fn into_tree(self) -> Map<String, Value> {
+        let mut collections: IndexMap<String, IndexMap<usize, Self>> = IndexMap::new();
+        let mut messages: IndexMap<(String, usize), String> = IndexMap::new();
+        for (path, message) in self.0 {
+            let Some(((name, index), rest)) = path.split_first() else { continue };
+            if rest.is_empty() {
+                collections.entry(name.clone()).or_default().entry(*index).or_default();
+                messages.insert((name.clone(), *index), message);
+            } else {
+                let inner = collections.entry(name.clone()).or_default().entry(*index).or_default();
+                inner.0.push((rest.to_vec(), message));
+            }
+        }
+        let tree = collections.into_iter().map(|(name, entries)| {
+            let mut list: Vec<(usize, Value)> = entries
+                .into_iter()
+                .map(|(index, inner)| match messages.swap_remove(&(name.clone(), index)) {
+                    Some(message) => (index, message.into()),
+                    None => (index, Value::Object(inner.into_tree())),
+                })
+                .collect();
+            list.sort_by_key(|(index, _)| *index);
+            (name, sparse::list(list))
+        });
+        tree.collect()
+    }
+}
