@@ -70,7 +70,10 @@ impl Processor<'_> {
         let mut errors = Map::new();
         let Some(cx) = self.context else { return Ok(()) };
         let validator = Validator { cx, updating: false };
-        for shorthand in record.shorthands() {
+        // A shorthand with the name of a field sees its own result once more on a change: recorded, `hash_on = null` on an
+        // upstream becomes "none", and that in turn resets the algorithm.
+        let again = record.shorthands().iter().filter(|s| self.mode == Mode::Patch && record.get(&s.name).is_some());
+        for shorthand in record.shorthands().iter().chain(again) {
             let Some(value) = map.get(&shorthand.name) else { continue };
             if let Err(error) = validator.field(&shorthand.field, value) {
                 errors.insert(shorthand.name.clone(), error);

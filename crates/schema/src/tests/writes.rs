@@ -295,6 +295,52 @@ fn errors_of_stores_have_kongs_words() {
 }
 
 #[test]
+fn shorthands_named_as_fields_see_what_they_set() {
+    let algorithm = |value: &Value| {
+        let mut out = Map::from_iter([("algorithm".to_owned(), value.clone())]);
+        if value == "least-connections" {
+            out.insert("hash_on".into(), Value::Null);
+        }
+        out
+    };
+    let hash_on = |value: &Value| {
+        let pair = |hash_on: &str, algorithm: &str| {
+            Map::from_iter([("hash_on".to_owned(), hash_on.into()), ("algorithm".to_owned(), algorithm.into())])
+        };
+        match value.as_str() {
+            None => Map::from_iter([("hash_on".to_owned(), "none".into())]),
+            Some("none") => pair("none", "round-robin"),
+            Some(other) => pair(other, "consistent-hashing"),
+        }
+    };
+    let record = RecordSchema::new([
+        ("algorithm", Field::string().default("round-robin")),
+        ("hash_on", Field::string().default("none")),
+    ])
+    .shorthand("algorithm", Field::string(), algorithm)
+    .shorthand("hash_on", Field::string(), hash_on);
+    let schema = EntitySchema::new("upstreams", record.into());
+    let catalog = Catalog::new();
+    let cx = context(&catalog);
+    let set = |input: Value| {
+        let out = schema.insert(input, &cx, &mut ()).unwrap();
+        (out["algorithm"].as_str().unwrap().to_owned(), out["hash_on"].as_str().unwrap().to_owned())
+    };
+    let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+    assert_eq!(set(json!({})), pair("round-robin", "none"));
+    assert_eq!(set(json!({ "hash_on": "ip" })), pair("consistent-hashing", "ip"));
+    assert_eq!(set(json!({ "hash_on": "ip", "algorithm": "least-connections" })), pair("least-connections", "none"));
+    assert_eq!(set(json!({ "hash_on": "none", "algorithm": "consistent-hashing" })), pair("round-robin", "none"));
+    let stored = json!({ "algorithm": "consistent-hashing", "hash_on": "ip" });
+    let change = |patch: Value| {
+        let out = schema.update(patch, &stored, &cx, &mut ()).unwrap();
+        (out["algorithm"].as_str().unwrap().to_owned(), out["hash_on"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(change(json!({ "hash_on": null })), pair("round-robin", "none"));
+    assert_eq!(change(json!({ "algorithm": "least-connections" })), pair("least-connections", "none"));
+}
+
+#[test]
 fn many_repeats_in_a_set_are_removed_quickly() {
     let catalog = catalog();
     let tags: Vec<String> = (0..50_000).map(|n| format!("t{}", n % 40)).collect();

@@ -45,9 +45,9 @@ pub fn key(value: &Value) -> Result<(), String> {
     private_public(text(value)).map(|_| ()).map_err(|err| format!("invalid key: {err}"))
 }
 
-/// A public key, or anything that contains one: `Err` when OpenSSL could not load it.
+/// A public key: `Err` when OpenSSL could not load it as one.
 pub fn public_key(pem: &str) -> Result<KeyKind, PemError> {
-    any_public(pem).map(|public| public.kind)
+    stated_public(pem).map(|public| public.kind)
 }
 
 /// The kind of key a certificate is for.
@@ -66,7 +66,7 @@ pub fn pem(value: &Value) -> Result<(), String> {
     let record = value.as_object().unwrap_or(&empty);
     let part =
         |name: &str| record.get(name).filter(|value| !crate::validate::is_reference(value)).and_then(Value::as_str);
-    let public = part("public_key").map(any_public).transpose().map_err(|_| "could not load public key")?;
+    let public = part("public_key").map(stated_public).transpose().map_err(|_| "could not load public key")?;
     let private = part("private_key")
         .map(private_public)
         .transpose()
@@ -102,15 +102,12 @@ fn private_public(text: &str) -> Result<Public, PemError> {
         .ok_or(PemError(NO_KEY))
 }
 
-fn any_public(text: &str) -> Result<Public, PemError> {
-    let public = sections(text).find_map(|(kind, der)| match kind {
-        SectionKind::PublicKey => spki(&der),
-        _ => None,
-    });
-    match public {
-        Some(public) => Ok(public),
-        None => pkcs1_public(text).map_or_else(|| private_public(text), Ok),
-    }
+/// A public key in a section of its own; a private key is none.
+fn stated_public(text: &str) -> Result<Public, PemError> {
+    sections(text)
+        .find_map(|(kind, der)| matches!(kind, SectionKind::PublicKey).then(|| spki(&der)).flatten())
+        .or_else(|| pkcs1_public(text))
+        .ok_or(PemError(NO_KEY))
 }
 
 /// `RSA PUBLIC KEY`, a section rustls has no name for.
