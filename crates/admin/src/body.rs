@@ -4,7 +4,7 @@ use crate::failure::{Failure, Outcome};
 use crate::urlencoded::{self, Argument, MOST_ARGUMENTS};
 use crate::{Response, multipart};
 use schema::{EntitySchema, Error};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 pub(crate) type FormArguments = Vec<(String, Option<String>)>;
 
@@ -78,16 +78,20 @@ fn form(arguments: Vec<Argument>) -> Outcome<FormArguments> {
     arguments
         .into_iter()
         .map(|(name, value)| {
-            let name = String::from_utf8(name).map_err(|error| invalid("@entity", error.as_bytes()))?;
-            let value = value.map(String::from_utf8).transpose().map_err(|error| invalid(&name, error.as_bytes()))?;
+            let name = String::from_utf8(name).map_err(|error| {
+                let tree = json!({ "@entity": [not_utf8(error.as_bytes())] });
+                Failure::from(Error::schema_violation(tree))
+            })?;
+            let value = value.map(String::from_utf8).transpose().map_err(|error| {
+                let path: String = name.chars().filter(|c| !matches!(c, '[' | ']')).collect();
+                Failure::from(Error::schema_violation(schema::error::field(&path, not_utf8(error.as_bytes()))))
+            })?;
             Ok((name, value))
         })
         .collect()
 }
 
-fn invalid(name: &str, text: &[u8]) -> Failure {
+fn not_utf8(text: &[u8]) -> String {
     let valid = std::str::from_utf8(text).map_or_else(|error| error.valid_up_to(), str::len);
-    let message = format!("invalid utf-8 character sequence detected at position {}", valid + 1);
-    let path: String = name.chars().filter(|c| !matches!(c, '[' | ']')).collect();
-    Error::schema_violation(schema::error::field(&path, message)).into()
+    format!("invalid utf-8 character sequence detected at position {}", valid + 1)
 }

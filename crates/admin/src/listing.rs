@@ -20,7 +20,9 @@ impl Paging {
     pub(crate) fn of(call: &Call<'_>) -> Outcome<Paging> {
         let size = match call.argument("size") {
             None => DEFAULT_SIZE,
-            Some(size) => checked_size(&size.unwrap_or_default())?,
+            // Given twice it is a list to Kong, and no number.
+            Some(size) if call.values("size").count() == 1 => checked_size(&size.unwrap_or_default())?,
+            Some(_) => checked_size("")?,
         };
         Ok(Paging { size, offset: call.argument("offset").map(Option::unwrap_or_default) })
     }

@@ -1,4 +1,6 @@
 //! Tests of what needs no node: notations of bodies, JSON's spelling, paths, pages.
+mod api;
+
 use crate::dispatch::Routes;
 use crate::{Request, Response};
 use crate::{json, listing, multipart, urlencoded};

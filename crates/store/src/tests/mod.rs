@@ -1,5 +1,6 @@
 //! Each backend runs the one contract; what only SQLite promises (durability, group commit) follows.
 mod contract;
+mod killed;
 mod sqlite;
 
 use crate::{Change, Clock, Follower, Index, Layout, Memory, OnDelete, Part, Reference, Sqlite, Store, Table};

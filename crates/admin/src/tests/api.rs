@@ -1,0 +1,306 @@
+//! The whole Admin API over a store in memory and a node that remembers what it is told.
+use crate::{
+    AddressHealth, Api, HostHealth, Node, Pids, PluginEndpoint, Request, Response, Settings, Status, UpstreamHealth,
+};
+use entities::{AvailablePlugin, Catalog, RouterFlavor};
+use schema::{Field, RecordSchema, Subschema};
+use serde_json::{Map, Value, json};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use store::{Change, Layout, Memory, Off, Store, system_clock};
+use uuid::Uuid;
+
+#[derive(Default)]
+struct Remembering {
+    changes: Mutex<Vec<Change>>,
+    replaced: Mutex<usize>,
+    health: Mutex<Option<UpstreamHealth>>,
+    marked: Mutex<Vec<(String, Option<String>, bool)>>,
+    level: Mutex<Option<(String, Option<Duration>)>>,
+}
+
+impl Node for Remembering {
+    fn apply(&self, changes: &[Change]) {
+        self.changes.lock().unwrap().extend_from_slice(changes);
+    }
+    fn replace(&self, rows: &[Change]) {
+        *self.replaced.lock().unwrap() += rows.len();
+    }
+    fn node_id(&self) -> Uuid {
+        Uuid::nil()
+    }
+    fn hostname(&self) -> String {
+        "here".to_owned()
+    }
+    fn pids(&self) -> Pids {
+        Pids { master: 1, workers: vec![2] }
+    }
+    fn configuration(&self) -> Map<String, Value> {
+        Map::new()
+    }
+    fn status(&self) -> Status {
+        let memory = vec![crate::MemoryUse { pid: 2, bytes: 3 * 1024 * 1024 / 2 }];
+        Status { total_requests: 7, memory, ..Status::default() }
+    }
+    fn timers(&self) -> (u64, u64) {
+        (1, 2)
+    }
+    fn log_level(&self) -> String {
+        self.level.lock().unwrap().as_ref().map_or_else(|| "notice".to_owned(), |(level, _)| level.clone())
+    }
+    fn set_log_level(&self, level: &str, revert_after: Option<Duration>) {
+        *self.level.lock().unwrap() = Some((level.to_owned(), revert_after));
+    }
+    fn health(&self, _: Uuid) -> Option<UpstreamHealth> {
+        self.health.lock().unwrap().clone()
+    }
+    fn set_health(&self, _: Uuid, target: &str, address: Option<&str>, healthy: bool) -> Result<(), String> {
+        self.marked.lock().unwrap().push((target.to_owned(), address.map(str::to_owned), healthy));
+        Ok(())
+    }
+    fn cached(&self, key: &str) -> Option<Value> {
+        (key == "known").then(|| json!("text"))
+    }
+    fn uncache(&self, _: Option<&str>) {}
+    fn endpoints(&self) -> Vec<PluginEndpoint> {
+        vec![PluginEndpoint { path: "/things/:thing", methods: &["GET"] }]
+    }
+    fn call(&self, endpoint: &str, parameters: &[(String, String)], _: &Request) -> Response {
+        Response::json(200, &json!({ "endpoint": endpoint, "thing": parameters[0].1 }))
+    }
+}
+
+struct World {
+    api: Api,
+    node: Arc<Remembering>,
+}
+
+fn catalog() -> Arc<Catalog> {
+    let limit = Field::record(Arc::new(RecordSchema::new(vec![
+        ("hour", Field::integer()),
+        ("minute", Field::integer().default(5)),
+    ])));
+    let limiter = Subschema::new("limiter").protocols_http().field("config", limit);
+    let limiter = AvailablePlugin { priority: 1, version: "1".into(), schema: limiter };
+    Arc::new(Catalog::new(RouterFlavor::TraditionalCompatible, vec![limiter]))
+}
+
+fn world_with(settings: Settings, is_off: bool) -> World {
+    let catalog = catalog();
+    let layout = Arc::new(Layout::of(&catalog));
+    let store: Arc<dyn Store> =
+        if is_off { Arc::new(Off::new(layout, system_clock())) } else { Arc::new(Memory::new(layout, system_clock())) };
+    let node = Arc::new(Remembering::default());
+    let api = Api::new(catalog, store, Arc::<Remembering>::clone(&node), settings);
+    World { api, node }
+}
+
+fn world() -> World {
+    world_with(Settings::default(), false)
+}
+
+impl World {
+    fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let (path, query) = (path.to_owned(), query.to_owned());
+        self.api.handle(Request { method: method.to_owned(), path, query, headers, body: body.to_vec() })
+    }
+
+    fn json(&self, method: &str, target: &str, body: &Value) -> (u16, Value) {
+        let response = self.send(method, target, &[("Content-Type", "application/json")], body.to_string().as_bytes());
+        (response.status, serde_json::from_slice(&response.body).unwrap_or_default())
+    }
+
+    fn get(&self, target: &str) -> (u16, Value) {
+        let response = self.send("GET", target, &[], b"");
+        (response.status, serde_json::from_slice(&response.body).unwrap_or_default())
+    }
+
+    fn form(&self, method: &str, target: &str, body: &[u8]) -> (u16, Value) {
+        let response = self.send(method, target, &[("Content-Type", "application/x-www-form-urlencoded")], body);
+        (response.status, serde_json::from_slice(&response.body).unwrap_or_default())
+    }
+}
+
+fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
+    response.headers.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+}
+
+#[test]
+fn a_write_reaches_the_node_before_its_answer() {
+    let world = world();
+    let (status, service) = world.json("POST", "/services", &json!({ "name": "s", "host": "a.test" }));
+    assert_eq!(status, 201);
+    let changes = std::mem::take(&mut *world.node.changes.lock().unwrap());
+    assert_eq!(changes.len(), 1);
+    assert_eq!(changes[0].entity, "services");
+    assert_eq!(changes[0].id.to_string(), service["id"]);
+    assert_eq!(changes[0].value.as_ref().unwrap()["host"], "a.test");
+    assert_eq!(world.json("POST", "/services", &json!({ "name": "s", "host": "a.test" })).0, 409);
+    assert!(world.node.changes.lock().unwrap().is_empty());
+    assert_eq!(world.send("DELETE", "/services/s", &[], b"").status, 204);
+    assert_eq!(world.node.changes.lock().unwrap()[0].value, None);
+}
+
+#[test]
+fn a_failed_write_of_several_rows_leaves_nothing_behind() {
+    let world = world();
+    world.json("POST", "/consumers", &json!({ "username": "known" }));
+    world.json("POST", "/consumer_groups", &json!({ "name": "gold" }));
+    world.node.changes.lock().unwrap().clear();
+    let (status, _) =
+        world.json("POST", "/consumer_groups/gold/consumers", &json!({ "consumer": ["known", "unknown"] }));
+    assert_eq!(status, 404);
+    assert!(world.node.changes.lock().unwrap().is_empty());
+    assert_eq!(world.get("/consumer_groups/gold/consumers").1["data"], json!([]));
+    let (status, both) = world.json("POST", "/consumer_groups/gold/consumers", &json!({ "consumer": ["known"] }));
+    assert_eq!((status, both["consumers"].as_array().map(Vec::len)), (201, Some(1)));
+}
+
+#[test]
+fn plugins_keep_their_configuration_through_forms() {
+    let world = world();
+    assert_eq!(
+        world.form("POST", "/plugins", b"name=limiter&config.hour=9").1["config"],
+        json!({ "hour": 9, "minute": 5 })
+    );
+    let id = world.get("/plugins").1["data"][0]["id"].as_str().unwrap().to_owned();
+    let (status, plugin) = world.form("PATCH", &format!("/plugins/{id}"), b"config.minute=6");
+    assert_eq!((status, &plugin["config"]), (200, &json!({ "hour": 9, "minute": 6 })));
+    assert!(plugin.get("consumer_group").is_none());
+    let (status, group) = world.json("POST", "/consumer_groups", &json!({ "name": "gold" }));
+    assert_eq!(status, 201);
+    let (status, scoped) = world.json("POST", "/consumer_groups/gold/plugins", &json!({ "name": "limiter" }));
+    assert_eq!((status, &scoped["consumer_group"]["id"]), (201, &group["id"]));
+    assert_eq!(world.get("/").1["plugins"]["enabled_in_cluster"], json!(["limiter"]));
+}
+
+#[test]
+fn bodies_out_of_bounds_are_refused() {
+    let world = world_with(Settings { body_limit: 100_000, ..Settings::default() }, false);
+    let form = |body: &[u8]| world.form("POST", "/services", body).0;
+    assert_eq!(form(&vec![b'x'; 100_001]), 413);
+    let many = |count: usize| (0..count).map(|i| format!("k{i}=1")).collect::<Vec<_>>().join("&").into_bytes();
+    assert_eq!(world.form("POST", "/services", &many(1001)), (400, json!({ "message": "Too many arguments" })));
+    assert_eq!(form(&[b"a".as_slice(), &b"[x]".repeat(5000), b"=1"].concat()), 400);
+    assert_eq!(form(b"host=%FF"), 400);
+    assert_eq!(form(b"%FF=1"), 400);
+    let json = |body: &[u8]| world.send("POST", "/services", &[("Content-Type", "application/json")], body);
+    for body in [&b"["[..], b"{\"host\":\"\xff\"}", &b"[".repeat(50_000), b"", b"5", b"{} x"] {
+        assert_eq!(json(body).body, br#"{"message":"Cannot parse JSON body"}"#);
+    }
+    let (status, body) = world.get(&format!("/services?{}", String::from_utf8(many(1001)).unwrap()));
+    assert_eq!((status, body), (400, json!({ "message": "Too many arguments" })));
+    assert!(world.get("/services").1["data"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn the_gui_is_told_its_origin_and_others_the_first() {
+    let origins = vec!["https://one.test".to_owned(), "https://two.test".to_owned()];
+    let world =
+        world_with(Settings { origins, server_header: None, latency_header: false, ..Settings::default() }, false);
+    for (origin, expected) in [("https://two.test", "https://two.test"), ("https://evil.test", "https://one.test")] {
+        let response = world.send("GET", "/status", &[("Origin", origin)], b"");
+        assert_eq!(header(&response, "Access-Control-Allow-Origin"), Some(expected));
+        assert_eq!(header(&response, "Server"), None);
+        assert_eq!(header(&response, "X-Kong-Admin-Latency"), None);
+    }
+    let open = self::world().send("GET", "/status", &[], b"");
+    assert_eq!(header(&open, "Access-Control-Allow-Origin"), Some("*"));
+    assert_eq!(header(&open, "Server"), Some("kong/3.10.0"));
+    assert!(header(&open, "X-Kong-Admin-Latency").is_some());
+}
+
+#[test]
+fn status_tells_memory_in_the_unit_asked_for() {
+    let world = world();
+    for (query, expected) in
+        [("", json!("1.50 MiB")), ("?unit=k&scale=0", json!("1536 KiB")), ("?unit=B", json!(1_572_864))]
+    {
+        let (status, body) = world.get(&format!("/status{query}"));
+        assert_eq!((status, &body["memory"]["workers_lua_vms"][0]["http_allocated_gc"]), (200, &expected));
+        assert_eq!(body["server"]["total_requests"], 7);
+    }
+}
+
+#[test]
+fn health_is_told_by_target_and_as_a_whole() {
+    let world = world();
+    world.json("POST", "/upstreams", &json!({ "name": "u.test" }));
+    for (target, weight) in [("10.0.0.1:80", 100), ("gone.test:80", 100), ("10.0.0.3:80", 0)] {
+        world.json("POST", "/upstreams/u.test/targets", &json!({ "target": target, "weight": weight }));
+    }
+    let address = |healthy: bool| AddressHealth { ip: "10.0.0.1".into(), port: 80, weight: 100, healthy };
+    let host = |target: &str, dns: &str, addresses: Vec<AddressHealth>| HostHealth {
+        target: target.into(),
+        host: target.trim_end_matches(":80").into(),
+        port: 80,
+        dns: dns.into(),
+        node_weight: 100,
+        addresses,
+    };
+    let hosts = vec![
+        host("10.0.0.1:80", "A", vec![address(false)]),
+        host("gone.test:80", "dns server error: 3 name error", Vec::new()),
+    ];
+    *world.node.health.lock().unwrap() = Some(UpstreamHealth { checked: true, healthy: false, hosts });
+    let (_, body) = world.get("/upstreams/u.test/health");
+    let mut told: Vec<(&str, &str)> = body["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (row["target"].as_str().unwrap(), row["health"].as_str().unwrap()))
+        .collect();
+    told.sort_unstable();
+    assert_eq!(
+        told,
+        [("10.0.0.1:80", "UNHEALTHY"), ("10.0.0.3:80", "HEALTHCHECKS_OFF"), ("gone.test:80", "DNS_ERROR")]
+    );
+    let (_, body) = world.get("/upstreams/u.test/health?balancer_health=1");
+    assert_eq!(body["data"]["balancer_health"], "UNHEALTHY");
+    assert_eq!(body["data"]["details"]["weight"], json!({ "total": 100, "available": 0, "unavailable": 100 }));
+    assert_eq!(world.send("PUT", "/upstreams/u.test/targets/10.0.0.1:80/10.0.0.9:80/healthy", &[], b"").status, 204);
+    assert_eq!(*world.node.marked.lock().unwrap(), [("10.0.0.1:80".to_owned(), Some("10.0.0.9:80".to_owned()), true)]);
+}
+
+#[test]
+fn the_log_level_is_set_for_a_while_or_for_good() {
+    let world = world();
+    let put = |target: &str| world.send("PUT", target, &[], b"").status;
+    assert_eq!(put("/debug/node/log-level/debug"), 200);
+    assert_eq!(*world.node.level.lock().unwrap(), Some(("debug".to_owned(), Some(Duration::from_secs(60)))));
+    assert_eq!(put("/debug/cluster/log-level/info?timeout=0"), 200);
+    assert_eq!(*world.node.level.lock().unwrap(), Some(("info".to_owned(), None)));
+    assert_eq!(put("/debug/node/log-level/loud"), 400);
+}
+
+#[test]
+fn without_a_database_the_configuration_is_replaced_as_a_whole() {
+    let world = world_with(Settings::default(), true);
+    let yaml = b"_format_version: '3.0'\nconsumers:\n- username: u\n";
+    let load = |body: &[u8]| world.send("POST", "/config?check_hash=1", &[("Content-Type", "text/yaml")], body).status;
+    assert_eq!(load(yaml), 201);
+    assert_eq!(load(yaml), 304);
+    assert_eq!(load(b"_format_version: '3.0'\nconsumers:\n- nope: u\n"), 400);
+    assert_eq!(world.get("/consumers/u").0, 200);
+    assert_eq!(*world.node.replaced.lock().unwrap(), 1);
+    let (status, refused) = world.json("PATCH", "/consumers/u", &json!({ "custom_id": "x" }));
+    assert_eq!((status, &refused["code"]), (405, &json!(12)));
+    assert_eq!(refused["message"], "cannot update 'consumers' entities by 'username' when not using a database");
+    let text = world.get("/config").1["config"].as_str().unwrap().to_owned();
+    assert!(text.contains("username: u"), "{text}");
+    world.api.load(&text).unwrap();
+    assert_eq!(world.get("/consumers/u").0, 200);
+    assert!(world.api.load("_format_version: '9'").is_err());
+}
+
+#[test]
+fn plugins_endpoints_are_theirs() {
+    let world = world();
+    assert_eq!(world.get("/things/a%20b").1, json!({ "endpoint": "/things/:thing", "thing": "a b" }));
+    assert_eq!(world.send("DELETE", "/things/x", &[], b"").status, 405);
+    let paths = world.get("/endpoints").1["data"].to_string();
+    assert!(paths.contains("/things/{thing}") && !paths.contains("consumer_group"));
+    assert_eq!(world.get("/cache/known").1, json!({ "message": "text" }));
+}
