@@ -8,6 +8,7 @@ pub mod basic_auth;
 pub mod correlation_id;
 pub mod cors;
 pub mod file_log;
+pub mod hmac_auth;
 pub mod ip_restriction;
 pub mod key_auth;
 mod lua_fields;
@@ -16,6 +17,7 @@ pub mod rate_limiting;
 pub mod redirect;
 pub mod request_size_limiting;
 pub mod request_termination;
+pub mod response_transformer;
 
 use pdk::Definition;
 
@@ -28,10 +30,12 @@ pub const TABLE: &[Definition] = &[
     cors::DEFINITION,
     key_auth::DEFINITION,
     basic_auth::DEFINITION,
+    hmac_auth::DEFINITION,
     ip_restriction::DEFINITION,
     request_size_limiting::DEFINITION,
     acl::DEFINITION,
     rate_limiting::DEFINITION,
+    response_transformer::DEFINITION,
     redirect::DEFINITION,
     prometheus::DEFINITION,
     file_log::DEFINITION,

@@ -1,0 +1,119 @@
+//! The transformation of JSON bodies.
+
+use super::{Change, Config, pair};
+use bytes::{Bytes, BytesMut};
+use pdk::Chunk;
+use pdk::json::Json;
+use serde_json::{Number, Value};
+
+/// Larger bodies pass as they are.
+const LARGEST: usize = 32 << 20;
+
+/// What is done to a JSON body.
+pub(super) struct Body {
+    remove: Vec<String>,
+    rename: Vec<(String, String)>,
+    replace: Vec<(String, Value)>,
+    add: Vec<(String, Value)>,
+    append: Vec<(String, Value)>,
+}
+
+/// The body so far.
+#[derive(Default)]
+pub(super) struct Whole {
+    data: BytesMut,
+    is_too_large: bool,
+}
+
+impl Body {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            remove: config.remove.json.iter().map(|entry| pair(entry).0).collect(),
+            rename: config.rename.json.iter().map(|entry| pair(entry)).collect(),
+            replace: values(&config.replace),
+            add: values(&config.add),
+            append: values(&config.append),
+        }
+    }
+
+    /// Whether bodies pass as they are.
+    pub(super) fn is_idle(&self) -> bool {
+        self.remove.is_empty()
+            && self.rename.is_empty()
+            && self.replace.is_empty()
+            && self.add.is_empty()
+            && self.append.is_empty()
+    }
+
+    /// Holds the body back until it is whole, then lets it go transformed.
+    pub(super) fn filter(&self, whole: &mut Whole, chunk: &mut Chunk) {
+        if whole.is_too_large {
+            return;
+        }
+        whole.data.extend_from_slice(&chunk.data);
+        chunk.data = Bytes::new();
+        whole.is_too_large = whole.data.len() > LARGEST;
+        if whole.is_too_large || chunk.is_last {
+            let data = whole.data.split().freeze();
+            let json = if whole.is_too_large { None } else { Json::parse(&data) };
+            chunk.data = json.map_or(data, |json| self.transformed(json).into());
+        }
+    }
+
+    fn transformed(&self, mut json: Json) -> Vec<u8> {
+        for name in &self.remove {
+            json.remove(name);
+        }
+        for (old, new) in &self.rename {
+            json.rename(old, new);
+        }
+        // Lua's truth: only what is absent or false is not there.
+        let is_there = |json: &Json, name: &str| json.raw(name).is_some_and(|raw| raw != "false");
+        for (name, value) in &self.replace {
+            if is_there(&json, name) {
+                json.set(name, value);
+            }
+        }
+        for (name, value) in &self.add {
+            if !is_there(&json, name) {
+                json.set(name, value);
+            }
+        }
+        for (name, value) in &self.append {
+            json.append(name, value);
+        }
+        json.encode()
+    }
+}
+
+fn values(change: &Change) -> Vec<(String, Value)> {
+    let types = change.json_types.iter().map(String::as_str).map(Some).chain(std::iter::repeat(None));
+    let typed = change.json.iter().zip(types).filter_map(|(entry, kind)| {
+        let (name, text) = pair(entry);
+        let value = match kind {
+            Some("boolean") => Value::Bool(text == "true"),
+            Some("number") => number(&text)?,
+            _ => Value::String(text),
+        };
+        Some((name, value))
+    });
+    typed.collect()
+}
+
+/// A number as `tonumber` reads it: decimal or hexadecimal, with blanks around.
+fn number(text: &str) -> Option<Value> {
+    let text = text.trim();
+    let (sign, digits) = text.strip_prefix('-').map_or((1, text), |digits| (-1, digits));
+    if let Some(hex) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        return i64::from_str_radix(hex, 16).ok().map(|n| Value::from(sign * n));
+    }
+    if let Ok(whole) = text.parse::<i64>() {
+        return Some(whole.into());
+    }
+    let is_plain = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'));
+    let value = text.parse::<f64>().ok().filter(|_| is_plain)?;
+    if value.fract() == 0.0 && value.abs() < 1e15 {
+        return Some(Value::from(value as i64));
+    }
+    Number::from_f64(value).map(Value::Number)
+}

@@ -1,0 +1,175 @@
+//! # response-transformer
+//!
+//! Removes, renames, replaces, adds and appends, in this order, header fields of the response and members of a JSON body.
+//! Whether a header field is there is judged by the response as it was before. Of a JSON body only the top level is
+//! touched, and what is not touched stays as it was written.
+
+mod body;
+
+use body::Body;
+use entities::PluginSchema;
+use pdk::{BuildError, Chunk, Context, Definition, Headers, Instance, Phases, Plugin};
+use schema::Record;
+use serde::Deserialize;
+use std::sync::Arc;
+
+pub const DEFINITION: Definition = Definition {
+    name: "response-transformer",
+    priority: 800,
+    version: crate::VERSION,
+    phases: Phases::HEADER_FILTER.union(Phases::BODY_FILTER),
+    schema,
+    build,
+};
+
+const PAIR: &str = "^[^:]+:.*$";
+const NONE: [&str; 0] = [];
+const TYPES: [&str; 3] = ["boolean", "number", "string"];
+
+#[derive(Record, Deserialize, Clone, Debug)]
+struct Config {
+    /// What is taken out: names.
+    remove: Remove,
+    /// What gets another name: `old:new`.
+    rename: Rename,
+    /// What gets another value, where it is there: `name:value`.
+    replace: Change,
+    /// What is added, where it is not there: `name:value`.
+    add: Change,
+    /// What is added in any case: `name:value`.
+    append: Change,
+}
+
+#[derive(Record, Deserialize, Clone, Debug)]
+struct Remove {
+    /// Members of the body.
+    #[field(default = NONE)]
+    json: Vec<String>,
+    /// Header fields.
+    #[field(default = NONE)]
+    headers: Vec<String>,
+}
+
+#[derive(Record, Deserialize, Clone, Debug)]
+struct Rename {
+    /// Members of the body.
+    #[field(default = NONE, elements(pattern = PAIR))]
+    json: Vec<String>,
+    /// Header fields.
+    #[field(default = NONE, elements(pattern = PAIR))]
+    headers: Vec<String>,
+}
+
+#[derive(Record, Deserialize, Clone, Debug)]
+struct Change {
+    /// Members of the body.
+    #[field(default = NONE, elements(pattern = PAIR))]
+    json: Vec<String>,
+    /// The types of the members' values, in the order of `json`; strings where there are too few.
+    #[field(default = NONE, elements(one_of(TYPES)))]
+    json_types: Vec<String>,
+    /// Header fields.
+    #[field(default = NONE, elements(pattern = PAIR))]
+    headers: Vec<String>,
+}
+
+fn schema() -> PluginSchema {
+    PluginSchema::plugin(DEFINITION.name, Config::record()).protocols_http()
+}
+
+fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
+    let config: Config = instance.config()?;
+    Ok(Arc::new(ResponseTransformer {
+        body: Body::new(&config),
+        remove: config.remove.headers.iter().map(|entry| pair(entry).0).collect(),
+        rename: pairs(&config.rename.headers),
+        replace: pairs(&config.replace.headers),
+        add: pairs(&config.add.headers),
+        append: pairs(&config.append.headers),
+    }))
+}
+
+/// `name:value` taken apart: all colons between name and value go; the value is trimmed.
+fn pair(entry: &str) -> (String, String) {
+    let (name, value) = entry.split_once(':').unwrap_or((entry, ""));
+    (name.to_owned(), value.trim_start_matches(':').to_owned())
+}
+
+fn pairs(entries: &[String]) -> Vec<(String, String)> {
+    entries
+        .iter()
+        .map(|entry| pair(entry))
+        .map(|(name, value)| (name, value.trim().to_owned()))
+        .filter(|(_, v)| !v.is_empty())
+        .collect()
+}
+
+struct ResponseTransformer {
+    body: Body,
+    remove: Vec<String>,
+    rename: Vec<(String, String)>,
+    replace: Vec<(String, String)>,
+    add: Vec<(String, String)>,
+    append: Vec<(String, String)>,
+}
+
+/// Whether this is `application/json` or `application/<anything>+json`.
+fn is_json(headers: &Headers) -> bool {
+    headers.get("content-type").is_some_and(|value| {
+        value.split(|b| *b == b',').any(|one| {
+            let media = one.split(|b| *b == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
+            media == b"application/json" || (media.starts_with(b"application/") && media.ends_with(b"+json"))
+        })
+    })
+}
+
+impl Plugin for ResponseTransformer {
+    fn header_filter(&self, cx: &mut Context) {
+        let headers = &mut cx.response.headers;
+        let had: Vec<bool> = self.replace.iter().chain(&self.add).map(|(name, _)| headers.contains(name)).collect();
+        let (had_replaced, had_added) = had.split_at(self.replace.len());
+        if !self.body.is_idle() && is_json(headers) {
+            headers.remove("content-length");
+        }
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        for (old, new) in &self.rename {
+            rename(headers, old, new);
+        }
+        for ((name, value), _) in self.replace.iter().zip(had_replaced).filter(|(_, had)| **had) {
+            headers.set(name, value.as_bytes());
+        }
+        for ((name, value), _) in self.add.iter().zip(had_added).filter(|(_, had)| !**had) {
+            headers.set(name, value.as_bytes());
+        }
+        for (name, value) in &self.append {
+            headers.append(name, value.as_bytes());
+        }
+        if !self.body.is_idle() && is_json(headers) {
+            cx.data.set(body::Whole::default());
+        }
+    }
+
+    fn body_filter(&self, cx: &mut Context, chunk: &mut Chunk) {
+        if let Some(whole) = cx.data.get_mut::<body::Whole>() {
+            self.body.filter(whole, chunk);
+        }
+    }
+}
+
+/// Gives a field another name, with all its values, in place of what has that name.
+fn rename(headers: &mut Headers, old: &str, new: &str) {
+    let values: Vec<Vec<u8>> = headers.get_all(old).map(<[u8]>::to_vec).collect();
+    if values.is_empty() {
+        return;
+    }
+    headers.remove(old);
+    headers.remove(new);
+    for value in values {
+        headers.append(new, &value);
+    }
+}
+
+#[cfg(test)]
+mod tests;
