@@ -5,6 +5,7 @@ use crate::log::LogField;
 use crate::{Clock, Consumers, Format, Headers, Node, Request, Response};
 use entities::{Consumer, Route, Service};
 use std::any::{Any, TypeId};
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -337,9 +338,9 @@ impl Context {
     }
 
     /// The host the client asked for: a trusted peer's `X-Forwarded-Host`, else Host without its port.
-    pub fn forwarded_host(&self) -> &[u8] {
+    pub fn forwarded_host(&self) -> Cow<'_, [u8]> {
         let told = self.client.is_trusted.then(|| self.request.headers.get("x-forwarded-host")).flatten();
-        told.unwrap_or_else(|| host_without_port(self.request.host()))
+        told.map_or_else(|| self.request.host_name(), Cow::Borrowed)
     }
 
     /// Makes the client known by the headers that Kong's authentication plugins set, and removes copies the client sent.

@@ -1,5 +1,7 @@
 //! The client's request.
 
+use std::borrow::Cow;
+
 use crate::{Body, Headers, Method, Span};
 
 /// The HTTP version a message came with.
@@ -12,10 +14,11 @@ pub enum Version {
 }
 
 impl Version {
-    /// As it stands in `Via` and in logs: `1.0`, `1.1`, `2`, `3`.
+    /// As it stands in `Via` and in logs: `1`, `1.1`, `2`, `3`.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Http10 => "1.0",
+            // As Kong writes the number.
+            Self::Http10 => "1",
             Self::Http11 => "1.1",
             Self::Http2 => "2",
             Self::Http3 => "3",
@@ -52,7 +55,7 @@ impl Request {
         Self { method, version, headers, body: Body::Empty, head_size: 0, target, host, authority: Span::default() }
     }
 
-    /// Takes the target's own authority (absolute form, `:authority`) over the Host field (RFC 9112, 3.2.2).
+    /// The target's own authority (absolute form).
     pub fn with_authority(mut self, authority: Span) -> Self {
         self.authority = authority;
         self
@@ -75,9 +78,22 @@ impl Request {
         memchr::memchr(b'?', target).map(|at| &target[at + 1..])
     }
 
-    /// The Host field as received (with the port, if any); empty where there is none.
+    /// The Host field as received (with the port, if any), else the target's authority; empty where there is neither.
     pub fn host(&self) -> &[u8] {
-        self.headers.bytes(if self.authority.len > 0 { self.authority } else { self.host })
+        self.headers.bytes(if self.host.len > 0 { self.host } else { self.authority })
+    }
+
+    /// The host alone, in lower case, without port and final dot; the target's authority counts before Host
+    /// (RFC 9112, 3.2.2). It is nginx's `$host`.
+    pub fn host_name(&self) -> Cow<'_, [u8]> {
+        let named = self.headers.bytes(if self.authority.len > 0 { self.authority } else { self.host });
+        let name = crate::host_without_port(named);
+        let name = name.strip_suffix(b".").unwrap_or(name);
+        if name.iter().any(u8::is_ascii_uppercase) {
+            Cow::Owned(name.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(name)
+        }
     }
 
     /// The value of a query argument, decoded; `Some(None)` for one without `=`.

@@ -46,6 +46,11 @@ impl Response {
             return Self::grpc_error(status, message);
         }
         let headers = &cx.request.headers;
+        let is_grpc = headers.get("content-type").is_some_and(|t| t.starts_with(b"application/grpc"));
+        if is_grpc && !headers.contains("accept") {
+            // Over HTTP/1 there are no trailers to put it into: Kong answers with the message alone.
+            return Self::message(status, message);
+        }
         let format = negotiate(headers.get("accept").or_else(|| headers.get("content-type")))
             .unwrap_or(if headers.contains("accept") { Format::Json } else { cx.shared.error_default });
         Self::in_format(cx, status, message, format)

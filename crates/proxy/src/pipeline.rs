@@ -75,6 +75,10 @@ pub(crate) fn refuse(thread: &Thread, client: Client, status: u16, message: &'st
         Response::in_format(&cx, status, message, Format::Plain)
     };
     cx.respond(response, Source::Error);
+    if status == 497 {
+        // nginx's own number for it; clients are told 400.
+        cx.response.status = 400;
+    }
     let nobody = Chosen::default();
     header_filter(thread, &mut cx, &nobody);
     crate::phases::log::write_access_log(thread, &cx, 0);

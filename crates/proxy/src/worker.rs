@@ -75,14 +75,7 @@ impl Thread {
         let pool = Rc::new(Pool::new(proxy.settings.pool));
         let version = proxy.snapshots.version();
         let pinned = RefCell::new(pinned(&proxy));
-        Rc::new(Self {
-            proxy,
-            pool,
-            stats,
-            access_log: RefCell::new(access_log),
-            version: Cell::new(version),
-            pinned,
-        })
+        Rc::new(Self { proxy, pool, stats, access_log: RefCell::new(access_log), version: Cell::new(version), pinned })
     }
 
     /// The current snapshot, for one request from start to end.

@@ -121,7 +121,9 @@ fn line(input: &mut BytesMut, limit: usize) -> Result<Option<BytesMut>, BodyErro
             if line.contains(&b'\r') { Err(BodyError::Malformed) } else { Ok(Some(line)) }
         }
         Some(_) => Err(BodyError::Malformed),
-        None if input.len() > limit || input.first().is_some_and(|b| !b.is_ascii_hexdigit()) => Err(BodyError::Malformed),
+        None if input.len() > limit || input.first().is_some_and(|b| !b.is_ascii_hexdigit()) => {
+            Err(BodyError::Malformed)
+        }
         None => Ok(None),
     }
 }

@@ -30,7 +30,13 @@ pub enum Downstream {
 
 impl Downstream {
     /// Takes the head; it goes out with the first piece of the body, or with `flush`.
-    pub fn head(&mut self, status: u16, reason: &[u8], headers: &Headers, length: BodyLength) -> Result<(), ClientGone> {
+    pub fn head(
+        &mut self,
+        status: u16,
+        reason: &[u8],
+        headers: &Headers,
+        length: BodyLength,
+    ) -> Result<(), ClientGone> {
         match self {
             Self::H1(to) => {
                 to.head(status, reason, headers, length);

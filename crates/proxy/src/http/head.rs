@@ -32,8 +32,6 @@ pub(crate) enum HeadError {
     Version,
     /// 501: a transfer coding other than chunked.
     Coding,
-    /// 405.
-    Connect,
 }
 
 /// How a message's body is delimited.
@@ -150,9 +148,6 @@ pub(crate) fn parse_request(head: &[u8], limits: &HeadLimits) -> Result<RequestH
     let line = request_line(&head[..first_end - 1], limits)?;
     let method = std::str::from_utf8(&head[line.method.clone()]).map_err(|_| HeadError::Malformed)?;
     let method = Method::from_name(method);
-    if method == Method::Connect {
-        return Err(HeadError::Connect);
-    }
     let mut headers = Headers::from_arena(head.to_vec());
     let mut seen = Seen::default();
     fields(head, first_end + 1, limits.line, limits.fields, &mut |name, value| {
@@ -162,14 +157,12 @@ pub(crate) fn parse_request(head: &[u8], limits: &HeadLimits) -> Result<RequestH
         }
         Ok(())
     })?;
-    let (target, authority) = target(head, line.target, &method, &mut headers)?;
+    let (target, authority) = target(head, line.target, &mut headers)?;
     let host = seen.host.unwrap_or_default();
-    if authority.is_none() {
-        match seen.host {
-            Some(host) if !is_host(&head[range(host)]) => return Err(HeadError::Malformed),
-            None if line.version == Version::Http11 => return Err(HeadError::Malformed),
-            _ => {}
-        }
+    match seen.host {
+        Some(host) if !is_host(&head[range(host)]) => return Err(HeadError::Malformed),
+        None if line.version == Version::Http11 => return Err(HeadError::Malformed),
+        _ => {}
     }
     let framing = seen.framing(line.version)?;
     let keep_alive = if line.version == Version::Http10 { seen.keep_alive && !seen.close } else { !seen.close };
@@ -178,7 +171,12 @@ pub(crate) fn parse_request(head: &[u8], limits: &HeadLimits) -> Result<RequestH
         request = request.with_authority(authority);
     }
     request.head_size = head.len() as u64;
-    Ok(RequestHead { request, framing, keep_alive, expects_continue: seen.expects_continue && line.version == Version::Http11 })
+    Ok(RequestHead {
+        request,
+        framing,
+        keep_alive,
+        expects_continue: seen.expects_continue && line.version == Version::Http11,
+    })
 }
 
 fn range(span: Span) -> std::ops::Range<usize> {
@@ -297,22 +295,14 @@ fn length(text: &[u8]) -> Option<u64> {
 }
 
 /// The origin form of a target, and the authority of an absolute one.
-fn target(
-    head: &[u8],
-    at: std::ops::Range<usize>,
-    method: &Method,
-    headers: &mut Headers,
-) -> Result<(Span, Option<Span>), HeadError> {
+fn target(head: &[u8], at: std::ops::Range<usize>, headers: &mut Headers) -> Result<(Span, Option<Span>), HeadError> {
     let text = &head[at.clone()];
     if text[0] == b'/' {
         check_escapes(text)?;
         return Ok((without_fragment(text, at.start), None));
     }
-    if text == b"*" && *method == Method::Options {
-        return Ok((headers.store(b"/"), None));
-    }
     let scheme = memchr::memmem::find(text, b"://").ok_or(HeadError::Malformed)?;
-    if !text[..scheme].eq_ignore_ascii_case(b"http") && !text[..scheme].eq_ignore_ascii_case(b"https") {
+    if scheme == 0 || !text[..scheme].iter().all(u8::is_ascii_alphabetic) {
         return Err(HeadError::Malformed);
     }
     let rest = &text[scheme + 3..];
@@ -357,8 +347,8 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
     let (name, port) = if host.first() == Some(&b'[') {
         let Some(end) = memchr::memchr(b']', host) else { return false };
         let literal = &host[1..end];
-        let is_ipv6 = literal.contains(&b':')
-            && literal.iter().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.' | b'%'));
+        let is_ipv6 =
+            literal.contains(&b':') && literal.iter().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.' | b'%'));
         if !is_ipv6 {
             return false;
         }

@@ -17,6 +17,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+/// The first byte of a TLS connection: a record of the handshake (RFC 8446, 5.1).
+const HANDSHAKE: u8 = 22;
+
 /// A listening socket and how it is spoken to.
 pub struct Listener {
     pub socket: std::net::TcpListener,
@@ -128,6 +131,15 @@ async fn connection(stream: TcpStream, peer: SocketAddr, end: Rc<End>) {
     let (conn, is_h2) = match &end.tls {
         None => (Connection::new(Stream::Tcp(stream)), None),
         Some(tls) => {
+            let mut first = [0];
+            match timeout(end.limits.head_timeout, stream.peek(&mut first)).await {
+                Ok(Ok(1)) if first[0] == HANDSHAKE => {}
+                Ok(Ok(1)) => {
+                    let conn = Rc::new(Connection::new(Stream::Tcp(stream)));
+                    return h1::server::refuse_plain(&conn, &client, &end.service, &end.limits).await;
+                }
+                _ => return,
+            }
             let greeting = Box::pin(tls.greet(stream, end.http2));
             match timeout(end.limits.head_timeout, greeting).await {
                 Ok(Ok((stream, info, is_h2))) => {

@@ -2,17 +2,30 @@
 
 use bytes::{Bytes, BytesMut};
 use pdk::{Body, BodyError, BodyStream, Frame};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context as Task, Poll};
 
-/// Reads the body into memory, up to `limit`; a longer one is streamed on behind what was read.
-pub(crate) async fn hold(body: &mut Body, limit: usize) -> Result<(), BodyError> {
-    if !body.is_stream() || body.len().is_some_and(|length| length > limit as u64) {
+/// Reads the body into memory, up to `limit`; a longer one is streamed on behind what was read. Without `waits`, only
+/// what has come already is taken: a small body that is whole goes out with its length.
+pub(crate) async fn hold(body: &mut Body, limit: usize, waits: bool) -> Result<(), BodyError> {
+    if !body.is_stream() || body.len().is_some_and(|length| length > limit as u64 || !waits) {
         return Ok(());
     }
     let mut first: Option<Bytes> = None;
     let mut held = BytesMut::new();
-    while let Some(frame) = body.next().await {
+    loop {
+        let frame = match poll_fn(|task| Poll::Ready(body.poll_next(task))).await {
+            Poll::Ready(frame) => frame,
+            Poll::Pending if waits => body.next().await,
+            Poll::Pending => {
+                held.extend_from_slice(&first.take().unwrap_or_default());
+                let rest = std::mem::take(body);
+                *body = Body::Stream(Box::pin(Resumed { first: held.freeze(), rest }));
+                return Ok(());
+            }
+        };
+        let Some(frame) = frame else { break };
         let Frame::Data(data) = frame? else { break };
         if first.is_none() && held.is_empty() {
             first = Some(data);

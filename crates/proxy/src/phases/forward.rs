@@ -88,8 +88,10 @@ async fn take_body(thread: &Thread, endpoint: &Endpoint, cx: &mut Context) -> Re
     if settings.max_body > 0 {
         taken = body::Limited::wrap(taken, settings.max_body);
     }
-    if endpoint.route.request_buffering && !endpoint.is_grpc {
-        body::hold(&mut taken, settings.body_buffer).await.map_err(|error| broken_body(cx, error))?;
+    if !endpoint.is_grpc {
+        let waits = endpoint.route.request_buffering;
+        let held = body::hold(&mut taken, settings.body_buffer, waits).await;
+        held.map_err(|error| broken_body(cx, error))?;
     }
     cx.received += taken.len().unwrap_or_default();
     Ok(taken)
@@ -171,9 +173,8 @@ async fn attempt(
         _ => None,
     };
     let host = upstream_head::host(cx, upstream, own, &target.name, target.address.port());
-    let sni: Option<Arc<str>> = service.tls.as_ref().map(|_| {
-        String::from_utf8_lossy(pdk::host_without_port(&host)).into_owned().into()
-    });
+    let sni: Option<Arc<str>> =
+        service.tls.as_ref().map(|_| String::from_utf8_lossy(pdk::host_without_port(&host)).into_owned().into());
     let tls_id = service.tls.as_ref().map(|t| t.id.clone());
     let key = PoolKey { address: target.address, tls: sni.zip(tls_id) };
     if service.scheme.is_grpc() {
@@ -207,7 +208,10 @@ async fn over_http1(
         let on_end = back_to(thread, &key, requests + 1);
         let body = first.take().unwrap_or_default();
         match exchange(conn, head, body, outgoing, service.patience, is_head, on_end).await {
-            Err(ExchangeError::Closed) if again.is_some() && cx.request.method.is_retried() => first = again,
+            Err(ExchangeError::Closed) if again.is_some() && cx.request.method.is_retried() => {
+                thread.pool.forget(&key);
+                first = again;
+            }
             other => return other.map_err(|error| Failure { error, was_sent: true }),
         }
     }

@@ -15,7 +15,32 @@ pub(crate) fn header_filter(thread: &Thread, cx: &mut Context, chosen: &Chosen<'
         built.plugin.header_filter(cx);
     }
     add_own(thread, cx);
+    add_charset(cx);
 }
+
+/// nginx's `charset UTF-8`, which Kong sets: text without a character set is said to be UTF-8.
+fn add_charset(cx: &mut Context) {
+    const TYPES: [&[u8]; 6] = [
+        b"text/html",
+        b"text/plain",
+        b"text/xml",
+        b"text/vnd.wap.wml",
+        b"application/javascript",
+        b"application/rss+xml",
+    ];
+    let headers = &cx.response.headers;
+    let Some(value) = headers.get("content-type") else { return };
+    // A type with any parameter is left as it is.
+    let is_text = TYPES.iter().any(|t| value.eq_ignore_ascii_case(t));
+    // nginx leaves redirects out, since old browsers took their character set for the next page's.
+    if is_text && !matches!(cx.response.status, 301 | 302) {
+        let value = [value, b"; charset=UTF-8"].concat();
+        cx.response.headers.set("Content-Type", &value);
+    }
+}
+
+/// Fields that a response has once: the first counts.
+const SINGLE: [&[u8]; 4] = [b"server", b"etag", b"last-modified", b"location"];
 
 /// What was meant for us alone (RFC 9110, 7.6.1). An upgrade keeps its fields.
 fn drop_hop_by_hop(cx: &mut Context) {
@@ -30,8 +55,14 @@ fn drop_hop_by_hop(cx: &mut Context) {
         .map(|option| option.trim_ascii().to_ascii_lowercase())
         .filter(|option| !matches!(&option[..], b"" | b"close" | b"keep-alive" | b"content-length"))
         .collect();
+    let mut seen = [false; SINGLE.len()];
     headers.retain(|name, _| {
-        !is_connection_field(name)
+        if let Some(at) = SINGLE.iter().position(|s| name.eq_ignore_ascii_case(s))
+            && std::mem::replace(&mut seen[at], true)
+        {
+            return false;
+        }
+        (!is_connection_field(name) || name.eq_ignore_ascii_case(b"proxy-connection"))
             && (wants_trailers || !name.eq_ignore_ascii_case(b"trailer"))
             && !named.iter().any(|n| name.eq_ignore_ascii_case(n))
     });
@@ -56,9 +87,10 @@ fn add_own(thread: &Thread, cx: &mut Context) {
     let tokens = settings.tokens;
     let was_proxied = cx.source != Source::Exit && !cx.attempts.is_empty();
     if was_proxied {
-        if tokens.upstream_latency
-            && let Some(ms) = cx.timing.upstream_ms()
-        {
+        if tokens.upstream_latency {
+            // Where there is no answer, it is the time that was waited for one.
+            let waited = cx.timing.access_end.map_or(0, |sent| sent.elapsed().as_millis() as u64);
+            let ms = cx.timing.upstream_ms().unwrap_or(waited);
             set_number(&mut cx.response.headers, "X-Kong-Upstream-Latency", ms);
         }
         if tokens.proxy_latency {
@@ -71,8 +103,8 @@ fn add_own(thread: &Thread, cx: &mut Context) {
         if tokens.via {
             let version = if cx.upstream.as_ref().is_some_and(|u| u.scheme.is_grpc()) { "2" } else { "1.1" };
             let own = format!("{version} {}", settings.server);
-            let via = match cx.response.headers.get("via") {
-                Some(before) => [before, b", ", own.as_bytes()].concat(),
+            let via = match cx.response.headers.joined("via") {
+                Some(before) => [&before, &b", "[..], own.as_bytes()].concat(),
                 None => own.into_bytes(),
             };
             cx.response.headers.set("Via", &via);

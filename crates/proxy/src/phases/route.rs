@@ -3,7 +3,7 @@
 use crate::pipeline::Exit;
 use crate::snapshot::{Endpoint, Snapshot};
 use crate::worker::Thread;
-use pdk::{Context, Headers, Request, Response, Scheme, Upstream, Version};
+use pdk::{Context, Headers, Method, Request, Response, Scheme, Upstream, Version};
 use router::{Fields, Match, Protocol, Query, path};
 use std::net::SocketAddr;
 
@@ -30,6 +30,9 @@ pub(crate) fn route<'a>(thread: &Thread, snapshot: &'a Snapshot, cx: &mut Contex
     let length = cx.request.body.len();
     if settings.max_body > 0 && length.is_some_and(|length| length > settings.max_body) {
         return Err(Exit::error(Response::proxy_error(cx, 413, pdk::default_message(413))));
+    }
+    if matches!(cx.request.method, Method::Trace | Method::Connect) {
+        return Err(Exit::error(Response::proxy_error(cx, 405, pdk::default_message(405))));
     }
     let found = find(settings.max_request_headers, snapshot, &cx.request, &cx.client);
     let Some(Found { endpoint, upstream, captures }) = found.map_err(|status| bad_path(cx, status))? else {
@@ -139,13 +142,15 @@ fn check_protocol(endpoint: &Endpoint, cx: &Context) -> Result<(), Exit> {
     if !endpoint.is_grpc {
         return Ok(());
     }
-    if cx.request.is_grpc() && cx.request.version < Version::Http2 {
+    let content_type = cx.request.headers.get("content-type");
+    let is_grpc = content_type.is_some_and(|t| t.starts_with(b"application/grpc"));
+    if is_grpc && cx.request.version < Version::Http2 {
         let mut response = Response::error(cx, 426, "Please use HTTP2 protocol");
         response.headers.set("connection", b"Upgrade");
         response.headers.set("upgrade", b"HTTP/2");
         return Err(Exit::new(response));
     }
-    if !cx.request.is_grpc() {
+    if !is_grpc {
         return Err(Exit::new(Response::error(cx, 415, "Non-gRPC request matched gRPC route")));
     }
     if endpoint.is_grpcs_only && !is_https {
@@ -166,8 +171,8 @@ fn to_https(endpoint: &Endpoint, cx: &Context) -> Response {
         response.headers.set("Upgrade", b"TLS/1.2, HTTP/1.1");
         return response;
     }
-    let mut response = Response::new(status);
-    let location = [b"https://", cx.forwarded_host(), cx.request.target()].concat();
+    let mut response = Response::bare(cx, status);
+    let location = [b"https://", &*cx.forwarded_host(), cx.request.target()].concat();
     response.headers.append("Location", &location);
     response
 }

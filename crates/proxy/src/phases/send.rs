@@ -4,7 +4,7 @@ use super::forward::Forwarded;
 use crate::http::{BodyLength, ClientGone, Downstream, tunnel};
 use crate::snapshot::Chosen;
 use bytes::Bytes;
-use pdk::{Body, BodyError, Chunk, Context, Frame, Headers, Method, Phases, Response};
+use pdk::{Body, BodyError, Chunk, Context, Frame, Headers, Method, Phases, Response, Version};
 use std::future::poll_fn;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -105,14 +105,15 @@ async fn stream(
                     is_first = false;
                 }
             }
-            Some(Ok(Frame::Trailers(trailers))) => return Ok((held.unwrap_or_default(), Some(trailers))),
+            Some(Ok(Frame::Trailers(trailers))) => {
+                let is_wanted = to.version() == Version::Http2 || cx.request.headers.get("te").is_some();
+                return Ok((held.unwrap_or_default(), is_wanted.then_some(trailers)));
+            }
             None => return Ok((held.unwrap_or_default(), None)),
             Some(Err(error)) => {
                 log_broken(cx, error);
                 if let Some(data) = held.take() {
                     to.data(data).await?;
-                } else if is_first {
-                    to.flush().await?;
                 }
                 return Err(Broken::Body);
             }

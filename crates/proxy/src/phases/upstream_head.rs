@@ -109,7 +109,10 @@ pub(crate) fn fields(out: &mut impl Sink, settings: &Settings, cx: &Context, ups
 fn named_by_connection(headers: &Headers) -> SmallVec<[&[u8]; 4]> {
     let options = headers.get_all("connection").flat_map(|v| v.split(|b| *b == b','));
     let known: [&[u8]; 3] = [b"close", b"keep-alive", b"upgrade"];
-    options.map(<[u8]>::trim_ascii).filter(|o| !o.is_empty() && !known.iter().any(|k| o.eq_ignore_ascii_case(k))).collect()
+    options
+        .map(<[u8]>::trim_ascii)
+        .filter(|o| !o.is_empty() && !known.iter().any(|k| o.eq_ignore_ascii_case(k)))
+        .collect()
 }
 
 /// Whether a field is not passed on as it is.
@@ -170,11 +173,7 @@ fn forwarded(out: &mut impl Sink, cx: &Context, upstream: &Upstream, notes: &Not
     out.field("X-Forwarded-Proto", trusted(PROTO).unwrap_or(client.scheme.as_str().as_bytes()));
     match trusted(HOST) {
         Some(told) => out.field("X-Forwarded-Host", told),
-        None => {
-            let host = host_without_port(cx.request.host());
-            let host: SmallVec<[u8; 64]> = host.iter().map(u8::to_ascii_lowercase).collect();
-            out.field("X-Forwarded-Host", &host);
-        }
+        None => out.field("X-Forwarded-Host", &cx.request.host_name()),
     }
     text.clear();
     push(&mut text, client.public_port);

@@ -2,8 +2,8 @@
 
 use super::{Plan, ServiceTarget};
 use entities::Route;
-use router::path::PathHandling;
 use router::Flavor;
+use router::path::PathHandling;
 use std::sync::Arc;
 
 /// What happens to requests of a route.

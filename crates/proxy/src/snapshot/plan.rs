@@ -158,7 +158,8 @@ impl Instances {
         let order: HashMap<&str, usize> = env.plugins.iter().enumerate().map(|(i, d)| (d.name, i)).collect();
         let mut new = Self { named: env.plugins.iter().map(|_| Named::default()).collect(), ..Self::default() };
         let mut scoped: HashMap<usize, Scoped> = HashMap::default();
-        let is_http = |p: &PluginEntity| p.protocols.iter().any(|p| matches!(p.as_str(), "http" | "https" | "grpc" | "grpcs"));
+        let is_http =
+            |p: &PluginEntity| p.protocols.iter().any(|p| matches!(p.as_str(), "http" | "https" | "grpc" | "grpcs"));
         for entity in from.plugins.values().filter(|p| p.enabled && is_http(p)) {
             let Some(&at) = order.get(entity.name.as_str()) else {
                 problems.push(format!("plugin '{}' is not there: its instance {} is left out", entity.name, entity.id));
@@ -176,7 +177,9 @@ impl Instances {
             new.scopes.extend(entity.route.iter().chain(&entity.service).map(|f| f.id));
             let named = &mut new.named[at];
             match (&entity.consumer, &entity.consumer_group, &entity.route, &entity.service) {
-                (Some(consumer), ..) => scoped.entry(at).or_default().by_consumer.entry(consumer.id).or_default().push(built),
+                (Some(consumer), ..) => {
+                    scoped.entry(at).or_default().by_consumer.entry(consumer.id).or_default().push(built)
+                }
                 (_, Some(group), ..) => scoped.entry(at).or_default().by_group.entry(group.id).or_default().push(built),
                 (_, _, Some(route), _) => named.by_route.entry(route.id).or_default().push(built),
                 (_, _, None, Some(service)) => {

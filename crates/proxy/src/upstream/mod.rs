@@ -111,7 +111,10 @@ impl Upstreams {
                 let (host, _) = balancer::host_and_port(&target.target);
                 let resolution = ResolvedTarget::literal_resolution(host).unwrap_or_else(|| {
                     let known = self.dns.peek(host, now);
-                    names.insert(target.id, (host.into(), Some(known.as_ref().and_then(|a| a.valid_until).unwrap_or(now))));
+                    names.insert(
+                        target.id,
+                        (host.into(), Some(known.as_ref().and_then(|a| a.valid_until).unwrap_or(now))),
+                    );
                     known.map_or_else(|| Resolution::Failed("not resolved yet".into()), |answers| records(&answers))
                 });
                 Arc::new(ResolvedTarget::new(target, resolution))

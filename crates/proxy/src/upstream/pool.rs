@@ -63,6 +63,11 @@ impl Pool {
         waiting.push(Idle { conn, since: Instant::now(), requests });
     }
 
+    /// A kept connection to there turned out to be closed: the others will be too (the upstream has restarted).
+    pub(crate) fn forget(&self, key: &PoolKey) {
+        self.idle.borrow_mut().remove(key);
+    }
+
     pub(crate) fn channel(&self, key: &PoolKey) -> Option<Channel> {
         self.channels.borrow().get(key).cloned()
     }

@@ -33,7 +33,11 @@ impl<'a> ClientTls<'a> {
         Self { from, env, provider: Arc::new(aws_lc_rs::default_provider()), made: HashMap::default() }
     }
 
-    pub(crate) fn target(&mut self, service: &Service, upstream: Option<&UpstreamTarget>) -> Result<Arc<TlsTarget>, String> {
+    pub(crate) fn target(
+        &mut self,
+        service: &Service,
+        upstream: Option<&UpstreamTarget>,
+    ) -> Result<Arc<TlsTarget>, String> {
         let of_upstream = upstream.and_then(|u| u.entity.client_certificate.as_ref());
         let client = service.client_certificate.as_ref().or(of_upstream).map(|f| f.id);
         let verify = service.tls_verify.unwrap_or(self.env.verify_upstreams);
@@ -53,7 +57,13 @@ impl<'a> ClientTls<'a> {
         Ok(made)
     }
 
-    fn config(&self, verify: bool, depth: Option<usize>, cas: &[Uuid], client: Option<Uuid>) -> Result<ClientConfig, String> {
+    fn config(
+        &self,
+        verify: bool,
+        depth: Option<usize>,
+        cas: &[Uuid],
+        client: Option<Uuid>,
+    ) -> Result<ClientConfig, String> {
         let builder = ClientConfig::builder_with_provider(self.provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|e| e.to_string())?;
@@ -65,7 +75,8 @@ impl<'a> ClientTls<'a> {
                 let chain = CertificateDer::pem_slice_iter(entity.cert.as_bytes())
                     .collect::<Result<Vec<_>, _>>()
                     .map_err(|e| format!("client certificate: {e}"))?;
-                let key = PrivateKeyDer::from_pem_slice(entity.key.as_bytes()).map_err(|e| format!("client key: {e}"))?;
+                let key =
+                    PrivateKeyDer::from_pem_slice(entity.key.as_bytes()).map_err(|e| format!("client key: {e}"))?;
                 builder.with_client_auth_cert(chain, key).map_err(|e| format!("client certificate: {e}"))?
             }
         };
@@ -73,13 +84,19 @@ impl<'a> ClientTls<'a> {
         Ok(config)
     }
 
-    fn verifier(&self, verify: bool, depth: Option<usize>, cas: &[Uuid]) -> Result<Arc<dyn ServerCertVerifier>, String> {
+    fn verifier(
+        &self,
+        verify: bool,
+        depth: Option<usize>,
+        cas: &[Uuid],
+    ) -> Result<Arc<dyn ServerCertVerifier>, String> {
         if !verify {
             return Ok(Arc::new(Unverified(self.provider.clone())));
         }
         let mut roots = RootCertStore::empty();
         for id in cas {
-            let ca = self.from.ca_certificates.get(id).ok_or_else(|| format!("its CA certificate {id} is not there"))?;
+            let ca =
+                self.from.ca_certificates.get(id).ok_or_else(|| format!("its CA certificate {id} is not there"))?;
             for der in CertificateDer::pem_slice_iter(ca.cert.as_bytes()) {
                 let der = der.map_err(|e| format!("CA certificate {id}: {e}"))?;
                 roots.add(der).map_err(|e| format!("CA certificate {id}: {e}"))?;

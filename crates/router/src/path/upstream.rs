@@ -46,16 +46,17 @@ pub fn escape_upstream(path: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(escaped)
 }
 
-/// A matched prefix as the value of X-Forwarded-Prefix: as decoded, as in Kong, but control characters stay escaped (Kong lets
+/// A matched prefix as the value of X-Forwarded-Prefix: as decoded, as in Kong, but control characters other than the tab stay escaped (Kong lets
 /// them add headers to the upstream's request). Borrows if nothing changes.
 #[must_use]
 pub fn forwarded_prefix(prefix: &[u8]) -> Cow<'_, [u8]> {
-    if !prefix.iter().any(u8::is_ascii_control) {
+    let is_bad = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
+    if !prefix.iter().any(is_bad) {
         return Cow::Borrowed(prefix);
     }
     let mut escaped = Vec::with_capacity(prefix.len() + 16);
     for byte in prefix {
-        if byte.is_ascii_control() {
+        if is_bad(byte) {
             push_escape(&mut escaped, *byte);
         } else {
             escaped.push(*byte);

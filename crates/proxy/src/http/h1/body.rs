@@ -129,13 +129,12 @@ impl BodyStream for RequestBody {
     fn poll_frame(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
         let this = &mut *self;
         let mut payload = this.payload.borrow_mut();
-        while !this.interim.is_empty() && payload.conn.input().is_empty() {
+        while !this.interim.is_empty() {
             match ready!(payload.conn.poll_send(task, this.interim)) {
                 Ok(count) => this.interim = &this.interim[count..],
                 Err(_) => return Poll::Ready(Some(Err(BodyError::Closed))),
             }
         }
-        this.interim = &[];
         payload.was_read = true;
         payload.poll(task)
     }

@@ -129,7 +129,12 @@ async fn write(conn: &Connection, limit: Duration, first: &[u8], second: &[u8]) 
     }
 }
 
-async fn send_body(conn: Rc<Connection>, mut body: Body, outgoing: Outgoing, limit: Duration) -> Result<(), ExchangeError> {
+async fn send_body(
+    conn: Rc<Connection>,
+    mut body: Body,
+    outgoing: Outgoing,
+    limit: Duration,
+) -> Result<(), ExchangeError> {
     let mut out = Vec::new();
     while let Some(frame) = body.next().await {
         match frame.map_err(ExchangeError::Body)? {

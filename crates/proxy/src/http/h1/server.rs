@@ -45,9 +45,8 @@ pub(crate) async fn serve(conn: Rc<Connection>, client: Client, service: Rc<dyn 
         let to = H1Responder::new(conn.clone(), &head, keep_alive, turn.clone(), limits.send_timeout);
         let mut request = head.request;
         turn.reusable.set(false);
-        let payload = (head.framing != Framing::None).then(|| {
-            Rc::new(RefCell::new(Payload::new(conn.clone(), head.framing, limits.body_timeout)))
-        });
+        let payload = (head.framing != Framing::None)
+            .then(|| Rc::new(RefCell::new(Payload::new(conn.clone(), head.framing, limits.body_timeout))));
         if let Some(payload) = &payload {
             request.body = Body::Stream(Box::pin(RequestBody::new(payload.clone(), head.expects_continue)));
         }
@@ -148,6 +147,13 @@ fn parse(conn: &Connection, limits: &Limits, is_first: bool) -> Result<Option<Re
     Ok(Some(head))
 }
 
+/// Answers a request without TLS on a port that asks for it (nginx's 497).
+pub(crate) async fn refuse_plain(conn: &Rc<Connection>, client: &Client, service: &Rc<dyn Service>, limits: &Limits) {
+    let _ = timeout(limits.head_timeout, conn.fill(0)).await;
+    send_refusal(conn, service.refuse(client.clone(), 497, ""), limits).await;
+    linger(conn).await;
+}
+
 async fn refuse(conn: &Rc<Connection>, error: HeadError, client: &Client, service: &Rc<dyn Service>, limits: &Limits) {
     let (status, message) = match error {
         HeadError::Malformed => (400, "Bad request"),
@@ -155,9 +161,11 @@ async fn refuse(conn: &Rc<Connection>, error: HeadError, client: &Client, servic
         HeadError::UriTooLong => (414, "URI too long"),
         HeadError::Version => (505, ""),
         HeadError::Coding => (501, ""),
-        HeadError::Connect => (405, "Method not allowed"),
     };
-    let response = service.refuse(client.clone(), status, message);
+    send_refusal(conn, service.refuse(client.clone(), status, message), limits).await;
+}
+
+async fn send_refusal(conn: &Rc<Connection>, response: pdk::Response, limits: &Limits) {
     let mut to = H1Responder {
         conn: conn.clone(),
         version: Version::Http11,
@@ -269,7 +277,11 @@ impl H1Responder {
             Mode::None | Mode::Close => {}
         }
         if status != 101 {
-            out.extend_from_slice(if self.keep_alive { b"Connection: keep-alive\r\n" } else { b"Connection: close\r\n" });
+            out.extend_from_slice(if self.keep_alive {
+                b"Connection: keep-alive\r\n"
+            } else {
+                b"Connection: close\r\n"
+            });
         }
         out.extend_from_slice(b"\r\n");
         self.head_size = out.len() as u64;

@@ -73,7 +73,15 @@ async fn stream_task(
     limits: Rc<Limits>,
 ) {
     let is_head = request.method() == http::Method::HEAD;
-    let mut to = H2Responder { respond, stream: None, is_head, is_ended: false, sent: 0, head_size: 0, patience: limits.send_timeout };
+    let mut to = H2Responder {
+        respond,
+        stream: None,
+        is_head,
+        is_ended: false,
+        sent: 0,
+        head_size: 0,
+        patience: limits.send_timeout,
+    };
     match into_request(request, &limits) {
         Some(request) => service.call(request, client, Downstream::H2(to)).await,
         None => {

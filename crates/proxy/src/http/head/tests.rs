@@ -1,0 +1,155 @@
+use super::*;
+
+/// `METHOD target host framing keep-alive | fields`, or the error.
+fn parse(text: &str) -> Result<String, HeadError> {
+    let limits = HeadLimits::default();
+    let end = find_end(text.as_bytes(), &limits)?.ok_or(HeadError::Malformed)?;
+    let head = parse_request(&text.as_bytes()[..end], &limits)?;
+    let request = &head.request;
+    let show = |bytes: &[u8]| bytes.escape_ascii().to_string();
+    let fields: Vec<String> = request.headers.iter().map(|(n, v)| format!("{}={}", show(n), show(v))).collect();
+    Ok(format!(
+        "{} {} {} {:?} {} | {}",
+        request.method,
+        show(request.target()),
+        show(request.host()),
+        head.framing,
+        head.keep_alive,
+        fields.join(" ")
+    ))
+}
+
+#[test]
+fn understands_what_is_well_formed() {
+    for (text, want) in [
+        ("GET /x HTTP/1.1\r\nHost: a\r\n\r\n", "GET /x a None true | Host=a"),
+        (
+            "GET /x?q=1 HTTP/1.1\r\nHost: a:80\r\nConnection: close\r\n\r\n",
+            "GET /x?q=1 a:80 None false | Host=a:80 Connection=close",
+        ),
+        ("GET /x HTTP/1.0\r\n\r\n", "GET /x  None false | "),
+        ("GET /x HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", "GET /x  None true | Connection=Keep-Alive"),
+        ("PURGE /x HTTP/1.1\r\nHost: a\r\n\r\n", "PURGE /x a None true | Host=a"),
+        ("GET http://b/x HTTP/1.1\r\nHost: a\r\n\r\n", "GET /x a None true | Host=a"),
+        ("GET http://b?q HTTP/1.1\r\nHost: a\r\n\r\n", "GET /?q a None true | Host=a"),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 005\r\n\r\n",
+            "POST / a Length(5) true | Host=a Content-Length=005",
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: CHUNKED\r\n\r\n",
+            "POST / a Chunked true | Host=a Transfer-Encoding=CHUNKED",
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nX-A:  \t 1 \t \r\nX.B: 2\r\nX_C:\r\n\r\n",
+            "GET / a None true | Host=a X-A=\\t 1 \\t X_C=",
+        ),
+        ("GET / HTTP/1.1\r\nHost: [::1]:8\r\n\r\n", "GET / [::1]:8 None true | Host=[::1]:8"),
+    ] {
+        assert_eq!(parse(text), Ok(want.into()), "{text:?}");
+    }
+}
+
+#[test]
+fn refuses_what_two_parsers_could_read_differently() {
+    for text in [
+        "GET  /x HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /x  HTTP/1.1\r\nHost: a\r\n\r\n",
+        "get /x HTTP/1.1\r\nHost: a\r\n\r\n",
+        "\nGET /x HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /x HTTP/1.1\nHost: a\n\n",
+        "GET /x HTTP/1.1\r\nHost: a\nX: b\r\n\r\n",
+        "GET /x HTTP/1.1\r\nHost: a\r\n X: b\r\n\r\n",
+        "GET /x HTTP/1.1\r\nHost: a\r\nX : b\r\n\r\n",
+        "GET /x HTTP/1.1\r\nHost: a\r\nX: b\0c\r\n\r\n",
+        "GET /x HTTP/1.1\r\nHost: a\r\nX: b\rY: c\r\n\r\n",
+        "GET /x HTTP/1.1\r\nHost: a\r\nNoColon\r\n\r\n",
+        "GET /x HTTP/1.1\r\n\r\n",
+        "GET /x HTTP/1.1\r\nHost:\r\n\r\n",
+        "GET /x HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+        "GET /x HTTP/1.1\r\nHost: a,b\r\n\r\n",
+        "GET /x HTTP/1.1\r\nHost: a:1:2\r\n\r\n",
+        "GET /x HTTP/1.1\r\nHost: [a]\r\n\r\n",
+        "GET /x\r\n\r\n",
+        "GET /x HTTP/2.0\r\nHost: a\r\n\r\n",
+        "GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /%00 HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET * HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551621\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ] {
+        assert_eq!(parse(text), Err(HeadError::Malformed), "{text:?}");
+    }
+}
+
+#[test]
+fn names_what_it_does_not_do() {
+    for (text, want) in [
+        ("GET /x HTTP/9.9\r\nHost: a\r\n\r\n", HeadError::Version),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", HeadError::Coding),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\nContent-Length: 5\r\n\r\n", HeadError::Coding),
+        (&format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(9000)), HeadError::UriTooLong),
+        (&format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(9000)), HeadError::FieldsTooLarge),
+        (&format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(1001)), HeadError::FieldsTooLarge),
+    ] {
+        assert_eq!(parse(text), Err(want));
+    }
+}
+
+#[test]
+fn refuses_early_what_cannot_become_a_request() {
+    let limits = HeadLimits::default();
+    for bytes in [&b"\x16\x03\x01"[..], b"\n", b"GET /x HTTP/1.1\n", b"GET /x\r\n", b"GET /x HTTP/1.1\r\nHost: a\n"] {
+        assert_eq!(find_end(bytes, &limits), Err(HeadError::Malformed), "{bytes:?}");
+    }
+    assert_eq!(find_end(&[b'G'; 9000], &limits), Err(HeadError::UriTooLong));
+    assert_eq!(find_end(b"GET /x HTTP/1.1\r", &limits), Ok(None));
+}
+
+fn response(text: &str, is_head: bool) -> Result<String, BadResponse> {
+    let end = find_response_end(text.as_bytes(), 65536)?.ok_or(BadResponse)?;
+    let head = parse_response(&text.as_bytes()[..end], is_head)?;
+    let reason = head.headers.bytes(head.reason).escape_ascii().to_string();
+    Ok(format!("{} {reason} {:?} {} {}", head.status, head.framing, head.keep_alive, head.headers.len()))
+}
+
+#[test]
+fn understands_responses() {
+    for (text, is_head, want) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", false, "200 OK Length(2) true 1"),
+        ("HTTP/1.1 200\r\nContent-Length: 2\r\n\r\n", false, "200  Length(2) true 1"),
+        ("HTTP/1.1 200 Fine Thing\r\n\r\n", false, "200 Fine Thing Close false 0"),
+        ("HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n", false, "200 OK Chunked true 1"),
+        ("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n", false, "200 OK Length(2) false 1"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", true, "200 OK None true 1"),
+        (
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\nConnection: close\r\n\r\n",
+            false,
+            "304 Not Modified None false 2",
+        ),
+    ] {
+        assert_eq!(response(text, is_head), Ok(want.into()), "{text:?}");
+    }
+}
+
+#[test]
+fn refuses_what_is_no_response() {
+    for text in [
+        "garbage\r\n\r\n",
+        "HTTP/1.1 20\r\n\r\n",
+        "http/1.1 200 OK\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX : 1\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ] {
+        assert_eq!(response(text, false), Err(BadResponse), "{text:?}");
+    }
+}
