@@ -134,7 +134,7 @@ fn load(
         }
         Err(problem) => {
             problem.complete(&mut value);
-            Err(Invalid::new(problem.fields, value, catalog))
+            Err(Invalid::new(problem.fields, &value, catalog))
         }
     }
 }

@@ -13,10 +13,10 @@ pub struct Key {
     #[field(auto)]
     pub id: Uuid,
     /// The set it belongs to.
-    #[field(reference = "key_sets", on_delete = "cascade")]
+    #[field(reference = "key_sets", on_delete = "cascade", required = false)]
     pub set: Option<Foreign>,
     /// The key's name.
-    #[field(unique)]
+    #[field(unique, required = false)]
     pub name: Option<String>,
     /// The key's id in tokens.
     pub kid: String,

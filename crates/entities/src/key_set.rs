@@ -10,7 +10,7 @@ pub struct KeySet {
     #[field(auto)]
     pub id: Uuid,
     /// The set's name.
-    #[field(unique)]
+    #[field(unique, required = false)]
     pub name: Option<String>,
     /// Words for grouping and filtering.
     #[field(typedef = tags)]

@@ -93,7 +93,7 @@ pub struct Route {
     /// The whole condition, in the router's language (flavor `expressions`).
     pub expression: Option<String>,
     /// Decides between expressions (flavor `expressions`).
-    #[field(required, default = 0, between(0, 70368744177663_i64 as f64))]
+    #[field(required, default = 0, between(0, 70_368_744_177_663_f64))]
     pub priority: Option<i64>,
 }
 

@@ -68,7 +68,9 @@ pub struct Service {
 
 /// `url` stands for protocol, host, port and path, all four.
 fn from_url(url: &Value) -> Map<String, Value> {
-    let parsed = url.as_str().and_then(schema::validators::url::Url::parse).unwrap_or_default();
+    // Null is a URL that cannot be, and not one that is absent: Kong parses what Lua prints for it.
+    let text = url.as_str().unwrap_or("userdata: NULL");
+    let parsed = schema::validators::url::Url::parse(text).unwrap_or_default();
     let protocol = match (parsed.scheme, parsed.port) {
         (Some(scheme), _) => scheme,
         (None, Some("443")) => "https",

@@ -11,7 +11,10 @@ const MAX_LOOK_UPS: usize = 100;
 
 /// A declarative configuration that cannot be used.
 #[derive(Clone, Debug)]
-pub struct Invalid {
+pub struct Invalid(Box<Report>);
+
+#[derive(Clone, Debug, Default)]
+struct Report {
     fields: Map<String, Value>,
     /// The errors one by one, and the tree without them.
     flattened: (Vec<Value>, Map<String, Value>),
@@ -22,46 +25,47 @@ pub struct Invalid {
 }
 
 impl Invalid {
-    pub(super) fn new(fields: Map<String, Value>, config: Value, catalog: &Catalog) -> Self {
+    pub(super) fn new(fields: Map<String, Value>, config: &Value, catalog: &Catalog) -> Self {
         let mut rest = fields.clone();
-        let list = flatten::flatten(&mut rest, &config, catalog);
-        Self { fields, flattened: (list, rest), text: None, unreadable: None }
+        let list = flatten::flatten(&mut rest, config, catalog);
+        Self(Box::new(Report { fields, flattened: (list, rest), ..Report::default() }))
     }
 
-    fn bare(message: &str) -> Self {
-        let text = format!("failed parsing declarative configuration: {message}");
+    fn unreadable(reported: &str, message: &str, place: Option<(usize, usize)>) -> Self {
+        let text = format!("failed parsing declarative configuration: {reported}");
         let fields = Map::from_iter([("error".to_owned(), text.into())]);
-        let unreadable = Some((message.to_owned(), None));
-        Self { flattened: (Vec::new(), fields.clone()), fields, text: None, unreadable }
+        let unreadable = Some((message.to_owned(), place));
+        Self(Box::new(Report { flattened: (Vec::new(), fields.clone()), fields, text: None, unreadable }))
     }
 
     pub(super) fn not_an_object() -> Self {
-        Self::bare("expected an object")
+        const MESSAGE: &str = "expected an object";
+        Self::unreadable(MESSAGE, MESSAGE, None)
     }
 
     pub(super) fn syntax(error: &YamlError) -> Self {
         let (line, column) = error.reported;
-        let unreadable = Some((error.message.clone(), Some(error.place)));
-        Self { unreadable, ..Self::bare(&format!("{line}:{column}: {}", error.message)) }
+        Self::unreadable(&format!("{line}:{column}: {}", error.message), &error.message, Some(error.place))
     }
 
-    pub(super) fn with_text(self, text: &str) -> Self {
-        Self { text: Some(text.to_owned()), ..self }
+    pub(super) fn with_text(mut self, text: &str) -> Self {
+        self.0.text = Some(text.to_owned());
+        self
     }
 
     /// The error tree.
     pub fn fields(&self) -> &Map<String, Value> {
-        &self.fields
+        &self.0.fields
     }
 
     /// Code 14 with the error tree.
     pub fn error(&self) -> Error {
-        Error::declarative(Value::Object(self.fields.clone()))
+        Error::declarative(Value::Object(self.0.fields.clone()))
     }
 
     /// The body of the answer with `flatten_errors`.
     pub fn flattened(&self) -> Value {
-        let (list, rest) = &self.flattened;
+        let (list, rest) = &self.0.flattened;
         let mut body = Error::declarative(Value::Object(rest.clone())).to_json();
         if let Value::Object(body) = &mut body {
             body.insert("flattened_errors".into(), list.clone().into());
@@ -71,7 +75,7 @@ impl Invalid {
 
     /// The errors for a person at a terminal, with their places in the file.
     pub fn pretty(&self, file: Option<&str>) -> String {
-        if let Some((message, place)) = &self.unreadable {
+        if let Some((message, place)) = &self.0.unreadable {
             return match (file, place) {
                 (Some(file), Some((line, column))) => format!("{file}:{line}:{column}: {message}"),
                 (Some(file), None) => format!("{file}: {message}"),
@@ -80,8 +84,8 @@ impl Invalid {
             };
         }
         let mut out = Vec::new();
-        let mut writer = Writer { text: self.text.as_deref(), file, looked_up: 0 };
-        writer.object(&mut out, &self.fields, &mut Vec::new(), 0);
+        let mut writer = Writer { text: self.0.text.as_deref(), file, looked_up: 0 };
+        writer.object(&mut out, &self.0.fields, &mut Vec::new(), 0);
         out.join("\n")
     }
 }

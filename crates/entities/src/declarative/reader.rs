@@ -101,7 +101,7 @@ pub(super) fn read(config: &Value, catalog: &Catalog, cx: &Context<'_>) -> Resul
 fn collections(catalog: &Catalog) -> HashMap<&str, Collection<'_>> {
     let all = catalog.entities().map(|schema| {
         let collection = Collection {
-            schema: &**schema,
+            schema,
             children: catalog.children(&schema.name).map(|(child, field)| (child.name.as_str(), field)).collect(),
             foreign: schema.foreign_fields().collect(),
             transient: schema.fields().filter(|(_, f)| f.is(schema::Flag::Transient)).map(|(name, _)| name).collect(),

@@ -391,12 +391,12 @@ plugins:
 
 #[test]
 fn a_large_file_loads_whole() {
-    let routes: Vec<Value> = (0..2000)
+    let routes: Vec<Value> = (0..5000)
         .map(|n| json!({"name": format!("r{n}"), "paths": [format!("/{n}")], "service": format!("s{n}"), "plugins": [{"name": "key-auth"}, {"name": "limits"}]}))
         .collect();
-    let services: Vec<Value> = (0..2000).map(|n| json!({"name": format!("s{n}"), "host": "a.test"})).collect();
+    let services: Vec<Value> = (0..5000).map(|n| json!({"name": format!("s{n}"), "host": "a.test"})).collect();
     let declarative = load_value(json!({"_format_version": "3.0", "routes": routes, "services": services})).unwrap();
     let configuration = declarative.configuration().unwrap();
     let counts = (configuration.routes.len(), configuration.services.len(), configuration.plugins.len());
-    assert_eq!(counts, (2000, 2000, 4000));
+    assert_eq!(counts, (5000, 5000, 10_000));
 }

@@ -38,6 +38,16 @@ fn a_url_stands_for_protocol_host_port_and_path() {
 }
 
 #[test]
+fn a_null_url_is_refused_as_kong_refuses_it() {
+    let errors = json!({
+        "host": "required field missing",
+        "path": "should start with: /",
+        "protocol": "expected one of: grpc, grpcs, http, https, tcp, tls, tls_passthrough, udp",
+    });
+    assert_eq!(refusal(&catalog(RouterFlavor::default()), "services", json!({"url": null, "host": "a.test"})), errors);
+}
+
+#[test]
 fn the_algorithm_of_an_upstream_and_what_it_hashes_on_are_kept_in_step() {
     let cases = [
         (json!({}), "round-robin", "none"),
