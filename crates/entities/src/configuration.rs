@@ -22,7 +22,7 @@ pub const EMPTY_HASH: &str = "00000000000000000000000000000000";
 pub enum ConfigurationError {
     #[error("no entity is called '{0}'")]
     UnknownEntity(String),
-    #[error("a row of '{entity}' does not have the entity's shape: {source}")]
+    #[error("a row of '{entity}' does not have the entity's shape")]
     Shape { entity: String, source: ConversionError },
 }
 

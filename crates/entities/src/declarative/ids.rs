@@ -31,6 +31,15 @@ fn key(schema: &EntitySchema, entity: &Map<String, Value>, parent: Option<(&str,
             key.push(':');
             key.push_str(&part(name).unwrap_or_default());
         }
+        // A scope that Kong's open-source edition does not know, so that its ids stay as they are.
+        for (scope, _) in
+            schema.foreign_fields().filter(|(field, _)| !schema.cache_key.iter().any(|name| name == field))
+        {
+            if let Some(id) = part(scope) {
+                key.push(':');
+                key.push_str(&id);
+            }
+        }
         return Some(key);
     }
     let name = schema.endpoint_key.as_deref()?;

@@ -352,6 +352,28 @@ fn certificates_have_their_names_as_entities() {
 }
 
 #[test]
+fn each_consumer_group_has_plugins_of_its_own() {
+    let group = |name: &str| json!({"name": name, "plugins": [{"name": "limits"}]});
+    let declarative = load_value(json!({
+        "_format_version": "3.0",
+        "consumers": [{"username": "u", "consumer_group_consumers": [{"id": null}]}],
+        "consumer_groups": [group("gold"), group("silver")],
+    }));
+    let missing = json!({"consumers": [{"consumer_group_consumers": [{"consumer_group": "required field missing"}]}]});
+    assert_eq!(Value::Object(declarative.unwrap_err().fields().clone()), missing);
+    let declarative = load_value(json!({
+        "_format_version": "3.0",
+        "consumers": [{"username": "u"}],
+        "consumer_groups": [group("gold"), group("silver")],
+        "consumer_group_consumers": [{"consumer": "u", "consumer_group": "gold"}],
+    }))
+    .unwrap();
+    let configuration = declarative.configuration().unwrap();
+    assert_eq!(configuration.plugins.values().filter(|plugin| plugin.consumer_group.is_some()).count(), 2);
+    assert_eq!(configuration.consumer_group_consumers.len(), 1);
+}
+
+#[test]
 fn key_auth_may_be_nested_in_a_consumer_as_kong_lets_it() {
     let declarative = load_value(json!({
         "_format_version": "3.0",

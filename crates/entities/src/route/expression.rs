@@ -3,6 +3,7 @@
 //! People see the written form in error messages, so it is Kong's to the letter.
 
 use std::net::Ipv4Addr;
+use std::sync::LazyLock;
 
 use atc_router::ast::{Expression, LogicalExpression, Type};
 use atc_router::schema::Schema;
@@ -257,7 +258,9 @@ pub fn parse(text: &str, is_stream: bool) -> Result<Expression, String> {
         return Err(format!("expression nested too deeply: at most {MAX_DEPTH} levels"));
     }
     let expression = atc_router::parser::parse(text).map_err(|error| error.to_string())?;
-    expression.validate(&fields(is_stream))?;
+    static HTTP: LazyLock<Schema> = LazyLock::new(|| fields(false));
+    static STREAM: LazyLock<Schema> = LazyLock::new(|| fields(true));
+    expression.validate(if is_stream { &STREAM } else { &HTTP })?;
     if has_bad_segments(&expression) { Err("illformed http.path.segments.* field".into()) } else { Ok(expression) }
 }
 
