@@ -16,7 +16,7 @@ pub(crate) enum Rest {
 
 pub(crate) fn before_insert(api: &Api, reader: &dyn Reader, schema: &EntitySchema, input: &mut Value) -> Outcome<Rest> {
     match schema.name.as_str() {
-        "plugins" => check_protocols(reader, input),
+        "plugins" => check_protocols(api, reader, input),
         "certificates" => Ok(Rest::Snis(take_snis(api, reader, input, None)?.unwrap_or_default())),
         "tags" => {
             let message = "does not support insert/upsert/update/delete operations";
@@ -28,7 +28,7 @@ pub(crate) fn before_insert(api: &Api, reader: &dyn Reader, schema: &EntitySchem
 
 pub(crate) fn before_upsert(api: &Api, reader: &dyn Reader, schema: &EntitySchema, input: &mut Value) -> Outcome<Rest> {
     match schema.name.as_str() {
-        "plugins" => check_protocols(reader, input),
+        "plugins" => check_protocols(api, reader, input),
         "certificates" => {
             let id = input.get("id").and_then(Value::as_str).map(str::to_owned);
             Ok(Rest::Snis(take_snis(api, reader, input, id.as_deref())?.unwrap_or_default()))
@@ -50,7 +50,7 @@ pub(crate) fn before_update(
             let fields = ["protocols", "route", "service"];
             let merged: Map<String, Value> =
                 fields.iter().filter_map(|field| Some(((*field).to_owned(), of_both(field)?))).collect();
-            check_protocols(reader, &Value::Object(merged))
+            check_protocols(api, reader, &Value::Object(merged))
         }
         "certificates" => match take_snis(api, reader, patch, Some(id_of(stored)))? {
             Some(snis) => Ok(Rest::Snis(snis)),
@@ -191,36 +191,27 @@ fn take_snis(
 
 /// A plugin's protocols, where given, must suit its route, or one of its service's routes. As in Kong the check sees the
 /// body as it came: a route named by its name is not looked up, and a service named so has no fitting route.
-fn check_protocols(reader: &dyn Reader, plugin: &Value) -> Outcome<Rest> {
-    let Some(protocols) = plugin.get("protocols").and_then(Value::as_array) else { return Ok(Rest::Nothing) };
-    let suits = |route: &Value| {
-        let routed = route.get("protocols").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        routed.iter().any(|protocol| protocols.contains(protocol))
-    };
-    let violation = |message: &str| Error::schema_violation(json!({ "protocols": message }));
-    if plugin.get("route").is_some_and(Value::is_object) {
-        let route = foreign_id(plugin, "route").map(|id| reader.select("routes", id)).transpose()?.flatten();
-        if route.is_some_and(|route| !suits(&route)) {
-            return Err(violation("must match the associated route's protocols").into());
-        }
+fn check_protocols(api: &Api, reader: &dyn Reader, plugin: &Value) -> Outcome<Rest> {
+    if !plugin.get("protocols").is_some_and(Value::is_array) {
         return Ok(Rest::Nothing);
     }
-    if plugin.get("service").is_some_and(Value::is_object) {
-        let (mut routes, mut fitting) = (0, 0);
+    let mut routes = Vec::new();
+    let mut route = None;
+    if plugin.get("route").is_some_and(Value::is_object) {
+        route = foreign_id(plugin, "route").map(|id| reader.select("routes", id)).transpose()?.flatten();
+    } else if plugin.get("service").is_some_and(Value::is_object) {
         match foreign_id(plugin, "service") {
-            None => routes = 1,
+            None => routes.push(json!({ "protocols": [] })),
             Some(id) => every(reader, "routes", Some(("service", id)), |route| {
-                routes += 1;
-                fitting += usize::from(suits(&route));
+                routes.push(route);
                 Ok(())
             })?,
         }
-        if routes > 0 && fitting == 0 {
-            let message = "must match the protocols of at least one route pointing to this Plugin's service";
-            return Err(violation(message).into());
-        }
     }
-    Ok(Rest::Nothing)
+    match api.catalog.protocols_mismatch(plugin, route.as_ref(), &mut routes.iter()) {
+        Some(mismatch) => Err(Error::schema_violation(mismatch).into()),
+        None => Ok(Rest::Nothing),
+    }
 }
 
 /// Services and plugins name their certificate authorities in a list, which no foreign key guards.

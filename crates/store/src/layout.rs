@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 /// What becomes of a row whose foreign field names a row that is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnDelete {
+pub(crate) enum OnDelete {
     Restrict,
     Cascade,
     Null,
@@ -14,19 +14,19 @@ pub enum OnDelete {
 
 /// A foreign field.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reference {
-    pub field: String,
-    pub entity: String,
-    pub on_delete: OnDelete,
+pub(crate) struct Reference {
+    pub(crate) field: String,
+    pub(crate) entity: String,
+    pub(crate) on_delete: OnDelete,
 }
 
 /// One column of an index: a field's text, or the id within a foreign field.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
-    pub field: String,
-    pub foreign: bool,
+pub(crate) struct Part {
+    pub(crate) field: String,
+    pub(crate) foreign: bool,
     /// Whether violations leave it out where it is absent, because Kong does not know the field.
-    pub hidden: bool,
+    pub(crate) hidden: bool,
 }
 
 impl Part {
@@ -38,9 +38,9 @@ impl Part {
 
 /// Fields whose values together name at most one row. One of several fields counts absent values too.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Index {
-    pub name: String,
-    pub parts: Vec<Part>,
+pub(crate) struct Index {
+    pub(crate) name: String,
+    pub(crate) parts: Vec<Part>,
 }
 
 impl Index {
@@ -61,17 +61,17 @@ impl Index {
 const CACHE_KEY: &str = "cache_key";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Table {
-    pub name: String,
+pub(crate) struct Table {
+    pub(crate) name: String,
     /// The primary key's field.
-    pub key: String,
+    pub(crate) key: String,
     /// Whether the key is a UUID: only such rows are told to followers.
-    pub has_uuid: bool,
+    pub(crate) has_uuid: bool,
     /// In the order in which violations are reported.
-    pub unique: Vec<Index>,
-    pub references: Vec<Reference>,
-    pub has_ttl: bool,
-    pub has_tags: bool,
+    pub(crate) unique: Vec<Index>,
+    pub(crate) references: Vec<Reference>,
+    pub(crate) has_ttl: bool,
+    pub(crate) has_tags: bool,
 }
 
 impl Table {
@@ -131,7 +131,7 @@ impl Layout {
         Layout::new(kept.map(|schema| Table::of(schema)).collect())
     }
 
-    pub fn new(tables: Vec<Table>) -> Layout {
+    pub(crate) fn new(tables: Vec<Table>) -> Layout {
         let places = tables.iter().enumerate().map(|(place, table)| (table.name.clone(), place)).collect();
         let mut referencing: HashMap<String, Vec<(usize, usize)>> = HashMap::new();
         for (place, table) in tables.iter().enumerate().rev() {
@@ -142,11 +142,11 @@ impl Layout {
         Layout { tables, places, referencing }
     }
 
-    pub fn tables(&self) -> &[Table] {
+    pub(crate) fn tables(&self) -> &[Table] {
         &self.tables
     }
 
-    pub fn table(&self, entity: &str) -> Option<&Table> {
+    pub(crate) fn table(&self, entity: &str) -> Option<&Table> {
         self.places.get(entity).map(|place| &self.tables[*place])
     }
 

@@ -17,7 +17,8 @@ mod tests;
 
 pub use changes::{Change, Follower};
 pub use clock::{Clock, system_clock};
-pub use layout::{Index, Layout, OnDelete, Part, Reference, Table};
+pub use layout::Layout;
+use layout::{Index, OnDelete, Part, Table};
 pub use memory::Memory;
 pub use off::Off;
 pub use query::{Page, Query, TagFilter, Tagged, TagsPage};

@@ -3,7 +3,8 @@ mod contract;
 mod killed;
 mod sqlite;
 
-use crate::{Change, Clock, Follower, Index, Layout, Memory, OnDelete, Part, Reference, Sqlite, Store, Table};
+use crate::layout::{Index, OnDelete, Part, Reference, Table};
+use crate::{Change, Clock, Follower, Layout, Memory, Sqlite, Store};
 use contract::Fixture;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
