@@ -13,7 +13,7 @@ use std::time::Duration;
 use store::{Change, Layout, Off, Sqlite, Store, system_clock};
 use uuid::Uuid;
 
-const CASES: &str = "/work/shared/conformance/cases/admin_info.json";
+const CASES: &str = "../shared/conformance/cases/admin_info.json";
 
 struct Idle {
     id: Uuid,
