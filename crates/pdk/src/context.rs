@@ -4,6 +4,7 @@ use crate::error::Templates;
 use crate::log::LogField;
 use crate::{Clock, Consumers, Format, Headers, Node, Request, Response};
 use entities::{Consumer, Route, Service};
+use smallvec::SmallVec;
 use std::any::{Any, TypeId};
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -267,9 +268,9 @@ pub struct Context {
     pub timing: Timing,
     pub source: Source,
     /// The tries to reach the upstream so far.
-    pub attempts: Vec<Attempt>,
+    pub attempts: SmallVec<[Attempt; 1]>,
     /// The statuses the upstream answered, one a try.
-    pub upstream_statuses: Vec<u16>,
+    pub upstream_statuses: SmallVec<[u16; 4]>,
     /// Bytes of the request (head and body) and of the response sent so far.
     pub received: u64,
     pub sent: u64,
@@ -302,8 +303,8 @@ impl Context {
             data: Data::default(),
             timing: Timing::started(now),
             source: Source::Exit,
-            attempts: Vec::new(),
-            upstream_statuses: Vec::new(),
+            attempts: SmallVec::new(),
+            upstream_statuses: SmallVec::new(),
             sent: 0,
             log_fields: Vec::new(),
             shared,

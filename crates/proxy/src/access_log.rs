@@ -1,6 +1,8 @@
 //! The access log: a line a request, gathered by thread and written in blocks.
 
 use crate::http::date::civil;
+use crate::http::h1::server::push_number;
+use crate::phases::upstream_head::push_ip;
 use pdk::Context;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -68,19 +70,31 @@ impl AccessLog {
     }
 
     fn write_kong(&mut self, cx: &Context, body_sent: u64) {
+        // A line a request: written piece by piece, since formatting costs more than all of this together.
         let out = &mut self.buffer;
         let request = &cx.request;
-        let _ = write!(out, "{} - - [{}] \"", cx.client.ip, self.date);
+        push_ip(out, cx.client.ip);
+        out.extend_from_slice(b" - - [");
+        out.extend_from_slice(self.date.as_bytes());
+        out.extend_from_slice(b"] \"");
         if !request.target().is_empty() {
-            let _ = write!(out, "{} ", request.method);
+            out.extend_from_slice(request.method.as_str().as_bytes());
+            out.push(b' ');
             escape(out, request.target());
-            let _ = write!(out, " {}", request.version.protocol());
+            out.push(b' ');
+            out.extend_from_slice(request.version.protocol().as_bytes());
         }
-        let _ = write!(out, "\" {} {} \"", cx.response.status, body_sent);
+        out.extend_from_slice(b"\" ");
+        push_number(out, cx.response.status.into());
+        out.push(b' ');
+        push_number(out, body_sent);
+        out.extend_from_slice(b" \"");
         escape(out, request.headers.get("referer").unwrap_or(b"-"));
         out.extend_from_slice(b"\" \"");
         escape(out, request.headers.get("user-agent").unwrap_or(b"-"));
-        let _ = writeln!(out, "\" kong_request_id: \"{}\"", cx.request_id());
+        out.extend_from_slice(b"\" kong_request_id: \"");
+        out.extend_from_slice(cx.request_id().as_bytes());
+        out.extend_from_slice(b"\"\n");
     }
 
     fn write_json(&mut self, cx: &Context, body_sent: u64) {

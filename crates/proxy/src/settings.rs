@@ -60,8 +60,10 @@ impl Default for PoolSettings {
 pub struct Settings {
     pub limits: Limits,
     pub tokens: HeaderTokens,
-    /// What `Server` and `Via` say.
+    /// What `Server` says.
     pub server: String,
+    /// What `Via` says of an upstream that spoke HTTP/1.1, and of one that spoke HTTP/2.
+    pub via: [String; 2],
     /// Whether upstreams get `X-Kong-Request-Id` (`headers_upstream`).
     pub upstream_request_id: bool,
     pub trusted_ips: TrustedIps,
@@ -92,12 +94,16 @@ impl Settings {
     }
 }
 
+/// The name under which the gateway is known on the wire.
+const SERVER: &str = concat!("silverback/", env!("CARGO_PKG_VERSION"));
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
             tokens: HeaderTokens::default(),
-            server: concat!("silverback/", env!("CARGO_PKG_VERSION")).to_owned(),
+            server: SERVER.to_owned(),
+            via: [format!("1.1 {SERVER}"), format!("2 {SERVER}")],
             upstream_request_id: true,
             trusted_ips: TrustedIps::default(),
             real_ip_header: RealIpHeader::Field("X-Real-IP".to_owned()),

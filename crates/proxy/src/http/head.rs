@@ -148,7 +148,7 @@ pub(crate) fn parse_request(head: &[u8], limits: &HeadLimits) -> Result<RequestH
     let line = request_line(&head[..first_end - 1], limits)?;
     let method = std::str::from_utf8(&head[line.method.clone()]).map_err(|_| HeadError::Malformed)?;
     let method = Method::from_name(method);
-    let mut headers = Headers::from_arena(head.to_vec());
+    let mut headers = Headers::from_arena(with_room(head));
     let mut seen = Seen::default();
     fields(head, first_end + 1, limits.line, limits.fields, &mut |name, value| {
         seen.note(head, name, value)?;
@@ -177,6 +177,13 @@ pub(crate) fn parse_request(head: &[u8], limits: &HeadLimits) -> Result<RequestH
         keep_alive,
         expects_continue: seen.expects_continue && line.version == Version::Http11,
     })
+}
+
+/// A copy with room for what the phases add.
+fn with_room(head: &[u8]) -> Vec<u8> {
+    let mut arena = Vec::with_capacity(head.len() + 384);
+    arena.extend_from_slice(head);
+    arena
 }
 
 fn range(span: Span) -> std::ops::Range<usize> {
@@ -417,7 +424,7 @@ pub(crate) fn parse_response(head: &[u8], is_head: bool) -> Result<ResponseHead,
     let line = head[..first_end].strip_suffix(b"\r").unwrap_or(&head[..first_end]);
     let (minor, status, reason) = status_line(line)?;
     let reason = Span::new(reason, line.len());
-    let mut headers = Headers::from_arena(head.to_vec());
+    let mut headers = Headers::from_arena(with_room(head));
     let (mut length, mut codings, mut chunked, mut close, mut keep) = (None, 0, false, false, false);
     let mut at = first_end + 1;
     while let Some(end) = memchr::memchr(b'\n', &head[at..]) {

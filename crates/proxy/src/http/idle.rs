@@ -1,9 +1,19 @@
 //! A time-out on silence: armed while something is awaited, disarmed when it comes.
 
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::task::{Context as Task, Poll};
 use std::time::Duration;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+/// Waits at most `limit`. What is ready at once costs no timer.
+pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elapsed> {
+    let mut future = pin!(future);
+    if let Poll::Ready(output) = poll_fn(|task| Poll::Ready(future.as_mut().poll(task))).await {
+        return Ok(output);
+    }
+    timeout(limit, future).await.map_err(|_| Elapsed)
+}
 
 /// Nothing came for too long.
 #[derive(Debug)]

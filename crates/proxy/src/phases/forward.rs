@@ -3,6 +3,7 @@
 use super::balance::{Target, Tries, balance};
 use super::{body, upstream_head};
 use crate::http::connection::Connection;
+use crate::http::h1::body::OnEnd;
 use crate::http::h1::client::{Answer, ExchangeError, Outgoing, exchange};
 use crate::http::h2::client::Channel;
 use crate::pipeline::Exit;
@@ -39,10 +40,28 @@ pub(crate) async fn forward(thread: &Thread, endpoint: &Endpoint, cx: &mut Conte
     let Some(service) = &endpoint.service else {
         return Err(Exit::new(Response::error(cx, 503, "no Service found with those values")));
     };
-    let Some(upstream) = cx.upstream.clone() else {
+    let Some(upstream) = cx.upstream.take() else {
         return Err(Exit::new(Response::error(cx, 503, "no Service found with those values")));
     };
-    let mut request_body = take_body(thread, endpoint, cx).await?;
+    let request_body = match take_body(thread, endpoint, cx).await {
+        Ok(body) => body,
+        Err(exit) => {
+            cx.upstream = Some(upstream);
+            return Err(exit);
+        }
+    };
+    let forwarded = with_retries(thread, service, &upstream, request_body, cx).await;
+    cx.upstream = Some(upstream);
+    forwarded
+}
+
+async fn with_retries(
+    thread: &Thread,
+    service: &ServiceTarget,
+    upstream: &Upstream,
+    mut request_body: Body,
+    cx: &mut Context,
+) -> Result<Forwarded, Exit> {
     let mut tries = Tries::default();
     let mut left = service.retries;
     loop {
@@ -58,8 +77,8 @@ pub(crate) async fn forward(thread: &Thread, endpoint: &Endpoint, cx: &mut Conte
             Body::Bytes(bytes) => (Body::Bytes(bytes.clone()), true),
             Body::Stream(_) => (std::mem::take(&mut request_body), false),
         };
-        let failure = match attempt(thread, service, &upstream, cx, &target, this_time).await {
-            Ok(answer) => return Ok(accept(cx, answer, target)),
+        let failure = match attempt(thread, service, upstream, cx, &target, this_time).await {
+            Ok(answer) => return Ok(accept(cx, answer, target, started)),
             Err(failure) => failure,
         };
         let may_retry = match failure.error {
@@ -136,21 +155,19 @@ fn report(cx: &mut Context, target: &Target, error: ExchangeError) -> u16 {
 fn tell(change: Option<balancer::health::Change>, target: &Target) {
     if let Some(change) = change {
         let state = if change.is_healthy { "healthy" } else { "unhealthy" };
-        log::warn!("target {} is {state} now: {:?}", target.address, change.reason);
+        log::warn!("target {} is {state} now: {}", target.address, change.reason);
     }
 }
 
-/// Takes the upstream's answer into the context.
-fn accept(cx: &mut Context, answer: Answer, target: Target) -> Forwarded {
+/// Takes the upstream's answer into the context. `sent` is when the try that brought it began.
+fn accept(cx: &mut Context, answer: Answer, target: Target, sent: Instant) -> Forwarded {
     let now = Instant::now();
     cx.timing.upstream_head = Some(now);
     cx.upstream_statuses.push(answer.status);
     if let Some(pick) = &target.pick {
         let report = if answer.status == 504 { Report::Timeout } else { Report::HttpStatus(answer.status) };
         tell(pick.report(report, SystemTime::now()), &target);
-        if let Some(sent) = cx.timing.access_end {
-            pick.measured(now.saturating_duration_since(sent), now);
-        }
+        pick.measured(now.saturating_duration_since(sent), now);
     }
     let mut response = Response::new(answer.status);
     response.headers = answer.headers;
@@ -223,9 +240,8 @@ async fn over_http1(
         .map_err(|error| Failure { error, was_sent: true })
 }
 
-fn back_to(thread: &Thread, key: &PoolKey, requests: u64) -> crate::http::h1::body::OnEnd {
-    let (pool, key) = (thread.pool.clone(), key.clone());
-    Box::new(move |conn| pool.put(key, conn, requests))
+fn back_to(thread: &Thread, key: &PoolKey, requests: u64) -> OnEnd {
+    OnEnd { pool: thread.pool.clone(), key: key.clone(), requests }
 }
 
 async fn open(service: &ServiceTarget, key: &PoolKey) -> Result<Connection, Failure> {

@@ -1,10 +1,10 @@
 //! The response's head on its way to the client: the plugins' header_filter phase, then the gateway's own fields.
 
+use crate::http::h1::server::decimal;
 use crate::http::h2::is_connection_field;
 use crate::snapshot::Chosen;
 use crate::worker::Thread;
 use pdk::{Context, Headers, Phases, Source};
-use std::io::Write;
 use std::time::Instant;
 
 pub(crate) fn header_filter(thread: &Thread, cx: &mut Context, chosen: &Chosen<'_>) {
@@ -39,6 +39,17 @@ fn add_charset(cx: &mut Context) {
     }
 }
 
+/// Whether a field could be one of those below: most responses have none of them more than once.
+fn needs_care(name: &[u8]) -> bool {
+    match name.len() {
+        4 | 6 | 13 => SINGLE.iter().any(|s| name.eq_ignore_ascii_case(s)),
+        7 => name.eq_ignore_ascii_case(b"upgrade") || name.eq_ignore_ascii_case(b"trailer"),
+        8 => name.eq_ignore_ascii_case(b"location"),
+        10 | 16 | 17 => is_connection_field(name),
+        _ => false,
+    }
+}
+
 /// Fields that a response has once: the first counts.
 const SINGLE: [&[u8]; 4] = [b"server", b"etag", b"last-modified", b"location"];
 
@@ -49,6 +60,9 @@ fn drop_hop_by_hop(cx: &mut Context) {
     }
     let wants_trailers = cx.request.headers.get("te").is_some();
     let headers = &mut cx.response.headers;
+    if !headers.iter().any(|(name, _)| needs_care(name)) {
+        return;
+    }
     let named: Vec<Vec<u8>> = headers
         .get_all("connection")
         .flat_map(|v| v.split(|b| *b == b','))
@@ -57,6 +71,9 @@ fn drop_hop_by_hop(cx: &mut Context) {
         .collect();
     let mut seen = [false; SINGLE.len()];
     headers.retain(|name, _| {
+        if named.is_empty() && !needs_care(name) {
+            return true;
+        }
         if let Some(at) = SINGLE.iter().position(|s| name.eq_ignore_ascii_case(s))
             && std::mem::replace(&mut seen[at], true)
         {
@@ -68,17 +85,9 @@ fn drop_hop_by_hop(cx: &mut Context) {
     });
 }
 
-fn number(value: u64) -> ([u8; 20], usize) {
-    let mut text = [0; 20];
-    let mut rest = &mut text[..];
-    let _ = write!(rest, "{value}");
-    let length = 20 - rest.len();
-    (text, length)
-}
-
 fn set_number(headers: &mut Headers, name: &str, value: u64) {
-    let (text, length) = number(value);
-    headers.set(name, &text[..length]);
+    let mut digits = [0; 20];
+    headers.set(name, decimal(value, &mut digits));
 }
 
 /// `Server`, `Via`, latencies, request id (router.md, 8).
@@ -101,13 +110,12 @@ fn add_own(thread: &Thread, cx: &mut Context) {
             cx.response.headers.set("X-Kong-Upstream-Status", all.join(", ").as_bytes());
         }
         if tokens.via {
-            let version = if cx.upstream.as_ref().is_some_and(|u| u.scheme.is_grpc()) { "2" } else { "1.1" };
-            let own = format!("{version} {}", settings.server);
-            let via = match cx.response.headers.joined("via") {
-                Some(before) => [&before, &b", "[..], own.as_bytes()].concat(),
-                None => own.into_bytes(),
-            };
-            cx.response.headers.set("Via", &via);
+            let is_http2 = cx.upstream.as_ref().is_some_and(|u| u.scheme.is_grpc());
+            let own = settings.via[usize::from(is_http2)].as_bytes();
+            match cx.response.headers.joined("via") {
+                Some(before) => cx.response.headers.set("Via", &[&before, &b", "[..], own].concat()),
+                None => cx.response.headers.append("Via", own),
+            }
         }
         if tokens.server && !cx.response.headers.contains("server") {
             cx.response.headers.append("Server", settings.server.as_bytes());

@@ -1,10 +1,11 @@
 //! The head of a request on its way upstream: what the client sent, less what was meant for us, plus what we know.
 
+use crate::http::h1::server::decimal;
 use crate::http::head::write_field;
 use crate::settings::Settings;
 use pdk::{Body, Context, Headers, Scheme, Upstream, host_without_port};
 use smallvec::SmallVec;
-use std::fmt::{self, Display};
+use std::net::IpAddr;
 
 /// What of the client's fields needs a second look.
 #[derive(Default)]
@@ -168,7 +169,7 @@ fn forwarded(out: &mut impl Sink, cx: &Context, upstream: &Upstream, notes: &Not
     } else {
         client.ip
     };
-    push(&mut text, own.to_canonical());
+    push_ip(&mut text, own);
     out.field("X-Forwarded-For", &text);
     out.field("X-Forwarded-Proto", trusted(PROTO).unwrap_or(client.scheme.as_str().as_bytes()));
     match trusted(HOST) {
@@ -176,27 +177,49 @@ fn forwarded(out: &mut impl Sink, cx: &Context, upstream: &Upstream, notes: &Not
         None => out.field("X-Forwarded-Host", &cx.request.host_name()),
     }
     text.clear();
-    push(&mut text, client.public_port);
+    text.extend_from_slice(decimal(client.public_port.into(), &mut [0; 20]));
     out.field("X-Forwarded-Port", trusted(PORT).unwrap_or(&text));
     out.field("X-Forwarded-Path", trusted(PATH).unwrap_or(cx.request.path()));
     if let Some(prefix) = trusted(PREFIX).or(upstream.prefix.as_deref()) {
         out.field("X-Forwarded-Prefix", prefix);
     }
     text.clear();
-    push(&mut text, client.ip.to_canonical());
+    push_ip(&mut text, client.ip);
     out.field("X-Real-IP", &text);
 }
 
-/// Writes a value behind the text, without an allocation.
-fn push(text: &mut SmallVec<[u8; 64]>, value: impl Display) {
-    struct Text<'a>(&'a mut SmallVec<[u8; 64]>);
-    impl fmt::Write for Text<'_> {
-        fn write_str(&mut self, piece: &str) -> fmt::Result {
-            self.0.extend_from_slice(piece.as_bytes());
-            Ok(())
+/// Writes an address behind the text; the common kind without an allocation.
+pub(crate) fn push_ip(text: &mut impl Text, ip: IpAddr) {
+    let value = match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            for (at, octet) in ip.octets().into_iter().enumerate() {
+                if at > 0 {
+                    text.write(b".");
+                }
+                text.write(decimal(octet.into(), &mut [0; 20]));
+            }
+            return;
         }
+        IpAddr::V6(ip) => ip,
+    };
+    text.write(value.to_string().as_bytes());
+}
+
+/// Bytes at whose end more can be put.
+pub(crate) trait Text {
+    fn write(&mut self, piece: &[u8]);
+}
+
+impl Text for Vec<u8> {
+    fn write(&mut self, piece: &[u8]) {
+        self.extend_from_slice(piece);
     }
-    let _ = fmt::Write::write_fmt(&mut Text(text), format_args!("{value}"));
+}
+
+impl Text for SmallVec<[u8; 64]> {
+    fn write(&mut self, piece: &[u8]) {
+        self.extend_from_slice(piece);
+    }
 }
 
 fn via(out: &mut impl Sink, settings: &Settings, cx: &Context, before: Option<&[u8]>) {

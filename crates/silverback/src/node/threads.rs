@@ -139,7 +139,7 @@ fn forever(phase: &watch::Receiver<Phase>, work: impl Fn() -> anyhow::Result<()>
 fn on_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .event_interval(31)
+        .event_interval(256)
         .build_local(tokio::runtime::LocalOptions::default())
         .context("a runtime cannot be started")?;
     runtime.block_on(work)
@@ -179,6 +179,7 @@ fn run_control(plan: &Arc<Plan>, sockets: &[Socket], seen: watch::Receiver<Phase
         tokio::task::spawn_local(status.tend());
         tokio::task::spawn_local(plan.proxy.upstreams.dns().clone().run());
         tokio::task::spawn_local(plan.proxy.upstreams.clone().keep());
+        tokio::task::spawn_local(plan.proxy.upstreams.clone().check());
         tokio::task::spawn_local(purge(plan.store.clone()));
         until_stop(seen, accepting).await;
         Ok(())

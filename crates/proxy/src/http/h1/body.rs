@@ -4,6 +4,7 @@ use crate::http::chunked::{Decoded, Decoder};
 use crate::http::connection::Connection;
 use crate::http::head::Framing;
 use crate::http::idle::Idle;
+use crate::upstream::pool::{Pool, PoolKey};
 use pdk::{BodyError, BodyStream, Frame};
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -144,8 +145,19 @@ impl BodyStream for RequestBody {
     }
 }
 
-/// What happens to the upstream's connection when its answer has been read to the end.
-pub(crate) type OnEnd = Box<dyn FnOnce(Rc<Connection>)>;
+/// Where the upstream's connection goes when its answer has been read to the end.
+pub(crate) struct OnEnd {
+    pub(crate) pool: Rc<Pool>,
+    pub(crate) key: PoolKey,
+    /// Requests it has carried by then.
+    pub(crate) requests: u64,
+}
+
+impl OnEnd {
+    pub(crate) fn give_back(self, conn: Rc<Connection>) {
+        self.pool.put(self.key, conn, self.requests);
+    }
+}
 
 /// The body of an upstream's response. The rest of the request's body, if the answer came early, is sent on meanwhile.
 pub(crate) struct ResponseBody {
@@ -175,7 +187,7 @@ impl BodyStream for ResponseBody {
             && self.pump.is_none()
             && let Some(on_end) = self.on_end.take()
         {
-            on_end(self.payload.conn.clone());
+            on_end.give_back(self.payload.conn.clone());
         }
         polled
     }

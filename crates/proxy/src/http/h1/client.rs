@@ -1,9 +1,11 @@
 //! The client side: a request out on an upstream's connection, its response back.
 
 use super::body::{OnEnd, Payload, ResponseBody};
+use super::server::standard_reason;
 use crate::http::chunked;
 use crate::http::connection::Connection;
 use crate::http::head::{self, Framing, ResponseHead};
+use crate::http::idle::within;
 use bytes::{Buf, Bytes};
 use pdk::{Body, BodyError, Frame, Headers};
 use std::future::{Future, poll_fn};
@@ -11,7 +13,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::time::timeout;
 
 /// How large an upstream's response head may be.
 const HEAD: usize = 64 * 1024;
@@ -97,7 +98,9 @@ fn answer(
     on_end: OnEnd,
 ) -> Answer {
     let ResponseHead { status, reason, headers, framing, keep_alive } = head;
-    let reason = headers.bytes(reason).to_vec();
+    let reason = headers.bytes(reason);
+    // The usual phrase needs no copy: it is known by the status.
+    let reason = if reason == standard_reason(status).as_bytes() { Vec::new() } else { reason.to_vec() };
     if status == 101 {
         return Answer { status, reason, headers, body: Body::Empty, upgraded: Some(conn) };
     }
@@ -105,14 +108,14 @@ fn answer(
     let body = match framing {
         Framing::None if pump.is_none() => {
             if let Some(on_end) = on_end {
-                on_end(conn);
+                on_end.give_back(conn);
             }
             Body::Empty
         }
         Framing::Length(length) if length <= SMALL && pump.is_none() && conn.input().len() as u64 >= length => {
             let bytes = conn.take(length);
             if let Some(on_end) = on_end {
-                on_end(conn);
+                on_end.give_back(conn);
             }
             Body::Bytes(bytes)
         }
@@ -122,7 +125,7 @@ fn answer(
 }
 
 async fn write(conn: &Connection, limit: Duration, first: &[u8], second: &[u8]) -> Result<(), ExchangeError> {
-    match timeout(limit, conn.write_all(first, second)).await {
+    match within(limit, conn.write_all(first, second)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(ExchangeError::Closed),
         Err(_) => Err(ExchangeError::Timeout),
@@ -181,7 +184,7 @@ async fn wait_for_head(
             // The upstream has closed its reading side; it may have answered before.
             Ok(_) => *pump = None,
         }
-        return match timeout(limit, early).await {
+        return match within(limit, early).await {
             Ok(head) => head,
             Err(_) => Err(ExchangeError::Timeout),
         };
@@ -190,7 +193,7 @@ async fn wait_for_head(
 }
 
 async fn read_head(conn: &Connection, limit: Duration, is_head: bool) -> Result<ResponseHead, ExchangeError> {
-    timeout(limit, next_head(conn, is_head)).await.unwrap_or(Err(ExchangeError::Timeout))
+    within(limit, next_head(conn, is_head)).await.unwrap_or(Err(ExchangeError::Timeout))
 }
 
 /// The head of the final response; interim ones are passed over.

@@ -6,6 +6,7 @@ use crate::http::connection::Connection;
 use crate::http::date::with_date;
 use crate::http::downstream::{BodyLength, ClientGone, Downstream};
 use crate::http::head::{self, Framing, HeadError, RequestHead, write_field};
+use crate::http::idle::within;
 use crate::http::{Limits, Service};
 use bytes::Buf;
 use pdk::{Body, Client, Headers, Method, Version};
@@ -110,7 +111,7 @@ async fn linger(conn: &Connection) {
 async fn next_head(conn: &Connection, limits: &Limits, is_first: bool) -> Result<Option<RequestHead>, HeadError> {
     if conn.input().is_empty() {
         let patience = if is_first { limits.head_timeout } else { limits.keep_alive };
-        match timeout(patience, conn.fill(0)).await {
+        match within(patience, conn.fill(0)).await {
             Ok(Ok(count)) if count > 0 => {}
             _ => return Ok(None),
         }
@@ -376,7 +377,7 @@ impl H1Responder {
 }
 
 async fn patient(limit: Duration, write: impl Future<Output = std::io::Result<()>>) -> Result<(), ClientGone> {
-    match timeout(limit, write).await {
+    match within(limit, write).await {
         Ok(Ok(())) => Ok(()),
         _ => Err(ClientGone),
     }
@@ -384,6 +385,11 @@ async fn patient(limit: Duration, write: impl Future<Output = std::io::Result<()
 
 pub(crate) fn push_number(out: &mut Vec<u8>, number: u64) {
     let mut digits = [0_u8; 20];
+    out.extend_from_slice(decimal(number, &mut digits));
+}
+
+/// A number in decimal digits, without the machinery of formatting.
+pub(crate) fn decimal(number: u64, digits: &mut [u8; 20]) -> &[u8] {
     let mut at = digits.len();
     let mut left = number;
     loop {
@@ -394,10 +400,10 @@ pub(crate) fn push_number(out: &mut Vec<u8>, number: u64) {
             break;
         }
     }
-    out.extend_from_slice(&digits[at..]);
+    &digits[at..]
 }
 
 /// The reason phrase of a status (RFC 9110, 15).
-fn standard_reason(status: u16) -> &'static str {
+pub(crate) fn standard_reason(status: u16) -> &'static str {
     http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or_default()
 }
