@@ -5,21 +5,35 @@
 pub mod acl;
 mod auth;
 pub mod basic_auth;
+mod calendar;
 pub mod correlation_id;
 pub mod cors;
+pub mod datadog;
 pub mod file_log;
 pub mod hmac_auth;
+pub mod http_log;
 pub mod ip_restriction;
 pub mod key_auth;
+pub mod loggly;
 mod lua_fields;
 pub mod prometheus;
+mod queue;
 pub mod rate_limiting;
 pub mod redirect;
 pub mod request_size_limiting;
 pub mod request_termination;
 pub mod response_transformer;
+mod sender;
+mod severity;
+mod stats;
+pub mod statsd;
+pub mod syslog;
+pub mod tcp_log;
+pub mod udp_log;
+mod unverified;
 
 use pdk::Definition;
+use std::time::Duration;
 
 /// The version every plugin tells: that of the Kong whose behaviour it has.
 const VERSION: &str = "3.10.0";
@@ -38,13 +52,33 @@ pub const TABLE: &[Definition] = &[
     response_transformer::DEFINITION,
     redirect::DEFINITION,
     prometheus::DEFINITION,
+    http_log::DEFINITION,
+    statsd::DEFINITION,
+    datadog::DEFINITION,
     file_log::DEFINITION,
+    udp_log::DEFINITION,
+    tcp_log::DEFINITION,
+    loggly::DEFINITION,
+    syslog::DEFINITION,
     request_termination::DEFINITION,
 ];
 
 /// The plugin of a name.
 pub fn find(name: &str) -> Option<&'static Definition> {
     TABLE.iter().find(|d| d.name == name)
+}
+
+/// How many log messages were dropped since the start, by all logging plugins: a queue was full, or a file or host out of
+/// reach.
+pub fn dropped_log_messages() -> u64 {
+    file_log::dropped() + queue::dropped() + sender::dropped()
+}
+
+/// Writes and sends what logging plugins still hold, for at most this time where others must answer; says how many
+/// messages are left. For the end of the process.
+pub fn flush_logs(limit: Duration) -> usize {
+    file_log::flush();
+    queue::flush(limit)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The six periods of a limit and their windows, which are fixed in UTC.
 
+use crate::calendar;
 use std::time::Duration;
 
 /// A period, from short to long.
@@ -54,10 +55,8 @@ impl Period {
         let now = now.as_secs();
         match self {
             Self::Second | Self::Minute | Self::Hour | Self::Day => now - now % self.seconds(),
-            Self::Month | Self::Year => {
-                let (day_of_year, day_of_month) = date(now / DAY);
-                (now / DAY - if self == Self::Month { day_of_month } else { day_of_year }) * DAY
-            }
+            Self::Month => (now / DAY - (calendar::date(now / DAY).2 - 1)) * DAY,
+            Self::Year => calendar::days(calendar::date(now / DAY).0, 1, 1) * DAY,
         }
     }
 
@@ -65,20 +64,4 @@ impl Period {
     pub(crate) fn reset(self, now: Duration) -> u64 {
         self.seconds().saturating_sub(now.as_secs() - self.start(now)).max(1)
     }
-}
-
-/// The day of the year and of the month, both from 0, of a day after the epoch (proleptic Gregorian).
-fn date(days: u64) -> (u64, u64) {
-    // Years of 400 have 146097 days; the count starts on 1 March of year 0, so that leap days end years.
-    let era_day = (days + 719_468) % 146_097;
-    let year = (era_day - era_day / 1460 + era_day / 36_524 - era_day / 146_096) / 365;
-    let from_march = era_day - (365 * year + year / 4 - year / 100);
-    let month = (5 * from_march + 2) / 153;
-    let day_of_month = from_march - (153 * month + 2) / 5;
-    let is_new_year = month >= 10;
-    let calendar_year = year + u64::from(is_new_year);
-    let is_leap =
-        calendar_year.is_multiple_of(4) && (!calendar_year.is_multiple_of(100) || calendar_year.is_multiple_of(400));
-    let day_of_year = if is_new_year { from_march - 306 } else { from_march + 59 + u64::from(is_leap) };
-    (day_of_year, day_of_month)
 }

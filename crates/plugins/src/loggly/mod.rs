@@ -1,0 +1,105 @@
+//! # loggly
+//!
+//! Sends one message of JSON a request to Loggly, as a datagram of syslog with the customer's key and tags.
+
+use crate::calendar::{date, time};
+use crate::lua_fields::{self, CustomFields};
+use crate::sender::{Destination, Sender};
+use crate::severity::{NAMES, Severities};
+use entities::PluginSchema;
+use pdk::log::document;
+use pdk::{BuildError, Context, Definition, Instance, Phases, Plugin};
+use schema::Record;
+use serde::Deserialize;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub const DEFINITION: Definition =
+    Definition { name: "loggly", priority: 6, version: crate::VERSION, phases: Phases::LOG, schema, build };
+
+#[derive(Record, Deserialize, Clone)]
+struct Config {
+    /// The host to send to.
+    #[field(typedef = host, default = "logs-01.loggly.com")]
+    host: Option<String>,
+    /// The port to send to.
+    #[field(typedef = port, default = 514)]
+    port: Option<u16>,
+    /// The customer's key.
+    #[field(referenceable, encrypted)]
+    key: String,
+    /// The tags of the messages.
+    #[field(set, default = ["kong"])]
+    tags: Option<Vec<String>>,
+    /// The least severity that is sent.
+    #[field(default = "info", one_of(NAMES))]
+    log_level: Option<String>,
+    /// The severity of responses below 400.
+    #[field(default = "info", one_of(NAMES))]
+    successful_severity: Option<String>,
+    /// The severity of responses from 400 to 499.
+    #[field(default = "info", one_of(NAMES))]
+    client_errors_severity: Option<String>,
+    /// The severity of responses from 500 on.
+    #[field(default = "info", one_of(NAMES))]
+    server_errors_severity: Option<String>,
+    /// How long a message may take, in milliseconds.
+    #[field(default = 10000)]
+    timeout: Option<f64>,
+    /// Members of the log document and the Lua functions that make them.
+    #[field(typedef = lua_code)]
+    custom_fields_by_lua: CustomFields,
+}
+
+fn schema() -> PluginSchema {
+    PluginSchema::plugin(DEFINITION.name, Config::record()).protocols_all()
+}
+
+fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
+    let config: Config = instance.config()?;
+    lua_fields::refuse(DEFINITION.name, &config.custom_fields_by_lua)?;
+    let tags = config.tags.unwrap_or_default().into_iter().map(|tag| format!(" tag=\"{tag}\"")).collect::<String>();
+    let or_info = |name: Option<String>| name.unwrap_or_else(|| "info".to_owned());
+    Ok(Arc::new(Loggly {
+        severities: Severities::of_names([
+            or_info(config.log_level),
+            or_info(config.successful_severity),
+            or_info(config.client_errors_severity),
+            or_info(config.server_errors_severity),
+        ]),
+        // 41058 is Loggly's number among the enterprises (RFC 5424, 7.2.2).
+        identity: format!("[{}@41058{tags}]", config.key),
+        sender: Sender::new(Destination::Udp {
+            host: config.host.unwrap_or_else(|| "logs-01.loggly.com".to_owned()),
+            port: config.port.unwrap_or(514),
+            timeout: Duration::from_millis(config.timeout.unwrap_or(10_000.0) as u64),
+        }),
+    }))
+}
+
+struct Loggly {
+    severities: Severities,
+    identity: String,
+    sender: Sender,
+}
+
+impl Plugin for Loggly {
+    fn log(&self, cx: &mut Context) {
+        let Some(severity) = self.severities.of(cx.response.status) else { return };
+        let now = cx.shared.clock.now().as_secs();
+        let (year, month, day) = date(now / 86400);
+        let (hour, minute, second) = time(now);
+        let json = document(cx);
+        let message = format!(
+            "<{}>1 {year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z {} kong - - {} {json}",
+            // Facility `user`.
+            8 + severity,
+            cx.shared.node.hostname,
+            self.identity,
+        );
+        self.sender.send(message.into_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests;

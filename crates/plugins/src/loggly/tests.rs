@@ -1,0 +1,23 @@
+use super::*;
+use pdk::testing::Harness;
+use serde_json::json;
+use std::net::UdpSocket;
+
+#[test]
+fn sends_a_syslog_datagram_a_request_that_is_severe_enough() {
+    let sink = UdpSocket::bind("127.0.0.1:0").unwrap();
+    sink.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let port = sink.local_addr().unwrap().port();
+    let config = json!({
+        "host": "127.0.0.1", "port": port, "key": "k", "tags": ["a", "b"], "log_level": "err", "server_errors_severity": "crit",
+    });
+    let h = Harness::new(&DEFINITION, config);
+    h.send("GET /fine");
+    h.with_upstream("500\n\n").send("GET /failed");
+    let mut room = [0; 65536];
+    let size = sink.recv(&mut room).unwrap();
+    let got = String::from_utf8_lossy(&room[..size]).into_owned();
+    let (head, json) = got.split_once(" {").unwrap();
+    assert_eq!(head, "<10>1 2026-01-01T00:00:30Z node.test kong - - [k@41058 tag=\"a\" tag=\"b\"]");
+    assert!(json.contains("\"uri\":\"/failed\""), "{json}");
+}

@@ -1,0 +1,257 @@
+//! The batching queues of the plugins that send to other hosts: what is logged waits here, bounded, until it was sent.
+//!
+//! One thread of the process sends for all queues, so that requests never wait. Instances with equal names share a queue,
+//! and a queue outlives the instance that made it until it is empty: a change of configuration loses nothing.
+
+mod parameters;
+mod task;
+
+use ahash::HashMap;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::Notify;
+
+pub(crate) use parameters::Parameters;
+
+/// Why a batch was not sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Failure(pub(crate) String);
+
+/// The outcome of a batch.
+pub(crate) type Sending<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
+
+/// Sends batches; a batch that fails is tried again.
+pub(crate) trait Sender: Send + Sync {
+    fn send<'a>(&'a self, batch: &'a [String]) -> Sending<'a>;
+}
+
+/// What all queues share: the thread that sends, and the counts.
+pub(crate) struct Queues {
+    /// `None` where the thread could not be started: all entries are dropped.
+    runtime: Option<Handle>,
+    known: Mutex<HashMap<String, Weak<Queue>>>,
+    dropped: AtomicU64,
+    /// How many tasks are sending.
+    busy: Mutex<usize>,
+    idle: Condvar,
+}
+
+/// The queues of the process.
+static QUEUES: LazyLock<Arc<Queues>> = LazyLock::new(|| Arc::new(Queues::on(start_thread())));
+
+/// How many entries were dropped: a queue was full, or its destination out of reach for too long.
+pub(crate) fn dropped() -> u64 {
+    QUEUES.dropped.load(Relaxed)
+}
+
+/// Sends what waits, without waiting for fuller batches, for at most this time. Says how many entries are left.
+pub(crate) fn flush(limit: Duration) -> usize {
+    QUEUES.flush(limit)
+}
+
+/// The queue of this name, which is made where it is missing; it goes on with these parameters and this sender. The name
+/// may hold secrets and is never shown; `label` is what messages call the queue.
+pub(crate) fn named(name: &str, label: &str, parameters: Parameters, sender: Arc<dyn Sender>) -> Arc<Queue> {
+    QUEUES.named(name, label, parameters, sender)
+}
+
+fn start_thread() -> Option<Handle> {
+    let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(16).build().ok()?;
+    let handle = runtime.handle().clone();
+    let thread = std::thread::Builder::new().name("log-queues".to_owned());
+    thread.spawn(move || runtime.block_on(std::future::pending::<()>())).ok()?;
+    Some(handle)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Queues {
+    fn on(runtime: Option<Handle>) -> Self {
+        Self { runtime, known: Mutex::default(), dropped: AtomicU64::new(0), busy: Mutex::new(0), idle: Condvar::new() }
+    }
+
+    fn named(self: &Arc<Self>, name: &str, label: &str, parameters: Parameters, sender: Arc<dyn Sender>) -> Arc<Queue> {
+        let mut known = lock(&self.known);
+        if let Some(queue) = known.get(name).and_then(Weak::upgrade) {
+            let mut state = lock(&queue.state);
+            state.parameters = parameters;
+            state.sender = sender;
+            drop(state);
+            // A batch that waits for its size may be large enough now.
+            queue.changed.notify_one();
+            return queue;
+        }
+        known.retain(|_, queue| queue.strong_count() > 0);
+        let queue = Arc::new(Queue {
+            label: label.to_owned(),
+            queues: self.clone(),
+            state: Mutex::new(State {
+                parameters,
+                sender,
+                waiting: VecDeque::new(),
+                bytes: 0,
+                sending: 0,
+                is_running: false,
+                is_flushing: false,
+                is_full: false,
+            }),
+            changed: Notify::new(),
+        });
+        known.insert(name.to_owned(), Arc::downgrade(&queue));
+        queue
+    }
+
+    /// Starts a task that [`flush`] waits for.
+    fn start(self: &Arc<Self>, runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) {
+        *lock(&self.busy) += 1;
+        let busy = Busy(self.clone());
+        runtime.spawn(async move {
+            let _busy = busy;
+            task.await;
+        });
+    }
+
+    fn drop_entries(&self, count: usize) {
+        self.dropped.fetch_add(count as u64, Relaxed);
+    }
+
+    fn flush(&self, limit: Duration) -> usize {
+        let queues: Vec<Arc<Queue>> = lock(&self.known).values().filter_map(Weak::upgrade).collect();
+        for queue in &queues {
+            let mut state = lock(&queue.state);
+            state.is_flushing = state.is_running;
+            drop(state);
+            queue.changed.notify_one();
+        }
+        drop(self.idle.wait_timeout_while(lock(&self.busy), limit, |busy| *busy > 0));
+        queues.iter().map(|queue| queue.unsent()).sum()
+    }
+}
+
+/// A task that sends; its end is told, however it ends.
+struct Busy(Arc<Queues>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut busy = lock(&self.0.busy);
+        *busy -= 1;
+        if *busy == 0 {
+            self.0.idle.notify_all();
+        }
+    }
+}
+
+/// Entries on their way to one destination.
+pub(crate) struct Queue {
+    label: String,
+    queues: Arc<Queues>,
+    state: Mutex<State>,
+    /// The batch that is waited for may be ready.
+    changed: Notify,
+}
+
+struct State {
+    parameters: Parameters,
+    sender: Arc<dyn Sender>,
+    waiting: VecDeque<String>,
+    /// Bytes of what waits, and of what is being sent on its own.
+    bytes: usize,
+    /// Entries that are being sent.
+    sending: usize,
+    /// A task sends batches.
+    is_running: bool,
+    /// Batches are sent as they are, until nothing waits.
+    is_flushing: bool,
+    /// Entries are being dropped, which was said.
+    is_full: bool,
+}
+
+impl Queue {
+    /// Takes an entry. Where there is no room, the oldest that wait are dropped for it.
+    pub(crate) fn push(self: &Arc<Self>, entry: String) {
+        let Some(runtime) = &self.queues.runtime else { return self.queues.drop_entries(1) };
+        let size = entry.len();
+        let mut state = lock(&self.state);
+        let lost = match state.parameters.is_unlimited() {
+            true => match state.has_room(size) {
+                true => {
+                    state.sending += 1;
+                    state.bytes += size;
+                    drop(state);
+                    self.queues.start(runtime, task::send_alone(self.clone(), entry));
+                    return;
+                }
+                false => 1,
+            },
+            false => state.enqueue(entry),
+        };
+        let is_started = !state.waiting.is_empty() && !std::mem::replace(&mut state.is_running, true);
+        let is_ready = state.waiting.len() == state.batch_size();
+        let is_new = lost > 0 && !std::mem::replace(&mut state.is_full, true);
+        drop(state);
+        if is_started {
+            self.queues.start(runtime, task::run(self.clone()));
+        } else if is_ready {
+            self.changed.notify_one();
+        }
+        if lost > 0 {
+            self.queues.drop_entries(lost);
+        }
+        if is_new {
+            log::error!("queue {}: full, entries are dropped until sending succeeds again", self.label);
+        }
+    }
+
+    fn unsent(&self) -> usize {
+        let state = lock(&self.state);
+        state.waiting.len() + state.sending
+    }
+}
+
+impl State {
+    /// Whether one more entry of this size may be held.
+    fn has_room(&self, size: usize) -> bool {
+        self.waiting.len() + self.sending < self.parameters.max_entries()
+            && self.bytes + size <= self.parameters.max_bytes()
+    }
+
+    /// Puts an entry at the end; says how many were dropped for it, or instead of it.
+    fn enqueue(&mut self, entry: String) -> usize {
+        let (entries, bytes) = (self.parameters.max_entries(), self.parameters.max_bytes());
+        if entry.len() > bytes {
+            return 1;
+        }
+        let mut lost = 0;
+        while self.waiting.len() >= entries || self.bytes + entry.len() > bytes {
+            let Some(oldest) = self.waiting.pop_front() else { break };
+            self.bytes -= oldest.len();
+            lost += 1;
+        }
+        self.bytes += entry.len();
+        self.waiting.push_back(entry);
+        lost
+    }
+
+    /// How many entries make a batch that waits for no more.
+    fn batch_size(&self) -> usize {
+        self.parameters.max_batch_size().min(self.parameters.max_entries())
+    }
+
+    fn take_batch(&mut self) -> Vec<String> {
+        let count = self.waiting.len().min(self.batch_size());
+        let batch: Vec<String> = self.waiting.drain(..count).collect();
+        self.bytes -= batch.iter().map(String::len).sum::<usize>();
+        self.sending += count;
+        batch
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+use super::*;
+use pdk::testing::{Harness, complete};
+use std::net::UdpSocket;
+
+const NODE: &str = "node_test";
+
+/// The lines that a request with this config sends.
+fn lines(config: Value, prepare: impl FnOnce(Harness) -> Harness) -> Vec<String> {
+    let sink = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut config = config;
+    config["host"] = "127.0.0.1".into();
+    config["port"] = sink.local_addr().unwrap().port().into();
+    config["udp_packet_size"] = 60000.into();
+    let h = prepare(Harness::of(vec![
+        (&crate::key_auth::DEFINITION, json!({ "anonymous": schema::Uuid::from_u128(2).to_string() })),
+        (&DEFINITION, config),
+    ]));
+    h.send("GET /a\napikey: k");
+    let mut room = vec![0; 65536];
+    let length = sink.recv(&mut room).unwrap();
+    String::from_utf8_lossy(&room[..length]).lines().map(str::to_owned).collect()
+}
+
+/// A harness whose consumer has a key.
+fn with_consumer(h: Harness) -> Harness {
+    let consumer = json!({ "id": schema::Uuid::from_u128(1), "username": "al.ice", "custom_id": "c\n1" });
+    let key = json!({ "id": schema::Uuid::from_u128(3), "consumer": { "id": schema::Uuid::from_u128(1) }, "key": "k" });
+    h.with("consumers", consumer).with("keyauth_credentials", key).with_consumer(2, "nobody")
+}
+
+fn counters(names: &[&str]) -> Value {
+    names.iter().map(|name| json!({ "name": name, "stat_type": "counter", "sample_rate": 1 })).collect()
+}
+
+#[test]
+fn names_say_service_status_and_consumer() {
+    let names = [
+        "request_count",
+        "status_count",
+        "unique_users",
+        "request_per_user",
+        "status_count_per_user",
+        "status_count_per_workspace",
+        "status_count_per_user_per_route",
+        "upstream_latency",
+        "shdict_usage",
+    ];
+    let route = schema::Uuid::from_u128(0xa);
+    assert_eq!(
+        lines(json!({ "metrics": counters(&names), "workspace_identifier_default": "workspace_name" }), with_consumer),
+        [
+            "kong.service.s.request.count:1|c",
+            "kong.service.s.status.200:1|c",
+            "kong.service.s.user.uniques:c_1|s",
+            "kong.service.s.user.c_1.request.count:1|c",
+            "kong.service.s.user.c_1.status.200:1|c",
+            "kong.service.s.workspace.default.status.200:1|c",
+            &format!("kong.route.{route}.user.c_1.status.200:1|c"),
+            "kong.service.s.upstream_latency:0|c",
+        ]
+    );
+}
+
+#[test]
+fn identifiers_prefix_rate_and_kinds_are_configurable() {
+    let metrics = json!([
+        { "name": "request_count", "stat_type": "gauge", "sample_rate": 0.5, "service_identifier": "service_host" },
+        { "name": "latency", "stat_type": "timer", "service_identifier": "service_id" },
+        { "name": "status_count_per_user", "stat_type": "set", "consumer_identifier": "username" },
+    ]);
+    let config = json!({ "metrics": metrics, "prefix": "p", "hostname_in_prefix": true });
+    let id = schema::Uuid::from_u128(0xb);
+    assert_eq!(
+        lines(config, |h| with_consumer(h).with_service_name("s.x")),
+        [
+            format!("p.node.{NODE}.service.up_test.request.count:1|g|@0.5"),
+            format!("p.node.{NODE}.service.{id}.latency:0|ms"),
+            format!("p.node.{NODE}.service.s_x.user.al.ice.status.200:1|c"),
+        ]
+    );
+}
+
+#[test]
+fn tags_are_written_in_each_style() {
+    let tags = |equals: &str| {
+        let tags = [
+            ("service", "s"),
+            ("route", "r"),
+            ("workspace", "default"),
+            ("consumer", "c_1"),
+            ("node", NODE),
+            ("status", "200"),
+        ];
+        tags.map(|(tag, value)| format!("{tag}{equals}{value}")).join(",")
+    };
+    let styles = [
+        ("dogstatsd", format!("kong.request.count:1|c|#{}", tags(":"))),
+        ("influxdb", format!("kong.request.count,{}:1|c", tags("="))),
+        ("librato", format!("kong.request.count#{}:1|c", tags("="))),
+        ("signalfx", format!("kong.request.count[{}]:1|c", tags("="))),
+    ];
+    for (style, want) in styles {
+        let config = json!({ "metrics": counters(&["request_count", "status_count", "unique_users"]), "tag_style": style,
+            "workspace_identifier_default": "workspace_name", "hostname_in_prefix": true });
+        assert_eq!(lines(config, with_consumer), [want], "{style}");
+    }
+}
+
+#[test]
+fn requests_without_service_are_unmatched() {
+    let names = counters(&["request_count", "upstream_latency", "status_count_per_user_per_route"]);
+    let unmatched = |h: Harness| h.without_route();
+    assert_eq!(lines(json!({ "metrics": names }), unmatched), ["kong.global.unmatched.request.count:1|c"]);
+    let tagged = json!({ "metrics": names, "tag_style": "librato" });
+    assert_eq!(lines(tagged, unmatched), ["kong.request.count:1|c"]);
+}
+
+#[test]
+fn ranges_of_statuses_are_read() {
+    for (text, want) in
+        [("200-299", Some((200, 299))), ("5-99999", Some((5, u16::MAX))), ("99999-9", None), ("x", None)]
+    {
+        assert_eq!(range(text), want, "{text}");
+    }
+}
+
+#[test]
+fn counters_and_gauges_need_a_rate() {
+    for (kind, is_valid) in [("counter", false), ("gauge", false), ("timer", true), ("distribution", false)] {
+        let config = json!({ "metrics": [{ "name": "latency", "stat_type": kind }] });
+        assert_eq!(complete(&DEFINITION, config).is_ok(), is_valid, "{kind}");
+    }
+}
