@@ -22,7 +22,7 @@ fn changes_the_top_level() {
     for name in ["s", "l", "o", "new"] {
         json.append(name, &json!("y"));
     }
-    assert_eq!(text(&json), r#"{"s":["x","y"],"l":[1,"y"],"o":{"k":null,"1":"y"},"b":1,"new":["y"]}"#);
+    assert_eq!(text(&json), r#"{"b":1,"s":["x","y"],"l":[1,"y"],"o":{"k":null,"1":"y"},"new":["y"]}"#);
 }
 
 #[test]
