@@ -59,6 +59,23 @@ pub enum Reason {
     Manual,
 }
 
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let seen = |source: Source| match source {
+            Source::Active => "probes",
+            Source::Passive => "proxied requests",
+        };
+        match *self {
+            Self::HttpFailures { source, status: 0 } => write!(f, "no HTTP answer to {}", seen(source)),
+            Self::HttpFailures { source, status } => write!(f, "status {status} of {}", seen(source)),
+            Self::TcpFailures { source } => write!(f, "failed connections of {}", seen(source)),
+            Self::Timeouts { source } => write!(f, "time-outs of {}", seen(source)),
+            Self::Successes { source } => write!(f, "successful {}", seen(source)),
+            Self::Manual => f.write_str("set through the Admin API"),
+        }
+    }
+}
+
 /// An address has become healthy or unhealthy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {

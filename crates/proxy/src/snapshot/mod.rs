@@ -62,7 +62,7 @@ impl Snapshot {
         let mut problems = Vec::new();
         let instances = Instances::build(from, previous.map(|p| &p.instances), env, &mut problems);
         let certificates = Certificates::build(from, env, &mut problems);
-        env.upstreams.update(from);
+        env.upstreams.update(from, env, &mut problems);
         let services = services::build(from, env, &mut problems);
         let global = instances.global();
         let mut endpoints = HashMap::default();

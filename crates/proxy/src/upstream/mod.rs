@@ -2,54 +2,47 @@
 
 pub(crate) mod connect;
 pub mod dns;
+mod health_checks;
+mod names;
 pub(crate) mod pool;
+#[cfg(test)]
+mod tests;
 pub(crate) mod tls;
 
 pub(crate) use crate::http::h1::client::Patience;
 
+use crate::snapshot::Environment;
 use ahash::HashMap;
 use arc_swap::ArcSwap;
-use balancer::{Balancer, Record, Resolution, ResolvedTarget, Settings, States};
-use dns::{Answers, Dns};
-use entities::{Configuration, Target, Upstream};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use balancer::{Balancer, ResolvedTarget, Settings, States};
+use dns::Dns;
+use entities::{Certificate, Configuration, Target, Upstream};
+use health_checks::Probing;
+use names::Name;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use tls::ClientTls;
+use tokio::sync::watch;
 use uuid::Uuid;
-
-/// How often names are looked at for a new answer.
-const TICK: Duration = Duration::from_millis(500);
-/// When a failed look-up is tried again.
-const RETRY: Duration = Duration::from_secs(30);
 
 /// An upstream entity with its targets.
 pub(crate) struct UpstreamTarget {
     pub(crate) entity: Arc<Upstream>,
     targets: Vec<Arc<Target>>,
+    client_certificate: Option<Arc<Certificate>>,
     pub(crate) balancer: ArcSwap<Balancer>,
-    /// Targets known by name, and when they are to be looked up (again).
-    names: Mutex<HashMap<Uuid, (Arc<str>, Option<Instant>)>>,
+    /// The names of targets that DNS resolves, by the target's id.
+    names: Mutex<HashMap<Uuid, Name>>,
+    /// `None` where there are no active health checks.
+    probing: Option<Arc<Probing>>,
 }
 
 impl UpstreamTarget {
-    fn is_of(&self, entity: &Arc<Upstream>, targets: &[Arc<Target>]) -> bool {
+    fn is_of(&self, entity: &Arc<Upstream>, targets: &[Arc<Target>], certificate: Option<&Arc<Certificate>>) -> bool {
         Arc::ptr_eq(&self.entity, entity)
+            && self.client_certificate.as_ref().map(Arc::as_ptr) == certificate.map(Arc::as_ptr)
             && self.targets.len() == targets.len()
             && self.targets.iter().zip(targets).all(|(a, b)| Arc::ptr_eq(a, b))
-    }
-
-    fn due(&self, now: Instant) -> Vec<(Uuid, Arc<str>)> {
-        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = |at: &Option<Instant>| at.is_some_and(|at| at <= now);
-        names.iter().filter(|(_, (_, at))| is_due(at)).map(|(id, (name, _))| (*id, name.clone())).collect()
-    }
-
-    fn resolved(&self, target: Uuid, resolution: Resolution, again: Option<Instant>) {
-        let balancer = self.balancer.load().with_target_addresses(target, resolution, Instant::now());
-        self.balancer.store(Arc::new(balancer));
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, at)) = names.get_mut(&target) {
-            *at = again;
-        }
     }
 }
 
@@ -58,11 +51,13 @@ pub struct Upstreams {
     states: Arc<States>,
     dns: Dns,
     all: Mutex<HashMap<Uuid, Arc<UpstreamTarget>>>,
+    /// Tells those who keep names and health that there is another configuration.
+    changed: watch::Sender<()>,
 }
 
 impl Upstreams {
     pub fn new(dns: Dns) -> Self {
-        Self { states: Arc::default(), dns, all: Mutex::default() }
+        Self { states: Arc::default(), dns, all: Mutex::default(), changed: watch::Sender::default() }
     }
 
     pub fn dns(&self) -> &Dns {
@@ -71,11 +66,15 @@ impl Upstreams {
 
     /// The balancer of an upstream, by the entity's id.
     pub fn balancer(&self, id: Uuid) -> Option<Arc<Balancer>> {
-        self.lock().get(&id).map(|u| u.balancer.load_full())
+        self.by_id(id).map(|u| u.balancer.load_full())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Arc<UpstreamTarget>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<UpstreamTarget>>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn by_id(&self, id: Uuid) -> Option<Arc<UpstreamTarget>> {
+        self.lock().get(&id).cloned()
     }
 
     pub(crate) fn by_name(&self, name: &str) -> Option<Arc<UpstreamTarget>> {
@@ -83,11 +82,12 @@ impl Upstreams {
     }
 
     /// Takes over a configuration; upstreams that it does not change stay as they are.
-    pub(crate) fn update(&self, from: &Configuration) {
+    pub(crate) fn update(&self, from: &Configuration, env: &Environment, problems: &mut Vec<String>) {
         let mut targets: HashMap<Uuid, Vec<Arc<Target>>> = HashMap::default();
         for target in from.targets.values() {
             targets.entry(target.upstream.id).or_default().push(target.clone());
         }
+        let mut tls = ClientTls::new(from, env);
         let mut all = self.lock();
         for id in all.keys().filter(|id| !from.upstreams.contains_key(*id)) {
             self.states.forget(*id);
@@ -96,68 +96,59 @@ impl Upstreams {
         for entity in from.upstreams.values() {
             let mut targets = targets.remove(&entity.id).unwrap_or_default();
             targets.sort_by_key(|t| t.id);
-            let kept = old.get(&entity.id).filter(|u| u.is_of(entity, &targets)).cloned();
-            let upstream = kept.unwrap_or_else(|| Arc::new(self.make(entity, targets)));
+            let certificate = entity.client_certificate.as_ref().and_then(|c| from.certificates.get(&c.id));
+            let old = old.get(&entity.id);
+            let kept = old.filter(|u| u.is_of(entity, &targets, certificate)).cloned();
+            let upstream = kept.unwrap_or_else(|| {
+                let (balancer, names) = self.balance(entity, &targets, old.map(|u| &**u));
+                let probing = Probing::of(entity, |verify, client| tls.probe(verify, client), problems);
+                Arc::new(UpstreamTarget {
+                    entity: entity.clone(),
+                    targets,
+                    client_certificate: certificate.cloned(),
+                    balancer: ArcSwap::from_pointee(balancer),
+                    names: Mutex::new(names),
+                    probing: probing.map(Arc::new),
+                })
+            });
             all.insert(entity.id, upstream);
         }
+        drop(all);
+        self.changed.send_replace(());
     }
 
-    fn make(&self, entity: &Arc<Upstream>, targets: Vec<Arc<Target>>) -> UpstreamTarget {
+    fn balance(
+        &self,
+        entity: &Upstream,
+        targets: &[Arc<Target>],
+        old: Option<&UpstreamTarget>,
+    ) -> (Balancer, HashMap<Uuid, Name>) {
         let now = Instant::now();
+        let before = old.map(|u| (u.balancer.load_full(), u.names.lock().unwrap_or_else(PoisonError::into_inner)));
+        let known: HashMap<Uuid, _> = before
+            .iter()
+            .flat_map(|(balancer, names)| {
+                balancer.targets().filter_map(|(t, _)| Some((t.id, (names.get(&t.id)?, &t.resolution))))
+            })
+            .collect();
         let mut names = HashMap::default();
         let resolved: Vec<_> = targets
             .iter()
             .map(|target| {
                 let (host, _) = balancer::host_and_port(&target.target);
                 let resolution = ResolvedTarget::literal_resolution(host).unwrap_or_else(|| {
-                    let known = self.dns.peek(host, now);
-                    names.insert(
-                        target.id,
-                        (host.into(), Some(known.as_ref().and_then(|a| a.valid_until).unwrap_or(now))),
+                    let kept = known.get(&target.id).filter(|(name, _)| name.is(host));
+                    let (name, resolution) = kept.map_or_else(
+                        || Name::new(host, self.dns.peek(host, now), now),
+                        |(name, resolution)| ((*name).clone(), (*resolution).clone()),
                     );
-                    known.map_or_else(|| Resolution::Failed("not resolved yet".into()), |answers| records(&answers))
+                    names.insert(target.id, name);
+                    resolution
                 });
                 Arc::new(ResolvedTarget::new(target, resolution))
             })
             .collect();
         let state = self.states.upstream(entity.id, fastrand::u64(..), now);
-        let balancer = Balancer::new(Arc::new(Settings::from(&**entity)), resolved, state, now);
-        UpstreamTarget {
-            entity: entity.clone(),
-            targets,
-            balancer: ArcSwap::from_pointee(balancer),
-            names: Mutex::new(names),
-        }
+        (Balancer::new(Arc::new(Settings::from(entity)), resolved, state, now), names)
     }
-
-    /// Keeps the addresses of targets fresh. Runs for the life of the node, on any runtime.
-    pub async fn keep(self: Arc<Self>) {
-        loop {
-            let now = Instant::now();
-            let upstreams: Vec<_> = self.lock().values().cloned().collect();
-            for upstream in upstreams {
-                for (target, name) in upstream.due(now) {
-                    let (resolution, again) = match self.dns.resolve(&name).await {
-                        Ok(answers) => (records(&answers), answers.valid_until),
-                        Err(error) => {
-                            log::warn!("target {name} of upstream {}: {error}", upstream.entity.name);
-                            (Resolution::Failed(error.to_string().into()), Some(Instant::now() + RETRY))
-                        }
-                    };
-                    upstream.resolved(target, resolution, again);
-                }
-            }
-            self.states.sweep(now);
-            tokio::time::sleep(TICK).await;
-        }
-    }
-}
-
-fn records(answers: &Answers) -> Resolution {
-    let records = answers
-        .records
-        .iter()
-        .map(|r| Record { ip: r.ip, port: r.port, weight: r.weight, name: r.name.clone() })
-        .collect();
-    Resolution::Records { dns: answers.kind, records }
 }

@@ -57,6 +57,17 @@ impl<'a> ClientTls<'a> {
         Ok(made)
     }
 
+    /// For health checks: trust and certificate are the upstream's, not a service's.
+    pub(crate) fn probe(&mut self, verify: bool, client: Option<Uuid>) -> Result<Arc<ClientConfig>, String> {
+        let id = format!("{verify}|{client:?}");
+        if let Some(made) = self.made.get(&id) {
+            return Ok(made.config.clone());
+        }
+        let config = Arc::new(self.config(verify, None, &[], client)?);
+        self.made.insert(id.clone(), Arc::new(TlsTarget { config: config.clone(), id: id.into() }));
+        Ok(config)
+    }
+
     fn config(
         &self,
         verify: bool,

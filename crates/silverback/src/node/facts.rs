@@ -4,11 +4,12 @@ use super::config_line::ConfigLine;
 use crate::conf::{Conf, Database, Level};
 use crate::error_log::ErrorLog;
 use admin::{AddressHealth, HostHealth, MemoryUse, Pids, PluginEndpoint, Request, Response, Status, UpstreamHealth};
+use balancer::ResolvedTarget;
 use pdk::Definition;
 use plugins::prometheus::{Connections, Exports, Figures, TargetHealth};
 use proxy::Proxy;
 use serde_json::{Map, Value};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -141,7 +142,7 @@ impl admin::Node for Facts {
             addresses: members
                 .iter()
                 .map(|member| AddressHealth {
-                    ip: member.address().ip.to_string(),
+                    ip: member.address().ip_text().to_owned(),
                     port: member.address().port,
                     weight: member.address().weight,
                     healthy: member.state().health().is_healthy(),
@@ -166,15 +167,14 @@ impl admin::Node for Facts {
         let balancer =
             self.line.upstreams().balancer(upstream).ok_or_else(|| format!("Upstream {name} has no balancer"))?;
         let id = id.ok_or_else(|| format!("no target {target} in upstream {name}"))?;
-        let address: Option<(IpAddr, u16)> = match address {
-            None => None,
-            Some(text) => {
-                let parsed: SocketAddr = text.parse().map_err(|_| format!("'{text}' is no address"))?;
-                Some((parsed.ip(), parsed.port()))
-            }
-        };
-        let set = balancer.set_health(id, address, healthy, SystemTime::now());
-        set.map(|_| ()).map_err(|_| format!("no healthchecker found for {name}"))
+        let one = address.map(|text| one_address(text).ok_or_else(|| format!("'{text}' is no address"))).transpose()?;
+        let set = balancer.set_health(id, one, healthy, SystemTime::now());
+        let count = set.map_err(|_| format!("no healthchecker found for {name}"))?;
+        let state = if healthy { "healthy" } else { "unhealthy" };
+        let which = address.unwrap_or("all");
+        // Kong says 204 to an address that it does not know, too.
+        log::warn!("upstream {name}: target {target}, address {which}: {count} set {state} through the Admin API");
+        Ok(())
     }
 
     fn cached(&self, _key: &str) -> Option<Value> {
@@ -249,6 +249,12 @@ impl Facts {
         }
         all
     }
+}
+
+/// `ip`, `[ip]` or `ip:port`; the port is 8000 where it is left out, as in Kong.
+fn one_address(text: &str) -> Option<(IpAddr, u16)> {
+    let (host, port) = balancer::host_and_port(text);
+    Some((ResolvedTarget::literal(host)?, port))
 }
 
 /// Bytes of memory this process holds.

@@ -10,7 +10,7 @@ mod resolv_conf;
 mod resolver;
 mod settings;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use answers::{Answers, Record};
 pub use error::ResolveError;

@@ -1,6 +1,6 @@
 //! The resolver against a server of our own on loopback: order, search, hosts, lifetimes, and all that can go wrong.
 
-mod server;
+pub(in crate::upstream) mod server;
 
 use std::cell::Cell;
 use std::net::SocketAddr;

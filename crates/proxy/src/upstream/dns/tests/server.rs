@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 #[derive(Clone, Debug)]
-pub(super) enum Reply {
+pub(in crate::upstream) enum Reply {
     Records(Vec<Data>, u32),
     /// NOERROR without records.
     Empty,
@@ -24,7 +24,7 @@ pub(super) enum Reply {
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Data {
+pub(in crate::upstream) enum Data {
     Ip(IpAddr),
     /// An alias and, for its name, the address that follows it.
     Alias(&'static str, IpAddr),
@@ -39,19 +39,19 @@ pub(super) enum Data {
 type Zone = HashMap<(String, u16), Reply>;
 
 #[derive(Clone)]
-pub(super) struct Server {
-    pub(super) address: SocketAddr,
+pub(in crate::upstream) struct Server {
+    pub(in crate::upstream) address: SocketAddr,
     zone: Arc<Mutex<Zone>>,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
-pub(super) const A: u16 = 1;
-pub(super) const CNAME: u16 = 5;
-pub(super) const AAAA: u16 = 28;
-pub(super) const SRV: u16 = 33;
+pub(in crate::upstream) const A: u16 = 1;
+pub(in crate::upstream) const CNAME: u16 = 5;
+pub(in crate::upstream) const AAAA: u16 = 28;
+pub(in crate::upstream) const SRV: u16 = 33;
 
 impl Server {
-    pub(super) fn start() -> Self {
+    pub(in crate::upstream) fn start() -> Self {
         let (udp, tcp) = loop {
             let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
             if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()) {
@@ -89,17 +89,17 @@ impl Server {
         server
     }
 
-    pub(super) fn set(&self, name: &str, record_type: u16, reply: Reply) {
+    pub(in crate::upstream) fn set(&self, name: &str, record_type: u16, reply: Reply) {
         self.zone.lock().unwrap().insert((name.to_owned(), record_type), reply);
     }
 
-    pub(super) fn set_ips(&self, name: &str, ips: &[&str], ttl: u32) {
+    pub(in crate::upstream) fn set_ips(&self, name: &str, ips: &[&str], ttl: u32) {
         let ips = ips.iter().map(|ip| Data::Ip(ip.parse().unwrap())).collect();
         self.set(name, A, Reply::Records(ips, ttl));
     }
 
     /// What was asked since the last call: `A name`.
-    pub(super) fn asked(&self) -> Vec<String> {
+    pub(in crate::upstream) fn asked(&self) -> Vec<String> {
         std::mem::take(&mut *self.asked.lock().unwrap())
     }
 
