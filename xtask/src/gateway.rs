@@ -2,12 +2,12 @@
 //! nothing taken from the environment.
 
 use crate::process::{Running, pinned};
-use crate::project;
+use crate::{client, project};
 use anyhow::{Context, Result};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 
@@ -51,14 +51,22 @@ impl Gateway {
     /// Writes the configuration, starts the gateway and waits until it takes connections.
     pub(crate) fn start(setting: &Setting<'_>) -> Result<Gateway> {
         let mut gateway = Gateway::spawn(setting)?;
-        let Ports { proxy, admin, .. } = gateway.ports;
-        for at in [proxy, admin] {
-            gateway.running.wait_until_listening(at, START_LIMIT).with_context(|| {
-                let log = project::read(&setting.folder.join("gateway.log")).unwrap_or_default();
-                format!("the gateway did not start; it said:\n{log}")
-            })?;
-        }
+        gateway.wait_until_ready().with_context(|| {
+            let log = project::read(&setting.folder.join("gateway.log")).unwrap_or_default();
+            format!("the gateway did not start; it said:\n{log}")
+        })?;
         Ok(gateway)
+    }
+
+    /// The sockets take connections before the configuration is read: an answer of the Admin API tells that it was.
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let end = Instant::now() + START_LIMIT;
+        while !client::get(self.ports.admin, "/", &[]).is_ok_and(|answer| answer.status == 200) {
+            self.running.fail_if_ended()?;
+            anyhow::ensure!(Instant::now() < end, "no answer of the Admin API after {START_LIMIT:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
     }
 
     /// The same without waiting.

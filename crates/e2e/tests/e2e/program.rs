@@ -4,10 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-/// The built `silverback`, from the profile that the tests are built with.
+/// The built `silverback`, from the profile that the tests are built with; or another one, named by E2E_PROGRAM.
 pub(crate) fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
+        #[expect(clippy::disallowed_methods, reason = "the ban protects the program; this is its test")]
+        if let Some(path) = std::env::var_os("E2E_PROGRAM") {
+            return path.into();
+        }
         let me = std::env::current_exe().unwrap();
         // target/debug/deps/e2e-0123
         let folder = me.ancestors().nth(2).unwrap();
