@@ -29,7 +29,7 @@ use entities::Catalog;
 pub use config::describe_invalid;
 
 use crate::conf::{Conf, Source};
-use crate::supervisor::{WORKER, WorkerMain, run_worker};
+use crate::supervisor::{PLAN, SUPERVISE, WORKER, WorkerMain, answer_plan, run_worker, supervise};
 
 /// What a program is made of, beside what this crate knows.
 pub struct Program {
@@ -42,8 +42,12 @@ pub struct Program {
 /// The whole program: parses the command line and does what it says.
 pub fn main(program: &Program) -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    if arguments.get(1).is_some_and(|command| command == WORKER) {
-        return run_worker(program.worker);
+    // The processes of a node, which have no command line to speak of, and no use for its parser in their memory.
+    match arguments.get(1).and_then(|command| command.to_str()) {
+        Some(WORKER) => return run_worker(program.worker),
+        Some(PLAN) => return answer_plan(),
+        Some(SUPERVISE) => return exit_code(supervise(), Detail { verbose: false, all: false }),
+        _ => {}
     }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
@@ -53,7 +57,11 @@ pub fn main(program: &Program) -> ExitCode {
         }
     };
     let detail = Detail { verbose: cli.v || cli.vv, all: cli.vv };
-    match cli.command.execute(detail, program) {
+    exit_code(cli.command.execute(detail, program), detail)
+}
+
+fn exit_code(result: anyhow::Result<()>, detail: Detail) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if !error.is::<AlreadyTold>() {

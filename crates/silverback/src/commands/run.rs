@@ -12,16 +12,10 @@ pub(super) struct Run {
     /// Detach from the terminal: what `start` asks for
     #[arg(long, hide = true)]
     background: bool,
-    /// Go on where the program before left off: what an upgrade asks for
-    #[arg(long, hide = true)]
-    take_over: bool,
 }
 
 impl Run {
     pub(super) fn execute(self, detail: Detail) -> anyhow::Result<()> {
-        if self.take_over {
-            return supervisor::take_over();
-        }
         if detail.verbose {
             self.files.conf(detail)?;
         }

@@ -1,5 +1,6 @@
 //! The properties that take one of a few words.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::kinds::{Kind, Wrong};
@@ -7,7 +8,7 @@ use super::kinds::{Kind, Wrong};
 macro_rules! choices {
     ($($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal),* $(,)? })*) => {$(
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum $name { $($variant),* }
 
         impl $name {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::kinds::{Kind, Wrong};
@@ -16,7 +17,7 @@ pub struct LogFile {
 }
 
 /// Where the lines go; a relative path is below the prefix.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogTarget {
     Off,
     Stdout,

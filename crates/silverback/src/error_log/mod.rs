@@ -14,6 +14,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::conf::{Conf, Level, LogFormat, LogTarget};
 use output::Output;
 pub(crate) use output::open_log;
@@ -24,7 +26,7 @@ const QUEUE: usize = 1024;
 const BATCH: usize = 64 << 10;
 
 /// Where and how the error log is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// With an absolute path.
     pub target: LogTarget,

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use rustix::process::{Signal, WaitOptions, WaitStatus, wait};
 
-use super::user::User;
+use super::plan::Plan;
+use super::sockets::Sockets;
 use super::worker_process::WorkerProcess;
-use super::{GRACE, Plan, RELOAD_FILE, Reason, Starting, Supervisor};
-use crate::conf::{Conf, Source};
+use super::{GRACE, RELOAD_FILE, Reason, Starting, Supervisor};
+use crate::conf::Source;
 
 /// A worker that lived this long did not crash because of how it was started.
 const STABLE: Duration = Duration::from_secs(10);
@@ -17,19 +18,11 @@ const STABLE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 impl Supervisor {
-    pub(super) fn start_worker(&mut self, plan: Plan, reason: Reason) -> anyhow::Result<()> {
+    pub(super) fn start_worker(&mut self, plan: Plan, sockets: Sockets, reason: Reason) -> anyhow::Result<()> {
         self.abandon_start();
-        let conf = Conf::new(&plan.values)?;
-        let user = User::of(&conf);
-        if let Some(user) = &user {
-            user.own_prefix(&conf)
-                .with_context(|| format!("could not hand {} to the worker", self.prefix.display()))?;
-        }
-        drop(conf);
-        let streams = self.streams(&plan);
-        let worker = WorkerProcess::start(&plan.values, plan.threads, &plan.sockets, user.as_ref(), &streams)
-            .context("could not start a worker process")?;
-        self.starting = Some(Starting { worker, plan, reason });
+        let worker =
+            WorkerProcess::start(&plan, &sockets, self.in_background).context("could not start a worker process")?;
+        self.starting = Some(Starting { worker, plan, sockets, reason });
         Ok(())
     }
 
@@ -52,32 +45,25 @@ impl Supervisor {
             return;
         }
         let plan = self.read_plan();
-        if let Err(error) = plan.and_then(|plan| self.start_worker(plan, reason)) {
+        if let Err(error) = plan.and_then(|(plan, sockets)| self.start_worker(plan, sockets, reason)) {
             self.refuse_change(reason, &format!("{error:#}"));
         }
     }
 
-    fn read_plan(&self) -> anyhow::Result<Plan> {
-        let source = self.wanted_source();
-        let values = source.read()?;
-        let conf = Conf::new(&values)?;
-        if conf.prefix != self.prefix {
-            bail!(
-                "the prefix of a running node cannot change: it is {}, not {}",
-                self.prefix.display(),
-                conf.prefix.display()
-            );
+    fn read_plan(&self) -> anyhow::Result<(Plan, Sockets)> {
+        let plan = Plan::ask(&self.wanted_source())?;
+        let (old, new) = (&self.plan.prefix, &plan.prefix);
+        if old != new {
+            bail!("the prefix of a running node cannot change: it is {}, not {}", old.display(), new.display());
         }
-        let plan = Plan::new(source, values, &conf, &self.plan.sockets)?;
-        for warning in conf.warnings() {
-            log::warn!("{warning}");
-        }
-        Ok(plan)
+        let sockets = Sockets::open(&plan, &self.sockets)?;
+        self.warn_about(&plan);
+        Ok((plan, sockets))
     }
 
     /// The source so far, with what the command `reload` left for it.
     fn wanted_source(&self) -> Source {
-        let path = self.prefix.join(RELOAD_FILE);
+        let path = self.plan.prefix.join(RELOAD_FILE);
         let Ok(text) = fs::read(&path) else { return self.plan.source.clone() };
         // Read once: it may hold secrets.
         let _ = fs::remove_file(&path);
@@ -113,9 +99,10 @@ impl Supervisor {
     }
 
     fn promote(&mut self) -> anyhow::Result<()> {
-        let Some(Starting { worker, plan, reason }) = self.starting.take() else { return Ok(()) };
+        let Some(Starting { worker, plan, sockets, reason }) = self.starting.take() else { return Ok(()) };
         let old = self.serving.replace(worker);
         let drain_timeout = std::mem::replace(&mut self.plan, plan).drain_timeout;
+        self.sockets = sockets;
         if let Err(error) = self.log.redirect(&self.plan.log) {
             log::error!("{error}");
         }
@@ -205,7 +192,7 @@ impl Supervisor {
             self.restart_at = None;
             if self.starting.is_none() {
                 let reason = if self.is_announced { Reason::Crash } else { Reason::Start };
-                if let Err(error) = self.start_worker(self.plan.clone(), reason) {
+                if let Err(error) = self.start_worker(self.plan.clone(), self.sockets.clone(), reason) {
                     log::error!(target: "alert", "{error:#}");
                     self.restart_later();
                 }
@@ -219,7 +206,7 @@ impl Supervisor {
         self.is_stopping = true;
         self.restart_at = None;
         // Connections that nobody would accept any more are refused at once.
-        self.plan.sockets = super::Sockets::default();
+        self.sockets = Sockets::default();
         self.abandon_start();
         if let Some(worker) = self.serving.take() {
             self.leaving.push(worker);
@@ -235,7 +222,7 @@ impl Supervisor {
         let number = |worker: &WorkerProcess| worker.pid.as_raw_nonzero().get();
         self.state.worker = self.serving.as_ref().map(number);
         self.state.draining = self.leaving.iter().map(number).collect();
-        if let Err(error) = self.state.write(&self.prefix) {
+        if let Err(error) = self.state.write(&self.plan.prefix) {
             log::warn!("could not write the state of the node: {error}");
         }
     }

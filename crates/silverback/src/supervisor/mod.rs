@@ -3,6 +3,7 @@
 
 mod lifecycle;
 pub(crate) mod pid_file;
+mod plan;
 mod signals;
 mod sockets;
 mod transfer;
@@ -11,44 +12,36 @@ mod user;
 mod worker;
 mod worker_process;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::conf::{Conf, LogTarget, Source, Values, program};
-use crate::error_log::{ErrorLog, Settings, open_log};
+use crate::conf::{LogTarget, Source, program};
+use crate::error_log::{ErrorLog, open_log};
 use pid_file::{PidFile, State};
+use plan::Plan;
 use signals::Signals;
 use sockets::Sockets;
 use upgrade::Handover;
-use user::User;
-use worker_process::{Streams, WorkerProcess};
+use worker_process::WorkerProcess;
 
+pub(crate) use plan::{PLAN, answer as answer_plan};
 pub use sockets::ListenerKind;
 pub(crate) use worker::run as run_worker;
 pub use worker::{Control, Event, Inherited, Worker, WorkerMain};
 pub(crate) use worker_process::WORKER;
 
+/// The hidden command that is the supervisor.
+pub(crate) const SUPERVISE: &str = "supervise";
 /// Where the command `reload` leaves its environment and options, for the next reload to use.
 pub(crate) const RELOAD_FILE: &str = "pids/reload.json";
 /// Beyond the time a worker was given, before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// What the supervisor itself needs of a configuration; the rest is the worker's.
-#[derive(Clone)]
-struct Plan {
-    source: Source,
-    values: Values,
-    sockets: Sockets,
-    threads: usize,
-    drain_timeout: Duration,
-    log: Settings,
-}
 
 /// Why a worker is being started.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,11 +55,11 @@ enum Reason {
 struct Starting {
     worker: WorkerProcess,
     plan: Plan,
+    sockets: Sockets,
     reason: Reason,
 }
 
 struct Supervisor {
-    prefix: PathBuf,
     program: PathBuf,
     in_background: bool,
     signals: Signals,
@@ -74,6 +67,7 @@ struct Supervisor {
     /// `None` only while another program takes over.
     pid_file: Option<PidFile>,
     plan: Plan,
+    sockets: Sockets,
     state: State,
     serving: Option<WorkerProcess>,
     starting: Option<Starting>,
@@ -86,112 +80,100 @@ struct Supervisor {
 }
 
 /// Runs a node until it is stopped. In the background, "ready" on standard output tells that it serves.
+///
+/// The process reads the configuration and binds the sockets, and then begins anew as the supervisor alone, without what the
+/// reading left in memory.
 pub(crate) fn run(source: Source, in_background: bool) -> anyhow::Result<()> {
     if in_background {
+        close_inherited()?;
         // Fails for a leader of a process group only, which a child of `start` is not.
         rustix::process::setsid()?;
     }
-    let values = source.read()?;
-    let conf = Conf::new(&values)?;
-    conf.prepare_prefix()?;
-    let Some(pid_file) = PidFile::take(&conf.prefix)? else {
-        bail!("Silverback is already running in {}", conf.prefix.display());
+    let plan = Plan::read(source)?;
+    let Some(pid_file) = PidFile::take(&plan.prefix)? else {
+        bail!("Silverback is already running in {}", plan.prefix.display());
     };
-    conf.node_id().with_context(|| format!("could not keep the node's id in {}", conf.prefix.display()))?;
-    let signals = Signals::catch()?;
-    let plan = match Plan::new(source, values, &conf, &Sockets::default()) {
-        Ok(plan) => plan,
-        Err(error) => {
-            pid_file::remove(&conf.prefix);
-            return Err(error);
-        }
+    let sockets = Sockets::open(&plan, &Sockets::default())?;
+    let handover = Handover {
+        program: program(),
+        plan,
+        in_background,
+        sockets,
+        pid_file,
+        workers: Vec::new(),
+        state: State::default(),
+        is_upgrade: false,
     };
-    let mut supervisor = Supervisor::new(conf.prefix.clone(), in_background, signals, pid_file, plan)?;
-    for warning in conf.warnings() {
-        log::warn!("{warning}");
-    }
-    let plan = supervisor.plan.clone();
-    drop(conf);
-    let result = supervisor.start_worker(plan, Reason::Start).and_then(|()| supervisor.supervise());
-    pid_file::remove(&supervisor.prefix);
-    result
+    let error = upgrade::replace(Path::new("/proc/self/exe"), &handover);
+    Err(anyhow::Error::from(error).context("could not become the supervisor"))
 }
 
-/// Goes on where the program before left off.
-pub(crate) fn take_over() -> anyhow::Result<()> {
+/// Closes what the caller of `start` happened to have open: a node would hold its locks and keep its pipes from ending for as
+/// long as it runs. Nothing in this process has opened a file yet.
+fn close_inherited() -> io::Result<()> {
+    let names: Vec<_> =
+        fs::read_dir("/proc/self/fd")?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
+    for number in names.iter().filter_map(|name| name.to_str()?.parse::<i32>().ok()).filter(|number| *number > 2) {
+        // The directory that was read is among them, and closed already.
+        let _ = nix::unistd::close(number);
+    }
+    Ok(())
+}
+
+/// The supervisor: goes on where the program before it, or `run`, left off.
+pub(crate) fn supervise() -> anyhow::Result<()> {
     // Comes first: signals were held back for it.
     let signals = Signals::catch()?;
-    let Handover { source, values, in_background, sockets, pid_file, workers, state } = upgrade::take_over()?;
-    let conf = Conf::new(&values)?;
-    let plan = Plan {
-        source,
-        values,
-        sockets,
-        threads: conf.threads(),
-        drain_timeout: conf.drain_timeout(),
-        log: log_settings(&conf),
-    };
-    let mut supervisor = Supervisor::new(conf.prefix.clone(), in_background, signals, pid_file, plan)?;
-    supervisor.is_announced = true;
-    supervisor.state = state;
-    for mut worker in workers {
-        worker.is_ready = true;
-        if Some(worker.pid.as_raw_nonzero().get()) == supervisor.state.worker {
-            supervisor.serving = Some(worker);
-        } else {
-            worker.deadline = Some(Instant::now() + supervisor.plan.drain_timeout + GRACE);
-            supervisor.leaving.push(worker);
-        }
-    }
-    log::warn!(target: "notice", "upgraded to Silverback {}", env!("CARGO_PKG_VERSION"));
-    drop(conf);
-    supervisor.change(Reason::Upgrade);
-    let result = supervisor.supervise();
-    pid_file::remove(&supervisor.prefix);
-    result
-}
-
-fn log_settings(conf: &Conf) -> Settings {
-    Settings { may_be_link: User::of(conf).is_none(), ..Settings::of(conf) }
-}
-
-impl Plan {
-    fn new(source: Source, values: Values, conf: &Conf, existing: &Sockets) -> anyhow::Result<Self> {
-        let threads = conf.threads();
-        let sockets = Sockets::open(conf, threads, existing).map_err(|errors| {
-            anyhow::Error::msg(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-        })?;
-        Ok(Self { source, values, sockets, threads, drain_timeout: conf.drain_timeout(), log: log_settings(conf) })
-    }
+    // The name of the program that `replace` ran may be "exe".
+    let _ = rustix::thread::set_name(c"silverback");
+    Supervisor::new(upgrade::take_over()?, signals)?.supervise()
 }
 
 impl Supervisor {
-    fn new(
-        prefix: PathBuf,
-        in_background: bool,
-        signals: Signals,
-        pid_file: PidFile,
-        plan: Plan,
-    ) -> anyhow::Result<Self> {
+    fn new(handover: Handover, signals: Signals) -> anyhow::Result<Self> {
+        let Handover { program, plan, in_background, sockets, pid_file, workers, state, is_upgrade } = handover;
         let log = ErrorLog::direct(&plan.log)?;
         log.install()?;
-        Ok(Self {
-            prefix,
-            program: program(),
+        let mut supervisor = Self {
+            program,
             in_background,
             signals,
             log,
             pid_file: Some(pid_file),
             plan,
-            state: State::default(),
+            sockets,
+            state,
             serving: None,
             starting: None,
             leaving: Vec::new(),
             crashes: 0,
             restart_at: None,
-            is_announced: false,
+            is_announced: is_upgrade,
             is_stopping: false,
-        })
+        };
+        for mut worker in workers {
+            worker.is_ready = true;
+            if Some(worker.pid.as_raw_nonzero().get()) == supervisor.state.worker {
+                supervisor.serving = Some(worker);
+            } else {
+                worker.deadline = Some(Instant::now() + supervisor.plan.drain_timeout + GRACE);
+                supervisor.leaving.push(worker);
+            }
+        }
+        if is_upgrade {
+            log::warn!(target: "notice", "upgraded to Silverback {}", env!("CARGO_PKG_VERSION"));
+            supervisor.change(Reason::Upgrade);
+        } else {
+            supervisor.warn_about(&supervisor.plan);
+            supervisor.start_worker(supervisor.plan.clone(), supervisor.sockets.clone(), Reason::Start)?;
+        }
+        Ok(supervisor)
+    }
+
+    fn warn_about(&self, plan: &Plan) {
+        for warning in &plan.warnings {
+            log::warn!("{warning}");
+        }
     }
 
     /// The loop: waits for signals, words of workers and deadlines, until the last worker is gone.
@@ -282,13 +264,14 @@ impl Supervisor {
         let serving = workers.len();
         workers.append(&mut self.leaving);
         let handover = Handover {
-            source: self.plan.source.clone(),
-            values: self.plan.values.clone(),
+            program: self.program.clone(),
+            plan: self.plan.clone(),
             in_background: self.in_background,
-            sockets: self.plan.sockets.clone(),
+            sockets: self.sockets.clone(),
             pid_file,
             workers,
             state: self.state.clone(),
+            is_upgrade: true,
         };
         let error = upgrade::replace(&self.program, &handover);
         log::error!("the upgrade is off: could not run {}: {error}", self.program.display());
@@ -298,9 +281,5 @@ impl Supervisor {
             self.serving = Some(self.leaving.remove(0));
         }
         Ok(())
-    }
-
-    fn streams(&self, plan: &Plan) -> Streams {
-        Streams { in_background: self.in_background, log: plan.log.target.clone(), may_be_link: plan.log.may_be_link }
     }
 }

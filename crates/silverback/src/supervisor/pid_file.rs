@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,10 @@ const PID_FILE: &str = "pids/silverback.pid";
 const NGINX_PID_FILE: &str = "pids/nginx.pid";
 
 /// Held by the supervisor as long as it lives, over upgrades too. A lock cannot be stale, as a number in a file can.
-pub(super) struct PidFile(File);
+pub(super) struct PidFile {
+    file: File,
+    prefix: PathBuf,
+}
 
 impl PidFile {
     /// Takes the lock and writes the process id; `None` when another node runs in the prefix.
@@ -35,22 +38,24 @@ impl PidFile {
         let pid = std::process::id();
         writeln!(file, "{pid}")?;
         write_file(&prefix.join(NGINX_PID_FILE), format!("{pid}\n").as_bytes(), 0o644)?;
-        Ok(Some(Self(file)))
+        Ok(Some(Self { file, prefix: prefix.to_owned() }))
     }
 
-    pub(super) fn inherited(file: OwnedFd) -> Self {
-        Self(File::from(file))
+    pub(super) fn inherited(file: OwnedFd, prefix: &Path) -> Self {
+        Self { file: File::from(file), prefix: prefix.to_owned() }
     }
 
     pub(super) fn file(&self) -> &File {
-        &self.0
+        &self.file
     }
 }
 
-/// The files of a node that is about to end.
-pub(super) fn remove(prefix: &Path) {
-    for name in [NGINX_PID_FILE, PID_FILE, STATE] {
-        let _ = fs::remove_file(prefix.join(name));
+impl Drop for PidFile {
+    /// The files go while the lock is held, so that they are never those of the next node.
+    fn drop(&mut self) {
+        for name in [NGINX_PID_FILE, STATE, PID_FILE] {
+            let _ = fs::remove_file(self.prefix.join(name));
+        }
     }
 }
 

@@ -1,15 +1,16 @@
 //! The listening sockets: bound once, kept over every reload and upgrade, one per thread where requests are proxied.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use anyhow::bail;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-use crate::conf::{Conf, KeepAlive, Listen};
+use super::plan::{Listener, Plan};
+use crate::conf::{KeepAlive, Listen};
 
 /// nginx's.
 const DEFAULT_BACKLOG: i32 = 511;
@@ -55,67 +56,51 @@ pub(super) struct Sockets {
     bound: Vec<(Label, Arc<OwnedFd>)>,
 }
 
-/// An address that cannot be listened on.
-#[derive(Debug)]
-pub(super) struct BindError {
-    property: &'static str,
-    address: String,
-    error: io::Error,
-}
-
-impl fmt::Display for BindError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { property, address, error } = self;
-        write!(formatter, "{property}: could not listen on {address}: ")?;
-        match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                write!(formatter, "the port is in use by another process; stop it or choose another port")
-            }
-            io::ErrorKind::PermissionDenied => {
-                write!(formatter, "not permitted; a port below 1024 needs root or CAP_NET_BIND_SERVICE")
-            }
-            io::ErrorKind::AddrNotAvailable => write!(formatter, "the address is not one of this machine"),
-            _ => write!(formatter, "{error}"),
-        }
-    }
+/// Why an address cannot be listened on.
+fn describe(listener: &Listener, error: &io::Error) -> String {
+    let reason = match error.kind() {
+        io::ErrorKind::AddrInUse => "the port is in use by another process; stop it or choose another port",
+        io::ErrorKind::PermissionDenied => "not permitted; a port below 1024 needs root or CAP_NET_BIND_SERVICE",
+        io::ErrorKind::AddrNotAvailable => "the address is not one of this machine",
+        _ => &error.to_string(),
+    };
+    format!("{}: could not listen on {}: {reason}", listener.kind.property(), listener.address)
 }
 
 impl Sockets {
-    /// The sockets a configuration asks for; those that exist already are taken over, never opened a second time.
-    pub(super) fn open(conf: &Conf, threads: usize, existing: &Self) -> Result<Self, Vec<BindError>> {
-        let (wanted, mut errors) = wanted(conf);
-        // Every new address is tried alone first: SO_REUSEPORT would let two nodes share a port unnoticed.
-        for (kind, listen, address) in &wanted {
-            if !existing.bound.iter().any(|(label, _)| label.serves(listen, *address))
-                && let Err(error) = bind(listen, *address, false)
-            {
-                errors.push(BindError { property: kind.property(), address: address.to_string(), error });
-            }
-        }
-        if !errors.is_empty() {
-            return Err(errors);
-        }
-        let mut bound = Vec::new();
-        for (kind, listen, address) in wanted {
-            let mut sockets: Vec<_> = existing
+    /// The sockets a plan asks for; those that exist already are taken over, never opened a second time.
+    pub(super) fn open(plan: &Plan, existing: &Self) -> anyhow::Result<Self> {
+        let sockets_of = |listener: &Listener| {
+            existing
                 .bound
                 .iter()
-                .filter(|(label, _)| label.serves(&listen, address))
+                .filter(|(label, _)| label.serves(listener))
                 .map(|(_, socket)| Arc::clone(socket))
-                .collect();
+                .collect::<Vec<_>>()
+        };
+        // Every new address is tried alone first: SO_REUSEPORT would let two nodes share a port unnoticed.
+        let mut problems = Vec::new();
+        for listener in plan.listeners.iter().filter(|listener| sockets_of(listener).is_empty()) {
+            if let Err(error) = bind(&listener.listen, listener.address, false) {
+                problems.push(describe(listener, &error));
+            }
+        }
+        if !problems.is_empty() {
+            bail!(problems.join("\n"));
+        }
+        let mut bound = Vec::new();
+        for listener in &plan.listeners {
+            let number = listener.kind.sockets(plan.threads);
+            let mut sockets = sockets_of(listener);
             // With fewer threads than before, a thread has several sockets: closing one would drop whoever waits in it.
-            while sockets.len() < kind.sockets(threads) {
-                match bind(&listen, address, true) {
-                    Ok(socket) => sockets.push(Arc::new(OwnedFd::from(socket))),
-                    Err(error) => {
-                        let address = address.to_string();
-                        return Err(vec![BindError { property: kind.property(), address, error }]);
-                    }
-                }
+            while sockets.len() < number {
+                let socket = bind(&listener.listen, listener.address, true);
+                let socket = socket.map_err(|error| anyhow::Error::msg(describe(listener, &error)))?;
+                sockets.push(Arc::new(OwnedFd::from(socket)));
             }
             for (index, socket) in sockets.into_iter().enumerate() {
-                let thread = index % kind.sockets(threads);
-                bound.push((Label { kind, listen: listen.clone(), address, thread }, socket));
+                let Listener { kind, listen, address } = listener.clone();
+                bound.push((Label { kind, listen, address, thread: index % number }, socket));
             }
         }
         Ok(Self { bound })
@@ -135,41 +120,9 @@ impl Sockets {
 }
 
 impl Label {
-    fn serves(&self, listen: &Listen, address: SocketAddr) -> bool {
-        self.address == address && self.listen.udp == listen.udp
+    fn serves(&self, listener: &Listener) -> bool {
+        self.address == listener.address && self.listen.udp == listener.listen.udp
     }
-}
-
-/// The addresses of all listeners. An address in two places is a mistake.
-fn wanted(conf: &Conf) -> (Vec<(ListenerKind, Listen, SocketAddr)>, Vec<BindError>) {
-    let listens = [
-        (ListenerKind::Proxy, &conf.proxy_listen),
-        (ListenerKind::Admin, &conf.admin_listen),
-        (ListenerKind::Status, &conf.status_listen),
-    ];
-    let (mut wanted, mut errors) = (Vec::<(ListenerKind, Listen, SocketAddr)>::new(), Vec::new());
-    for (kind, listens) in listens {
-        for listen in listens.iter() {
-            let mut addresses = match listen.addresses() {
-                Ok(addresses) => addresses,
-                Err(error) => {
-                    errors.push(BindError { property: kind.property(), address: listen.address(), error });
-                    continue;
-                }
-            };
-            addresses.sort_unstable();
-            addresses.dedup();
-            for address in addresses {
-                if let Some((other, ..)) = wanted.iter().find(|(_, _, known)| *known == address) {
-                    let error = io::Error::other(format!("the address is in {} already", other.property()));
-                    errors.push(BindError { property: kind.property(), address: address.to_string(), error });
-                } else {
-                    wanted.push((kind, listen.clone(), address));
-                }
-            }
-        }
-    }
-    (wanted, errors)
 }
 
 /// A listening socket, or with `shared` off the trial whether the address is free.

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::io::retry_on_intr;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
@@ -53,7 +54,7 @@ fn send_files(stream: &UnixStream, files: &[BorrowedFd<'_>]) -> io::Result<()> {
         return Err(io::Error::other("too many files in one message"));
     }
     // One byte a message: a receiver that asks for one byte gets exactly the files of that message.
-    sendmsg(stream, &[IoSlice::new(b"f")], &mut control, SendFlags::empty())?;
+    retry_on_intr(|| sendmsg(stream, &[IoSlice::new(b"f")], &mut control, SendFlags::empty()))?;
     Ok(())
 }
 
@@ -61,7 +62,8 @@ fn receive_files(stream: &UnixStream) -> io::Result<Vec<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_A_MESSAGE))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
-    recvmsg(stream, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    // A socket with a timeout is interrupted by every signal.
+    retry_on_intr(|| recvmsg(stream, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC))?;
     let mut files = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(received) = message {

@@ -6,46 +6,52 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
+use super::SUPERVISE;
 use super::pid_file::{PidFile, State};
+use super::plan::Plan;
 use super::signals::held_back;
 use super::sockets::{Label, Sockets};
 use super::transfer;
 use super::worker::take_stdin;
 use super::worker_process::WorkerProcess;
-use crate::conf::{Source, Values};
+use crate::conf::Source;
 
 /// How long the new program may take to check the configuration.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What one program tells the next. Unknown fields are ignored and missing ones have defaults, so that versions may differ.
+/// What one program tells the next.
 #[derive(Serialize, Deserialize)]
 struct Description {
+    program: PathBuf,
     source: Source,
-    values: Values,
+    /// As the program before understood the configuration. One that another version cannot read is made anew.
+    plan: serde_json::Value,
     in_background: bool,
     sockets: Vec<Label>,
     /// Each with whether its control stream is among the files.
     workers: Vec<(i32, bool)>,
-    #[serde(default)]
     state: State,
+    is_upgrade: bool,
 }
 
 /// Everything a supervisor goes on with.
 pub(super) struct Handover {
-    pub(super) source: Source,
-    pub(super) values: Values,
+    /// The program of the next upgrade.
+    pub(super) program: PathBuf,
+    pub(super) plan: Plan,
     pub(super) in_background: bool,
     pub(super) sockets: Sockets,
     pub(super) pid_file: PidFile,
     pub(super) workers: Vec<WorkerProcess>,
     pub(super) state: State,
+    pub(super) is_upgrade: bool,
 }
 
 /// Asks the new program whether it can run with the configuration, before it is too late to go back.
@@ -93,8 +99,9 @@ fn try_replace(program: &Path, handover: &Handover) -> io::Result<std::convert::
     files.extend(handover.sockets.files());
     files.extend(controls);
     let description = Description {
-        source: handover.source.clone(),
-        values: handover.values.clone(),
+        program: handover.program.clone(),
+        source: handover.plan.source.clone(),
+        plan: serde_json::to_value(&handover.plan)?,
         in_background: handover.in_background,
         sockets: handover.sockets.labels(),
         workers: handover
@@ -103,24 +110,25 @@ fn try_replace(program: &Path, handover: &Handover) -> io::Result<std::convert::
             .map(|worker| (worker.pid.as_raw_nonzero().get(), worker.control.is_some()))
             .collect(),
         state: handover.state.clone(),
+        is_upgrade: handover.is_upgrade,
     };
     transfer::send(&ours, &description, &files)?;
     drop(ours);
     rustix::stdio::dup2_stdin(&theirs)?;
     let path = CString::new(program.as_os_str().as_bytes())?;
-    let arguments = [path.clone(), CString::new("run")?, CString::new("--take-over")?];
+    let arguments = [c"silverback: supervisor process".to_owned(), CString::new(SUPERVISE)?];
     // Held back until the new program listens to them; execv of the standard library would let them through.
     held_back().thread_block()?;
     Ok(nix::unistd::execv(&path, &arguments)?)
 }
 
 /// What the program before left on standard input.
-pub(super) fn take_over() -> io::Result<Handover> {
+pub(super) fn take_over() -> anyhow::Result<Handover> {
     let stream = take_stdin()?;
     let (description, files) = transfer::receive::<Description>(&stream)?;
     let mut files = files.into_iter();
     let incomplete = || io::Error::new(io::ErrorKind::InvalidData, "the handover is incomplete");
-    let pid_file = PidFile::inherited(files.next().ok_or_else(incomplete)?);
+    let pid_file = files.next().ok_or_else(incomplete)?;
     let number = description.sockets.len();
     let sockets = Sockets::inherited(description.sockets, files.by_ref().take(number));
     let mut workers = Vec::new();
@@ -129,13 +137,18 @@ pub(super) fn take_over() -> io::Result<Handover> {
         let pid = Pid::from_raw(pid).ok_or_else(incomplete)?;
         workers.push(WorkerProcess::adopted(pid, control.map(UnixStream::from))?);
     }
+    let plan: Plan = match serde_json::from_value(description.plan) {
+        Ok(plan) => plan,
+        Err(_) => Plan::ask(&description.source)?,
+    };
     Ok(Handover {
-        source: description.source,
-        values: description.values,
+        program: description.program,
+        pid_file: PidFile::inherited(pid_file, &plan.prefix),
+        plan,
         in_background: description.in_background,
         sockets,
-        pid_file,
         workers,
         state: description.state,
+        is_upgrade: description.is_upgrade,
     })
 }

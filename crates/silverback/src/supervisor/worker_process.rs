@@ -10,11 +10,11 @@ use std::time::Instant;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
+use super::plan::Plan;
 use super::sockets::{Label, Sockets};
 use super::transfer;
-use super::user::User;
 use crate::conf::{LogTarget, Values};
-use crate::error_log::open_log;
+use crate::error_log::{Settings, open_log};
 
 /// The hidden command that runs a worker.
 pub(crate) const WORKER: &str = "worker";
@@ -46,35 +46,22 @@ pub(super) struct WorkerProcess {
     unread: Vec<u8>,
 }
 
-/// What the standard streams of a worker are.
-pub(super) struct Streams {
-    pub(super) in_background: bool,
-    pub(super) log: LogTarget,
-    pub(super) may_be_link: bool,
-}
-
 impl WorkerProcess {
-    pub(super) fn start(
-        values: &Values,
-        threads: usize,
-        sockets: &Sockets,
-        user: Option<&User>,
-        streams: &Streams,
-    ) -> io::Result<Self> {
+    pub(super) fn start(plan: &Plan, sockets: &Sockets, in_background: bool) -> io::Result<Self> {
         let (control, theirs) = UnixStream::pair()?;
         // The running program itself, also when its file was replaced meanwhile.
         let mut command = Command::new("/proc/self/exe");
         command.arg0("silverback: worker process").arg(WORKER).stdin(Stdio::from(OwnedFd::from(theirs)));
-        if streams.in_background {
+        if in_background {
             // Whoever reads the output of `start` must not wait for the worker.
-            command.stdout(Stdio::null()).stderr(streams.error_file());
+            command.stdout(Stdio::null()).stderr(error_stream(&plan.log));
         }
-        if let Some(user) = user {
+        if let Some(user) = plan.user {
             command.uid(user.uid).gid(user.gid);
         }
         let child = command.spawn()?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
-        let description = Description { values: values.clone(), threads, sockets: sockets.labels() };
+        let description = Description { values: plan.values.clone(), threads: plan.threads, sockets: sockets.labels() };
         transfer::send(&control, &description, &sockets.files())?;
         Self::adopted(pid, Some(control))
     }
@@ -122,12 +109,11 @@ impl WorkerProcess {
     }
 }
 
-impl Streams {
-    fn error_file(&self) -> Stdio {
-        match &self.log {
-            LogTarget::Stderr => Stdio::inherit(),
-            LogTarget::File(path) => open_log(path, self.may_be_link).map_or_else(|_| Stdio::null(), Stdio::from),
-            LogTarget::Off | LogTarget::Stdout => Stdio::null(),
-        }
+/// Where a worker in the background writes what does not go through the log: the last words of an abort.
+fn error_stream(log: &Settings) -> Stdio {
+    match &log.target {
+        LogTarget::Stderr => Stdio::inherit(),
+        LogTarget::File(path) => open_log(path, log.may_be_link).map_or_else(|_| Stdio::null(), Stdio::from),
+        LogTarget::Off | LogTarget::Stdout => Stdio::null(),
     }
 }

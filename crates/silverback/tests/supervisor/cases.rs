@@ -37,6 +37,7 @@ cases! {
     quit_finishes_open_requests_and_stop_does_not
     a_worker_without_supervisor_ends
     logs_are_opened_anew_after_a_rotation
+    a_background_node_holds_nothing_of_its_caller
     the_foreground_node_ends_with_its_signal
     the_supervisor_stays_small
 }
@@ -344,7 +345,7 @@ fn an_upgrade_drops_no_connection_and_keeps_the_process_id() {
     kill_process(worker, Signal::KILL).unwrap();
     assert_eq!(node.ask("x").unwrap(), "x");
     assert!(node.command(&["quit"]).status.success());
-    assert!(!lives(supervisor));
+    eventually("the supervisor ends", || !lives(supervisor));
 }
 
 fn an_upgrade_to_a_broken_program_is_off() {
@@ -410,12 +411,23 @@ fn logs_are_opened_anew_after_a_rotation() {
     eventually("the supervisor too", || node.log().contains("ended: signal 9"));
 }
 
+fn a_background_node_holds_nothing_of_its_caller() {
+    let node = Node::new("");
+    let lock = node.prefix().join("lock");
+    // As `flock FILE silverback start` does: the file is open, and passed on.
+    let mut start = Command::new("flock");
+    start.arg(&lock).arg(&node.program).args(["start", "-c"]).arg(node.conf());
+    assert!(start.env("SB_TEST_CLI", std::process::id().to_string()).status().unwrap().success());
+    assert_eq!(node.ask("x").unwrap(), "x");
+    assert!(Command::new("flock").args(["-n"]).arg(&lock).arg("true").status().unwrap().success(), "the lock is free");
+}
+
 fn the_foreground_node_ends_with_its_signal() {
     for signal in [Signal::INT, Signal::TERM, Signal::QUIT] {
         let node = Node::new("nginx_daemon = off\nproxy_error_log = /dev/stderr");
         // As Kong's images do: `start` with the daemon switched off.
         let mut command = Command::new(&node.program);
-        command.env("SB_TEST_CLI", "1").args(["start", "-c"]).arg(node.conf());
+        command.env("SB_TEST_CLI", std::process::id().to_string()).args(["start", "-c"]).arg(node.conf());
         let running =
             command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
         eventually("it serves", || node.ask("x").is_ok_and(|answer| answer == "x"));

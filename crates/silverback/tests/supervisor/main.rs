@@ -13,7 +13,7 @@ use libtest_mimic::{Arguments, Trial};
 use silverback::commands::Program;
 
 fn main() -> ExitCode {
-    if node::is_program() {
+    if node::harness().is_some() {
         return silverback::commands::main(&Program { worker: worker::serve, catalog: worker::catalog });
     }
     let trial = |(name, case): (&'static str, fn())| {

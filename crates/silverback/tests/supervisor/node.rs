@@ -12,9 +12,10 @@ use tempfile::TempDir;
 
 const MARK: &str = "SB_TEST_CLI";
 
+/// The process of the tests, in a process that it started.
 #[expect(clippy::disallowed_methods, reason = "a mark of the tests, not a setting")]
-pub(crate) fn is_program() -> bool {
-    std::env::vars().any(|(name, _)| name == MARK)
+pub(crate) fn harness() -> Option<Pid> {
+    Pid::from_raw(std::env::var(MARK).ok()?.parse().ok()?)
 }
 
 pub(crate) struct Node {
@@ -89,7 +90,7 @@ impl Node {
 
     fn program_with(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(arguments).env(MARK, "1");
+        command.args(arguments).env(MARK, std::process::id().to_string());
         command
     }
 

@@ -9,8 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use entities::{Catalog, RouterFlavor};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Signal, getppid, kill_process};
 use silverback::conf::Conf;
 use silverback::supervisor::{Event, Worker};
+
+use crate::node::{harness, lives};
 
 #[derive(Default)]
 struct Traffic {
@@ -20,6 +23,7 @@ struct Traffic {
 
 pub(crate) fn serve(worker: Worker) -> anyhow::Result<()> {
     let Worker { conf, listeners, mut control, .. } = worker;
+    end_with_the_harness();
     if conf.in_prefix("fail").exists() {
         bail!("kong.yml, line 3: no such thing");
     }
@@ -41,14 +45,30 @@ pub(crate) fn serve(worker: Worker) -> anyhow::Result<()> {
         }
     }
     traffic.is_draining.store(true, Ordering::SeqCst);
-    std::thread::spawn(move || while !matches!(control.wait(), Ok(Event::Stop) | Err(_)) {});
     let deadline = Instant::now() + conf.drain_timeout();
     // An accept may be under way when the flag is set; its thread looks again within the pause.
     std::thread::sleep(Duration::from_millis(30));
     while traffic.open.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(2));
+        if control.wait_for(Duration::from_millis(2))? == Some(Event::Stop) {
+            break;
+        }
     }
     Ok(())
+}
+
+/// Tests that are killed half-way must not leave a node behind, which lives in the background.
+fn end_with_the_harness() {
+    let is_over = || harness().is_none_or(|harness| !lives(harness));
+    let stop = || getppid().map(|supervisor| kill_process(supervisor, Signal::TERM));
+    if is_over() {
+        stop();
+    }
+    std::thread::spawn(move || {
+        while !is_over() {
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        stop();
+    });
 }
 
 pub(crate) fn catalog(_: &Conf) -> Catalog {
