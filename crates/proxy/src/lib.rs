@@ -19,7 +19,7 @@ pub use access_log::{AccessLog, LogFormat};
 pub use http::{BodyLength, ClientGone, Downstream, HeadLimits, Limits, Service};
 pub use listen::{Listener, Shown, Tls};
 pub use settings::{HeaderTokens, PoolSettings, RealIpHeader, Settings};
-pub use snapshot::{Environment, Snapshot, SnapshotHandle, certificate_pair};
+pub use snapshot::{Environment, Secrets, Snapshot, SnapshotHandle, certificate_pair};
 pub use stats::{Stats, StatsView};
 pub use trusted::TrustedIps;
 pub use upstream::Upstreams;

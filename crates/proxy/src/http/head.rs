@@ -247,7 +247,8 @@ impl Seen {
         let text = &head[range(value)];
         match name.len {
             4 if is(head, name, b"host") => {
-                if self.host.replace(value).is_some() {
+                let earlier = self.host.replace(value);
+                if earlier.is_some() {
                     return Err(HeadError::Malformed);
                 }
             }

@@ -22,13 +22,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
 
+/// Finds what a reference stands for.
+pub type Secrets = dyn Fn(&str) -> Option<String> + Send + Sync;
+
 /// What a snapshot is built with, beside the configuration.
 pub struct Environment {
     pub flavor: Flavor,
     /// The plugins there are, in execution order.
     pub plugins: Arc<[Definition]>,
     /// Resolves `{vault://...}` references.
-    pub secrets: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub secrets: Arc<Secrets>,
     /// Balancers and their state; they outlive snapshots.
     pub upstreams: Arc<Upstreams>,
     /// The certificate where no name fits.
