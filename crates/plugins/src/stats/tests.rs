@@ -26,6 +26,7 @@ fn block_on(work: impl Future<Output = ()>) {
 #[test]
 fn sends_datagrams() {
     let sink = UdpSocket::bind("127.0.0.1:0").unwrap();
+    sink.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
     let collector = Collector::new("127.0.0.1", sink.local_addr().unwrap().port(), Transport::Udp { packet_size: 0 });
     block_on(async {
         collector.send(&["a\nb".to_owned()]).await.unwrap();

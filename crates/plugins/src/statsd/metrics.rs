@@ -156,10 +156,10 @@ impl Config {
     fn service(&self, cx: &Context, metric: &Metric) -> Option<String> {
         let service = cx.service.as_ref()?;
         match metric.service_identifier.unwrap_or(self.service_identifier_default) {
-            ServiceIdentifier::ServiceId => Some(service.id.to_string()),
-            ServiceIdentifier::ServiceName => service.name.as_deref().map(one_line),
-            ServiceIdentifier::ServiceHost => Some(one_line(&service.host)),
-            ServiceIdentifier::ServiceNameOrHost => Some(one_line(service.name.as_deref().unwrap_or(&service.host))),
+            ServiceIdentifier::Id => Some(service.id.to_string()),
+            ServiceIdentifier::Name => service.name.as_deref().map(one_line),
+            ServiceIdentifier::Host => Some(one_line(&service.host)),
+            ServiceIdentifier::NameOrHost => Some(one_line(service.name.as_deref().unwrap_or(&service.host))),
         }
     }
 

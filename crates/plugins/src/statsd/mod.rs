@@ -71,12 +71,15 @@ struct Config {
 }
 
 #[derive(Record, Deserialize, Clone, Copy, Debug)]
-#[serde(rename_all = "snake_case")]
 enum ServiceIdentifier {
-    ServiceId,
-    ServiceName,
-    ServiceHost,
-    ServiceNameOrHost,
+    #[serde(rename = "service_id")]
+    Id,
+    #[serde(rename = "service_name")]
+    Name,
+    #[serde(rename = "service_host")]
+    Host,
+    #[serde(rename = "service_name_or_host")]
+    NameOrHost,
 }
 
 #[derive(Record, Deserialize, Clone, Copy, Debug)]

@@ -1,12 +1,19 @@
 use super::*;
 use pdk::testing::{Harness, complete};
 use std::net::UdpSocket;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// All instances of a harness have the same id, so that they share a queue.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 const NODE: &str = "node_test";
 
 /// The lines that a request with this config sends.
 fn lines(config: Value, prepare: impl FnOnce(Harness) -> Harness) -> Vec<String> {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
     let sink = UdpSocket::bind("127.0.0.1:0").unwrap();
+    sink.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let mut config = config;
     config["host"] = "127.0.0.1".into();
     config["port"] = sink.local_addr().unwrap().port().into();
