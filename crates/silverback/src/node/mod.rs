@@ -23,6 +23,9 @@ use std::time::{Duration, Instant};
 use store::{Layout, Off, Sqlite, Store, system_clock};
 use threads::{Plan, Threads};
 
+/// How long the last messages of logging plugins may take to be sent.
+const LOG_FLUSH: Duration = Duration::from_secs(3);
+
 /// Runs a worker with the plugins that come with Silverback.
 ///
 /// # Errors
@@ -58,6 +61,10 @@ pub fn run_with(worker: Worker, plugins: &[Definition]) -> anyhow::Result<()> {
         }
     }
     running.stop();
+    let left = plugins::flush_logs(LOG_FLUSH);
+    if left > 0 {
+        log::warn!("{left} log messages of plugins could not be sent before the end");
+    }
     Ok(())
 }
 
