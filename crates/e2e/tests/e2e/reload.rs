@@ -12,6 +12,8 @@ fn no_request_fails_during_reloads() {
     let gateway = Gateway::start(&upstream.kong_yml(&["{ paths: [/] }"]));
     let (done, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
+        // Also where this thread fails: the scope waits for the clients.
+        let _end = End(&done);
         for _ in 0..4 {
             scope.spawn(|| {
                 let mut client = Client::open(gateway.ports.proxy);
@@ -33,8 +35,16 @@ fn no_request_fails_during_reloads() {
             assert!(output.status.success(), "{}", said(&output));
             eventually("requests go on", || answered.load(Ordering::Relaxed) > before + 50);
         }
-        done.store(true, Ordering::Relaxed);
     });
+}
+
+/// Ends the clients when the thread that reloads is through.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]
