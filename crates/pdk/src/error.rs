@@ -43,10 +43,10 @@ pub fn negotiate(accept: Option<&[u8]>) -> Option<Format> {
     let mut best: Option<(f32, Format)> = None;
     for range in accept.split(',') {
         let mut parts = range.split(';');
-        let media = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
+        let media = parts.next().unwrap_or_default().trim();
         let quality =
             parts.find_map(|p| p.trim().strip_prefix("q=").and_then(|q| q.trim().parse().ok())).unwrap_or(1.0);
-        if let Some(format) = Format::from_media_type(&media)
+        if let Some(format) = Format::from_media_type(media)
             && best.is_none_or(|(q, _)| quality > q)
         {
             best = Some((quality, format));

@@ -14,11 +14,10 @@ pub enum Version {
 }
 
 impl Version {
-    /// As it stands in `Via` and in logs: `1`, `1.1`, `2`, `3`.
+    /// As it stands in `Via` and in logs: `1.0`, `1.1`, `2`, `3`.
     pub fn as_str(self) -> &'static str {
         match self {
-            // As Kong writes the number.
-            Self::Http10 => "1",
+            Self::Http10 => "1.0",
             Self::Http11 => "1.1",
             Self::Http2 => "2",
             Self::Http3 => "3",
@@ -78,16 +77,15 @@ impl Request {
         memchr::memchr(b'?', target).map(|at| &target[at + 1..])
     }
 
-    /// The Host field as received (with the port, if any), else the target's authority; empty where there is neither.
+    /// The host asked for, with the port if any: the target's authority where it has one, else the Host field
+    /// (RFC 9112, 3.2.2); empty where there is neither.
     pub fn host(&self) -> &[u8] {
-        self.headers.bytes(if self.host.len > 0 { self.host } else { self.authority })
+        self.headers.bytes(if self.authority.len > 0 { self.authority } else { self.host })
     }
 
-    /// The host alone, in lower case, without port and final dot; the target's authority counts before Host
-    /// (RFC 9112, 3.2.2). It is nginx's `$host`.
+    /// The host alone, in lower case, without port and final dot (nginx's `$host`).
     pub fn host_name(&self) -> Cow<'_, [u8]> {
-        let named = self.headers.bytes(if self.authority.len > 0 { self.authority } else { self.host });
-        let name = crate::host_without_port(named);
+        let name = crate::host_without_port(self.host());
         let name = name.strip_suffix(b".").unwrap_or(name);
         if name.iter().any(u8::is_ascii_uppercase) {
             Cow::Owned(name.to_ascii_lowercase())

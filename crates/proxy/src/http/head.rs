@@ -240,6 +240,7 @@ struct Seen {
     close: bool,
     keep_alive: bool,
     expects_continue: bool,
+    has_credentials: bool,
 }
 
 impl Seen {
@@ -259,6 +260,10 @@ impl Seen {
                     self.close |= option.eq_ignore_ascii_case(b"close");
                     self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
                 }
+            }
+            // Two credentials: one parser may check the first, another one the second.
+            13 if is(head, name, b"authorization") && std::mem::replace(&mut self.has_credentials, true) => {
+                return Err(HeadError::Malformed);
             }
             14 if is(head, name, b"content-length") => {
                 let length = length(text).ok_or(HeadError::Malformed)?;

@@ -115,7 +115,12 @@ fn learn_client(settings: &crate::Settings, cx: &mut Context) {
 }
 
 fn real_ip(settings: &crate::Settings, headers: &Headers, name: &str) -> Option<SocketAddr> {
-    let all = headers.joined(name)?;
+    // X-Forwarded-For may come in several fields, which are one list; of any other field the first counts.
+    let all = if name.eq_ignore_ascii_case("x-forwarded-for") {
+        headers.joined(name)
+    } else {
+        headers.get(name).map(<[u8]>::to_vec)
+    }?;
     let all = std::str::from_utf8(&all).ok()?;
     let mut told = None;
     for part in all.rsplit(',') {

@@ -1,6 +1,7 @@
 //! The response to the client: its head, its body through the plugins' body_filter phase, its end.
 
 use super::forward::Forwarded;
+use crate::http::h1::server::decimal;
 use crate::http::{BodyLength, ClientGone, Downstream, tunnel};
 use crate::snapshot::Chosen;
 use bytes::Bytes;
@@ -62,6 +63,7 @@ async fn relay(cx: &mut Context, chosen: &Chosen<'_>, reason: &[u8], to: &mut Do
         let whole = filters.run(cx, whole, true);
         let trailers = cx.response.trailers.take();
         let length = if trailers.is_some() { BodyLength::Unknown } else { BodyLength::Known(whole.len() as u64) };
+        tell_logs(cx, chosen, length);
         to.head(cx.response.status, reason, &cx.response.headers, length)?;
         return Ok(to.finish(whole, trailers.as_ref()).await?);
     }
@@ -69,10 +71,20 @@ async fn relay(cx: &mut Context, chosen: &Chosen<'_>, reason: &[u8], to: &mut Do
         Some(length) if filters.is_empty() => BodyLength::Known(length),
         _ => BodyLength::Unknown,
     };
+    tell_logs(cx, chosen, length);
     to.head(cx.response.status, reason, &cx.response.headers, length)?;
     let (last, trailers) = stream(cx, &mut filters, &mut body, to).await?;
     let last = if filters.is_empty() { last } else { filters.run(cx, last, true) };
     Ok(to.finish(last, trailers.as_ref()).await?)
+}
+
+/// What logs show of the framing; the engine writes its own fields.
+fn tell_logs(cx: &mut Context, chosen: &Chosen<'_>, length: BodyLength) {
+    if chosen.any(Phases::LOG)
+        && let BodyLength::Known(length) = length
+    {
+        cx.response.headers.set("Content-Length", decimal(length, &mut [0; 20]));
+    }
 }
 
 /// Passes on the body; its last piece and the trailers come back, to go out in one with the end.

@@ -171,17 +171,22 @@ fn forwarded(out: &mut impl Sink, cx: &Context, upstream: &Upstream, notes: &Not
     };
     push_ip(&mut text, own);
     out.field("X-Forwarded-For", &text);
-    out.field("X-Forwarded-Proto", trusted(PROTO).unwrap_or(client.scheme.as_str().as_bytes()));
+    // A trusted peer's empty word means that the field is not sent (as nginx does with empty values).
+    let mut tell = |name: &str, value: &[u8]| {
+        if !value.is_empty() {
+            out.field(name, value);
+        }
+    };
+    tell("X-Forwarded-Proto", trusted(PROTO).unwrap_or(client.scheme.as_str().as_bytes()));
     match trusted(HOST) {
-        Some(told) => out.field("X-Forwarded-Host", told),
-        None => out.field("X-Forwarded-Host", &cx.request.host_name()),
+        Some(told) => tell("X-Forwarded-Host", told),
+        None => tell("X-Forwarded-Host", &cx.request.host_name()),
     }
-    text.clear();
-    text.extend_from_slice(decimal(client.public_port.into(), &mut [0; 20]));
-    out.field("X-Forwarded-Port", trusted(PORT).unwrap_or(&text));
-    out.field("X-Forwarded-Path", trusted(PATH).unwrap_or(cx.request.path()));
+    let mut digits = [0; 20];
+    tell("X-Forwarded-Port", trusted(PORT).unwrap_or(decimal(client.public_port.into(), &mut digits)));
+    tell("X-Forwarded-Path", trusted(PATH).unwrap_or(cx.request.path()));
     if let Some(prefix) = trusted(PREFIX).or(upstream.prefix.as_deref()) {
-        out.field("X-Forwarded-Prefix", prefix);
+        tell("X-Forwarded-Prefix", prefix);
     }
     text.clear();
     push_ip(&mut text, client.ip);

@@ -138,7 +138,7 @@ impl admin::Node for Facts {
                 balancer::Resolution::Records { dns, .. } => (*dns).to_owned(),
                 balancer::Resolution::Failed(error) => error.to_string(),
             },
-            node_weight: target.weight.into(),
+            node_weight: target.weight,
             addresses: members
                 .iter()
                 .map(|member| AddressHealth {

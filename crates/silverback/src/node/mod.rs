@@ -10,7 +10,7 @@ mod threads;
 
 use crate::conf::{Conf, Database};
 use crate::error_log::ErrorLog;
-use crate::supervisor::{Event, Inherited, ListenerKind, Worker};
+use crate::supervisor::{Control, Event, Inherited, ListenerKind, Worker};
 use anyhow::Context as _;
 use config_line::ConfigLine;
 use entities::{AvailablePlugin, Catalog};
@@ -46,16 +46,11 @@ pub fn run_with(worker: Worker, plugins: &[Definition]) -> anyhow::Result<()> {
     loop {
         match control.wait()? {
             Event::Stop => break,
-            Event::Reopen => {
-                node.log_generation.fetch_add(1, Ordering::Relaxed);
-            }
+            Event::Reopen => node.reopen_logs(),
             Event::Drain => {
                 node.proxy.drain();
                 running.stop_accepting();
-                let end = Instant::now() + conf.drain_timeout();
-                while node.proxy.stats.view().active > 0 && Instant::now() < end {
-                    std::thread::sleep(Duration::from_millis(20));
-                }
+                node.wait_for_connections(&mut control, conf.drain_timeout())?;
                 break;
             }
         }
@@ -96,6 +91,24 @@ struct Node {
 }
 
 impl Node {
+    fn reopen_logs(&self) {
+        self.log_generation.fetch_add(1, Ordering::Relaxed);
+        plugins::file_log::reopen();
+    }
+
+    /// Waits until the last connection has ended, the time is over, or the node is told to stop at once.
+    fn wait_for_connections(&self, control: &mut Control, limit: Duration) -> anyhow::Result<()> {
+        let end = Instant::now() + limit;
+        while self.proxy.stats.view().active > 0 && Instant::now() < end {
+            match control.wait_for(Duration::from_millis(20))? {
+                Some(Event::Stop) => return Ok(()),
+                Some(Event::Reopen) => self.reopen_logs(),
+                Some(Event::Drain) | None => {}
+            }
+        }
+        Ok(())
+    }
+
     fn assemble(conf: &Conf, plugins: &[Definition], threads: usize, log: ErrorLog) -> anyhow::Result<Self> {
         let plugins: Arc<[Definition]> = settings::enabled_plugins(conf, plugins).into();
         let catalog = Arc::new(catalog_with(conf, &plugins));
@@ -108,7 +121,7 @@ impl Node {
         let store: Arc<dyn Store> = match conf.database {
             Database::Off => Arc::new(Off::new(layout, system_clock())),
             Database::Embedded => {
-                let path = conf.in_prefix("silverback.db");
+                let path = conf.embedded_database();
                 let store = Sqlite::open(&path, layout, system_clock());
                 Arc::new(store.map_err(|e| anyhow::anyhow!("the database {} cannot be opened: {e}", path.display()))?)
             }
