@@ -3,17 +3,27 @@
 
 mod tenant;
 
+use entities::Catalog;
 use pdk::Definition;
+use silverback::commands::{self, Program};
+use silverback::conf::Conf;
+use silverback::node;
 use silverback::supervisor::Worker;
 use std::cmp::Reverse;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    silverback::commands::main(run_worker)
+    commands::main(&Program { worker, catalog })
 }
 
-fn run_worker(worker: Worker) -> anyhow::Result<()> {
-    silverback::node::run_with(worker, &table())
+/// The data plane with our plugin.
+fn worker(worker: Worker) -> anyhow::Result<()> {
+    node::run_with(worker, &table())
+}
+
+/// What `silverback check` and `config parse` hold a kong.yml against.
+fn catalog(conf: &Conf) -> Catalog {
+    node::catalog_with(conf, &table())
 }
 
 /// The bundled plugins and ours, in execution order.

@@ -25,6 +25,8 @@ fn finds_what_breaks_the_rules_on_files() {
         ("crates/router/src/lib.rs", long.as_str(), "601 lines"),
         ("crates/router/src/tests.rs", long.as_str(), ""),
         ("crates/router/src/lib.rs", "fn f() {}\n", "opens with `//!`"),
+        ("crates/router/src/lib.rs", concat!("//! F.\n#[ig", "nore = \"run by another\"]\nfn f() {}\n"), ""),
+        ("crates/router/src/tests.rs", "fn f() {}\n", ""),
         ("crates/router/src/utils.rs", "//! Things.\n", "`utils` says nothing"),
         ("crates/router/src/helpers/mod.rs", "//! Things.\n", "`helpers` says nothing"),
         ("crates/router/src/lib.rs", concat!("//! F.\nfn f() { to", "do!() }\n"), "lib.rs:2:"),

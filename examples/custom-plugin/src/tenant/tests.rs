@@ -15,7 +15,11 @@ fn only_known_tenants_pass() {
     ] {
         let exchange = harness.send(request);
         let Some(expected) = expected else {
-            assert_eq!((exchange.status, exchange.body.as_str()), (403, r#"{"message":"Unknown tenant"}"#), "{request}");
+            assert_eq!(
+                (exchange.status, exchange.body.as_str()),
+                (403, r#"{"message":"Unknown tenant"}"#),
+                "{request}"
+            );
             continue;
         };
         assert!(exchange.upstream.as_deref().is_some_and(|seen| seen.contains(expected)), "{request}");
