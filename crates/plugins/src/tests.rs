@@ -1,3 +1,5 @@
+//! Tests of `plugins`.
+
 use super::*;
 
 #[test]

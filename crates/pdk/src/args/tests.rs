@@ -1,3 +1,5 @@
+//! Tests of `args`.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Tests of `form`.
+
 use super::*;
 
 const MULTIPART: &[u8] = b"--B\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--B\r\n\

@@ -1,3 +1,5 @@
+//! Tests of `headers`.
+
 use super::*;
 
 fn sample() -> Headers {

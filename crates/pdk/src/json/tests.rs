@@ -1,3 +1,5 @@
+//! Tests of `json`.
+
 use super::*;
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! Tests of `acl`.
+
 use super::*;
 use crate::key_auth;
 use pdk::testing::{Exchange, Harness, complete};

@@ -1,3 +1,5 @@
+//! Tests of `basic-auth`.
+
 use super::*;
 use base64::prelude::BASE64_STANDARD;
 use pdk::testing::{Exchange, Harness};

@@ -1,3 +1,5 @@
+//! Tests of `correlation-id`.
+
 use super::*;
 use pdk::testing::Harness;
 use serde_json::json;

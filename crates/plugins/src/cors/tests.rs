@@ -1,3 +1,5 @@
+//! Tests of `cors`.
+
 use super::*;
 use pdk::testing::{Exchange, Harness, complete};
 use serde_json::json;

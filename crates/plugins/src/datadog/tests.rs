@@ -1,3 +1,5 @@
+//! Tests of `datadog`.
+
 use super::*;
 use pdk::testing::{Harness, complete, plugin_entity};
 use std::net::UdpSocket;

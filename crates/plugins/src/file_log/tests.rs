@@ -1,3 +1,5 @@
+//! Tests of `file-log`.
+
 use super::*;
 use pdk::testing::{Harness, complete, plugin_entity};
 use serde_json::{Value, json};

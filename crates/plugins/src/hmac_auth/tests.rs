@@ -1,3 +1,5 @@
+//! Tests of `hmac-auth`.
+
 use super::*;
 use aws_lc_rs::hmac;
 use pdk::testing::{Exchange, Harness, START};

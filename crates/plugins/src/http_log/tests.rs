@@ -1,3 +1,5 @@
+//! Tests of `http-log`.
+
 use super::*;
 use pdk::testing::{Harness, complete};
 use serde_json::json;

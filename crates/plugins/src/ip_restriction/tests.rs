@@ -1,3 +1,5 @@
+//! Tests of `ip-restriction`.
+
 use super::*;
 use pdk::testing::{Harness, complete};
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! Tests of `key-auth`.
+
 use super::*;
 use pdk::testing::{Exchange, Harness};
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! Tests of `prometheus`.
+
 use super::*;
 use pdk::Node;
 use pdk::testing::Harness;

@@ -1,3 +1,5 @@
+//! Tests of `queue`.
+
 use super::*;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use tokio::time::{Instant, advance};

@@ -1,3 +1,5 @@
+//! Tests of `rate-limiting`.
+
 use super::period::Period;
 use super::*;
 use pdk::testing::{Exchange, Harness, START, complete};

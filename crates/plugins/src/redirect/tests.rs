@@ -1,3 +1,5 @@
+//! Tests of `redirect`.
+
 use super::*;
 use pdk::testing::Harness;
 use serde_json::json;

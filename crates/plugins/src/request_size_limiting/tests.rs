@@ -1,3 +1,5 @@
+//! Tests of `request-size-limiting`.
+
 use super::*;
 use pdk::testing::Harness;
 use serde_json::json;

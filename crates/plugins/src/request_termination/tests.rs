@@ -1,3 +1,5 @@
+//! Tests of `request-termination`.
+
 use super::*;
 use pdk::testing::{Harness, complete};
 

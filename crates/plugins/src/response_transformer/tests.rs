@@ -1,3 +1,5 @@
+//! Tests of `response-transformer`.
+
 use super::*;
 use pdk::testing::Harness;
 use serde_json::{Value, json};

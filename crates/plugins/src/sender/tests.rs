@@ -1,3 +1,5 @@
+//! Tests of `sender`.
+
 use super::*;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, UdpSocket as StdUdp};

@@ -1,3 +1,5 @@
+//! Tests of `stats`.
+
 use super::collector::packets;
 use super::*;
 use crate::queue::Sender;

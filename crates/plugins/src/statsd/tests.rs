@@ -1,3 +1,5 @@
+//! Tests of `statsd`.
+
 use super::*;
 use pdk::testing::{Harness, complete};
 use std::net::UdpSocket;

@@ -1,3 +1,5 @@
+//! Tests of `syslog`.
+
 use super::*;
 use pdk::testing::{START, complete};
 use serde_json::json;

@@ -3,7 +3,7 @@
 use super::Environment;
 use ahash::{HashMap, HashSet};
 use entities::{Configuration, Plugin as PluginEntity, Route};
-use pdk::{Consumers, Instance, Phases, Plugin};
+use pdk::{Consumers, Context, Instance, Phases, Plugin, Response, Step};
 use serde_json::Value;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -166,13 +166,11 @@ impl Instances {
                 continue;
             };
             let known = previous.and_then(|p| p.built.get(&entity.id)).filter(|b| Arc::ptr_eq(&b.entity, entity));
-            let built = match known.cloned().map_or_else(|| make(entity, &env.plugins[at], env), Ok) {
-                Ok(built) => built,
-                Err(problem) => {
-                    problems.push(problem);
-                    continue;
-                }
-            };
+            let built = known.cloned().map_or_else(|| make(entity, &env.plugins[at], env), Ok);
+            let built = built.unwrap_or_else(|problem| {
+                problems.push(problem);
+                broken(entity, &env.plugins[at])
+            });
             new.built.insert(entity.id, built.clone());
             new.scopes.extend(entity.route.iter().chain(&entity.service).map(|f| f.id));
             let named = &mut new.named[at];
@@ -230,6 +228,21 @@ fn make(entity: &Arc<PluginEntity>, definition: &pdk::Definition, env: &Environm
     let plugin = (definition.build)(&instance)
         .map_err(|error| format!("plugin '{}' ({}) cannot run: {error}", entity.name, entity.id))?;
     Ok(Arc::new(Built { plugin, phases: definition.phases, entity: entity.clone() }))
+}
+
+/// Stands where an instance could not be built: what it should have checked must not pass unchecked.
+struct Broken;
+
+impl Plugin for Broken {
+    fn access<'a>(&'a self, cx: &'a mut Context) -> Step<'a> {
+        Step::exit(Response::error(cx, 500, pdk::default_message(500)))
+    }
+}
+
+fn broken(entity: &Arc<PluginEntity>, definition: &pdk::Definition) -> Arc<Built> {
+    let guards = definition.phases.contains(Phases::ACCESS);
+    let phases = if guards { Phases::ACCESS } else { Phases::NONE };
+    Arc::new(Built { plugin: Arc::new(Broken), phases, entity: entity.clone() })
 }
 
 /// Puts what `{vault://...}` stands for into its place; what cannot be found becomes empty, as in Kong.

@@ -1,3 +1,5 @@
+//! Tests of `path`.
+
 use std::borrow::Cow;
 
 use super::{PathError, PathHandling, escape_upstream, forwarded_prefix, normalize, upstream_path};

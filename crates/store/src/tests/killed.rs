@@ -1,36 +1,23 @@
 //! A process that is killed amid its writes loses none that it was told are done, and leaves no half of one.
-use super::layout;
 use super::sqlite::Directory;
-use crate::{Sqlite, Store, Ttl, system_clock};
-use serde_json::json;
+use crate::{Layout, Sqlite, Store, system_clock};
+use entities::{Catalog, RouterFlavor};
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use uuid::Uuid;
 
 const ROUNDS: usize = 20;
 const WRITES_A_ROUND: usize = 50;
 
-/// Not a check but the process that is killed: it writes pairs of rows and says which are done. The file comes by stdin.
-#[test]
-#[ignore = "run by every_acknowledged_write_survives_a_kill in a process of its own"]
-fn writes_until_it_is_killed() {
-    let mut file = String::new();
-    std::io::stdin().read_line(&mut file).unwrap();
-    assert!(!file.trim().is_empty());
-    let store: Arc<dyn Store> = Arc::new(Sqlite::open(Path::new(file.trim()), layout(), system_clock()).unwrap());
-    loop {
-        let (service, route) = (Uuid::new_v4().to_string(), Uuid::new_v4().to_string());
-        store
-            .writing(|w| {
-                w.insert("services", json!({ "id": service, "name": service }), Ttl::Keep)?;
-                w.insert("routes", json!({ "id": route, "service": { "id": service } }), Ttl::Keep)
-            })
-            .unwrap();
-        println!("done {service}");
-        std::io::stdout().flush().unwrap();
-    }
+/// The example `writes_until_killed`, which cargo builds with the tests, beside this test's binary.
+fn writer() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    own.ancestors().nth(2).unwrap().join("examples/writes_until_killed")
+}
+
+fn layout() -> Arc<Layout> {
+    Arc::new(Layout::of(&Catalog::new(RouterFlavor::default(), Vec::new())))
 }
 
 #[test]
@@ -38,13 +25,8 @@ fn every_acknowledged_write_survives_a_kill() {
     let directory = Directory::new();
     let mut done: Vec<String> = Vec::new();
     for _ in 0..ROUNDS {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "tests::killed::writes_until_it_is_killed", "--ignored", "--nocapture"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child =
+            Command::new(writer()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         writeln!(child.stdin.take().unwrap(), "{}", directory.file().display()).unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let acknowledged = |line: std::io::Result<String>| line.ok()?.strip_prefix("done ").map(str::to_owned);

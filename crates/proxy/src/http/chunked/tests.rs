@@ -1,3 +1,5 @@
+//! Tests of `chunked`.
+
 use super::*;
 
 /// Decodes input that comes in pieces; the body and trailers, or the error.

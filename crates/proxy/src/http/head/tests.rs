@@ -1,3 +1,5 @@
+//! Tests of `head`.
+
 use super::*;
 
 /// `METHOD target host framing keep-alive | fields`, or the error.
@@ -30,8 +32,8 @@ fn understands_what_is_well_formed() {
         ("GET /x HTTP/1.0\r\n\r\n", "GET /x  None false | "),
         ("GET /x HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", "GET /x  None true | Connection=Keep-Alive"),
         ("PURGE /x HTTP/1.1\r\nHost: a\r\n\r\n", "PURGE /x a None true | Host=a"),
-        ("GET http://b/x HTTP/1.1\r\nHost: a\r\n\r\n", "GET /x a None true | Host=a"),
-        ("GET http://b?q HTTP/1.1\r\nHost: a\r\n\r\n", "GET /?q a None true | Host=a"),
+        ("GET http://b/x HTTP/1.1\r\nHost: a\r\n\r\n", "GET /x b None true | Host=a"),
+        ("GET http://b?q HTTP/1.1\r\nHost: a\r\n\r\n", "GET /?q b None true | Host=a"),
         (
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 005\r\n\r\n",
             "POST / a Length(5) true | Host=a Content-Length=005",
