@@ -154,6 +154,8 @@ impl Player<'_> {
         if configuration.own_names {
             properties.push(("dns_resolver", self.names.to_string()));
         }
+        // A thread keeps its own connections to upstreams: with several, how often a closed one is met is chance.
+        properties.push(("nginx_worker_processes", "1".to_owned()));
         properties
     }
 }

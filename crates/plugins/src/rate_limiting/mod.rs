@@ -80,7 +80,6 @@ struct Config {
     policy: Option<String>,
     /// Whether requests pass while the store of the counters is out of reach.
     #[field(default = true)]
-    #[expect(dead_code, reason = "the memory of this node is never out of reach")]
     fault_tolerant: bool,
     /// The Redis of policy `redis`.
     #[field(typedef = redis)]
@@ -143,12 +142,21 @@ fn schema() -> PluginSchema {
         .check(needs("path", "limit_by", "config.path"))
 }
 
+/// Stands in where the counters cannot be had and `fault_tolerant` is on.
+struct Uncounted;
+
+impl Plugin for Uncounted {}
+
 fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     let config: Config = instance.config()?;
     if let Some(policy @ ("cluster" | "redis")) = config.policy.as_deref() {
-        return Err(BuildError(format!(
-            "rate-limiting: policy '{policy}' is not available in this version, policy 'local' is"
-        )));
+        let problem = format!("rate-limiting: policy '{policy}' is not available in this version, policy 'local' is");
+        if !config.fault_tolerant {
+            return Err(BuildError(problem));
+        }
+        // As with counters out of reach: requests pass, and the log says why.
+        log::error!("{problem}; fault_tolerant lets requests pass uncounted");
+        return Ok(Arc::new(Uncounted));
     }
     let values = [config.second, config.minute, config.hour, config.day, config.month, config.year];
     let limits = Period::ALL.into_iter().zip(values).filter_map(|(p, v)| Some(Limit::new(p, v?)));

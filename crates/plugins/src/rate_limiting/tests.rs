@@ -212,9 +212,14 @@ fn refuses_limits_that_contradict_each_other() {
 
 #[test]
 fn policies_that_are_not_there_are_not_built() {
-    let config =
-        complete(&DEFINITION, json!({ "minute": 1, "policy": "redis", "redis": { "host": "r.test" } })).unwrap();
-    let entity = pdk::testing::plugin_entity("rate-limiting", &config);
-    let error = build(&Instance { entity: &entity, config: &config }).err().unwrap();
+    let of = |tolerant: bool| {
+        let config =
+            json!({ "minute": 1, "policy": "redis", "redis": { "host": "r.test" }, "fault_tolerant": tolerant });
+        let config = complete(&DEFINITION, config).unwrap();
+        let entity = pdk::testing::plugin_entity("rate-limiting", &config);
+        build(&Instance { entity: &entity, config: &config })
+    };
+    assert!(of(true).is_ok(), "fault_tolerant: requests pass uncounted");
+    let error = of(false).err().unwrap();
     assert_eq!(error.to_string(), "rate-limiting: policy 'redis' is not available in this version, policy 'local' is");
 }
