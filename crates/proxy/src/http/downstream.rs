@@ -68,14 +68,6 @@ impl Downstream {
         }
     }
 
-    /// An interim answer (103), where the client's version knows such.
-    pub async fn interim(&mut self, status: u16, headers: &Headers) -> Result<(), ClientGone> {
-        match self {
-            Self::H1(to) => to.interim(status, headers).await,
-            Self::H2(to) => to.interim(status, headers),
-        }
-    }
-
     /// Makes the answer the last one on its connection, cut off so that it does not look complete.
     pub fn abort(&mut self) {
         match self {

@@ -353,18 +353,6 @@ impl H1Responder {
         Ok(())
     }
 
-    pub(crate) async fn interim(&mut self, status: u16, headers: &Headers) -> Result<(), ClientGone> {
-        if self.version != Version::Http11 {
-            return Ok(());
-        }
-        let mut out = format!("HTTP/1.1 {status} {}\r\n", standard_reason(status)).into_bytes();
-        for (name, value) in headers.iter() {
-            write_field(&mut out, name, value);
-        }
-        out.extend_from_slice(b"\r\n");
-        patient(self.patience, self.conn.write_all(&out, &[])).await
-    }
-
     pub(crate) fn abort(&mut self) {
         self.keep_alive = false;
         self.turn.reusable.set(false);

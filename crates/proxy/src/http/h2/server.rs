@@ -198,13 +198,6 @@ impl H2Responder {
         }
     }
 
-    pub(crate) fn interim(&mut self, status: u16, headers: &Headers) -> Result<(), ClientGone> {
-        let mut response = http::Response::new(());
-        *response.status_mut() = http::StatusCode::from_u16(status).map_err(|_| ClientGone)?;
-        *response.headers_mut() = to_map(headers);
-        self.respond.send_informational(response).map_err(|_| ClientGone)
-    }
-
     pub(crate) fn abort(&mut self) {
         if let Some(stream) = self.stream.as_mut().filter(|_| !self.is_ended) {
             stream.send_reset(h2::Reason::INTERNAL_ERROR);
