@@ -16,7 +16,9 @@ pub mod ip_restriction;
 pub mod key_auth;
 pub mod loggly;
 mod lua_fields;
+mod post;
 pub mod prometheus;
+mod propagation;
 mod queue;
 pub mod rate_limiting;
 pub mod redirect;
@@ -29,11 +31,14 @@ mod stats;
 pub mod statsd;
 pub mod syslog;
 pub mod tcp_log;
+mod trust;
 pub mod udp_log;
 mod unverified;
+pub mod zipkin;
 
 use pdk::Definition;
 use std::time::Duration;
+pub use trust::trust_authorities;
 
 /// The version every plugin tells: that of the Kong whose behaviour it has.
 const VERSION: &str = "3.10.0";
@@ -41,6 +46,7 @@ const VERSION: &str = "3.10.0";
 /// All plugins in execution order: by descending priority; of equal ones the later name goes first.
 pub const TABLE: &[Definition] = &[
     correlation_id::DEFINITION,
+    zipkin::DEFINITION,
     cors::DEFINITION,
     key_auth::DEFINITION,
     basic_auth::DEFINITION,

@@ -27,7 +27,7 @@ pub(crate) type Sending<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> +
 
 /// Sends batches; a batch that fails is tried again.
 pub(crate) trait Sender: Send + Sync {
-    fn send<'a>(&'a self, batch: &'a [String]) -> Sending<'a>;
+    fn send<'a>(&'a self, batch: &'a [Vec<u8>]) -> Sending<'a>;
 }
 
 /// What all queues share: the thread that sends, and the counts.
@@ -160,7 +160,7 @@ pub(crate) struct Queue {
 struct State {
     parameters: Parameters,
     sender: Arc<dyn Sender>,
-    waiting: VecDeque<String>,
+    waiting: VecDeque<Vec<u8>>,
     /// Bytes of what waits, and of what is being sent on its own.
     bytes: usize,
     /// Entries that are being sent.
@@ -175,27 +175,36 @@ struct State {
 
 impl Queue {
     /// Takes an entry. Where there is no room, the oldest that wait are dropped for it.
-    pub(crate) fn push(self: &Arc<Self>, entry: String) {
-        let Some(runtime) = &self.queues.runtime else { return self.queues.drop_entries(1) };
-        let size = entry.len();
+    pub(crate) fn push(self: &Arc<Self>, entry: impl Into<Vec<u8>>) {
+        self.push_all([entry.into()]);
+    }
+
+    /// Takes entries one after another, as [`push`](Self::push) does.
+    pub(crate) fn push_all(self: &Arc<Self>, entries: impl IntoIterator<Item = Vec<u8>>) {
+        let entries = entries.into_iter();
+        let Some(runtime) = &self.queues.runtime else { return self.queues.drop_entries(entries.count()) };
+        let mut alone = Vec::new();
+        let mut lost = 0;
         let mut state = lock(&self.state);
-        let lost = match state.parameters.is_unlimited() {
-            true => match state.has_room(size) {
-                true => {
-                    state.sending += 1;
-                    state.bytes += size;
-                    drop(state);
-                    self.queues.start(runtime, task::send_alone(self.clone(), entry));
-                    return;
-                }
-                false => 1,
-            },
-            false => state.enqueue(entry),
-        };
+        let before = state.waiting.len();
+        for entry in entries {
+            if !state.parameters.is_unlimited() {
+                lost += state.enqueue(entry);
+            } else if state.has_room(entry.len()) {
+                state.sending += 1;
+                state.bytes += entry.len();
+                alone.push(entry);
+            } else {
+                lost += 1;
+            }
+        }
         let is_started = !state.waiting.is_empty() && !std::mem::replace(&mut state.is_running, true);
-        let is_ready = state.waiting.len() == state.batch_size();
+        let is_ready = before < state.batch_size() && state.waiting.len() >= state.batch_size();
         let is_new = lost > 0 && !std::mem::replace(&mut state.is_full, true);
         drop(state);
+        for entry in alone {
+            self.queues.start(runtime, task::send_alone(self.clone(), entry));
+        }
         if is_started {
             self.queues.start(runtime, task::run(self.clone()));
         } else if is_ready {
@@ -223,7 +232,7 @@ impl State {
     }
 
     /// Puts an entry at the end; says how many were dropped for it, or instead of it.
-    fn enqueue(&mut self, entry: String) -> usize {
+    fn enqueue(&mut self, entry: Vec<u8>) -> usize {
         let (entries, bytes) = (self.parameters.max_entries(), self.parameters.max_bytes());
         if entry.len() > bytes {
             return 1;
@@ -244,10 +253,10 @@ impl State {
         self.parameters.max_batch_size().min(self.parameters.max_entries())
     }
 
-    fn take_batch(&mut self) -> Vec<String> {
+    fn take_batch(&mut self) -> Vec<Vec<u8>> {
         let count = self.waiting.len().min(self.batch_size());
-        let batch: Vec<String> = self.waiting.drain(..count).collect();
-        self.bytes -= batch.iter().map(String::len).sum::<usize>();
+        let batch: Vec<Vec<u8>> = self.waiting.drain(..count).collect();
+        self.bytes -= batch.iter().map(Vec::len).sum::<usize>();
         self.sending += count;
         batch
     }

@@ -17,7 +17,7 @@ pub(super) async fn run(queue: Arc<Queue>) {
 }
 
 /// Sends one entry, beside others.
-pub(super) async fn send_alone(queue: Arc<Queue>, entry: String) {
+pub(super) async fn send_alone(queue: Arc<Queue>, entry: Vec<u8>) {
     let size = entry.len();
     queue.deliver(&[entry]).await;
     let mut state = lock(&queue.state);
@@ -63,7 +63,7 @@ impl Queue {
     }
 
     /// Sends a batch. What it is sent with, and how often, is as configured by then.
-    async fn deliver(&self, batch: &[String]) {
+    async fn deliver(&self, batch: &[Vec<u8>]) {
         let start = Instant::now();
         let mut tries = 0;
         loop {

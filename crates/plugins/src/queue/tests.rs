@@ -24,7 +24,7 @@ impl Sink {
 }
 
 impl Sender for Sink {
-    fn send<'a>(&'a self, batch: &'a [String]) -> Sending<'a> {
+    fn send<'a>(&'a self, batch: &'a [Vec<u8>]) -> Sending<'a> {
         Box::pin(async {
             let mut failures = lock(&self.failures);
             if *failures > 0 {
@@ -32,7 +32,8 @@ impl Sender for Sink {
                 return Err(Failure("not now".to_owned()));
             }
             let start = lock(&self.start).unwrap_or_else(Instant::now);
-            lock(&self.batches).push((start.elapsed().as_millis(), batch.to_vec()));
+            lock(&self.batches)
+                .push((start.elapsed().as_millis(), batch.iter().map(|e| String::from_utf8_lossy(e).into()).collect()));
             Ok(())
         })
     }
@@ -173,7 +174,7 @@ fn a_change_of_configuration_loses_nothing() {
 struct Gate(Mutex<Receiver<()>>, SyncSender<()>);
 
 impl Sender for Gate {
-    fn send<'a>(&'a self, _batch: &'a [String]) -> Sending<'a> {
+    fn send<'a>(&'a self, _batch: &'a [Vec<u8>]) -> Sending<'a> {
         Box::pin(async {
             let is_open = lock(&self.0).try_recv().is_ok();
             is_open.then_some(()).ok_or_else(|| Failure("closed".to_owned()))

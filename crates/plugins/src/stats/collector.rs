@@ -49,13 +49,17 @@ impl Collector {
         Ok(Socket::Udp(UdpSocket::bind(SocketAddr::new(any, 0)).await?, to))
     }
 
-    async fn write(&self, socket: &mut Socket, batch: &[String]) -> io::Result<()> {
+    async fn write(&self, socket: &mut Socket, batch: &[Vec<u8>]) -> io::Result<()> {
         match socket {
-            Socket::Tcp(stream) => stream.write_all(format!("{}\n", batch.join("\n")).as_bytes()).await,
+            Socket::Tcp(stream) => {
+                let mut lines = batch.join(&b'\n');
+                lines.push(b'\n');
+                stream.write_all(&lines).await
+            }
             Socket::Udp(socket, to) => {
                 let Transport::Udp { packet_size } = self.transport else { return Ok(()) };
                 for packet in packets(batch, packet_size) {
-                    if let Err(error) = socket.send_to(packet.as_bytes(), *to).await {
+                    if let Err(error) = socket.send_to(&packet, *to).await {
                         // The datagrams before it are gone, and must not go twice.
                         log::warn!("{} bytes of metrics to {}: {error}", packet.len(), self.host);
                     }
@@ -65,7 +69,7 @@ impl Collector {
         }
     }
 
-    async fn deliver(&self, batch: &[String]) -> io::Result<()> {
+    async fn deliver(&self, batch: &[Vec<u8>]) -> io::Result<()> {
         let mut kept = self.socket.lock().await;
         let known = kept.take().filter(|(socket, since)| since.elapsed() < KEPT && is_open(socket));
         let (mut socket, since) = match known {
@@ -80,7 +84,7 @@ impl Collector {
 }
 
 impl Sender for Collector {
-    fn send<'a>(&'a self, batch: &'a [String]) -> Sending<'a> {
+    fn send<'a>(&'a self, batch: &'a [Vec<u8>]) -> Sending<'a> {
         Box::pin(async {
             let outcome = timeout(PATIENCE, self.deliver(batch)).await.unwrap_or_else(|late| Err(late.into()));
             outcome.map_err(|error| Failure(format!("{}:{}: {error}", self.host, self.port)))
@@ -99,15 +103,15 @@ fn is_open(socket: &Socket) -> bool {
 }
 
 /// The lines of a batch in datagrams.
-pub(super) fn packets(batch: &[String], size: usize) -> Vec<String> {
-    let mut out: Vec<String> = Vec::new();
-    for line in batch.iter().flat_map(|entry| entry.lines()) {
+pub(super) fn packets(batch: &[Vec<u8>], size: usize) -> Vec<Vec<u8>> {
+    let mut out: Vec<Vec<u8>> = Vec::new();
+    for line in batch.iter().flat_map(|entry| entry.split(|byte| *byte == b'\n')) {
         match out.last_mut() {
             Some(last) if last.len() + 1 + line.len() <= size => {
-                last.push('\n');
-                last.push_str(line);
+                last.push(b'\n');
+                last.extend_from_slice(line);
             }
-            _ => out.push(line.to_owned()),
+            _ => out.push(line.to_vec()),
         }
     }
     out

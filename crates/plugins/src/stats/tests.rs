@@ -8,7 +8,7 @@ use std::net::{TcpListener, UdpSocket};
 
 #[test]
 fn lines_are_packed_up_to_the_size() {
-    let batch = ["aa\nbb".to_owned(), "c".to_owned()];
+    let batch = ["aa\nbb".into(), "c".into()];
     let cases: [(usize, &[&str]); 5] = [
         (0, &["aa", "bb", "c"]),
         (4, &["aa", "bb\nc"]),
@@ -17,7 +17,8 @@ fn lines_are_packed_up_to_the_size() {
         (1, &["aa", "bb", "c"]),
     ];
     for (size, want) in cases {
-        assert_eq!(packets(&batch, size), want, "{size}");
+        let packets: Vec<_> = packets(&batch, size).into_iter().map(|p| String::from_utf8(p).unwrap()).collect();
+        assert_eq!(packets, want, "{size}");
     }
 }
 
@@ -31,8 +32,8 @@ fn sends_datagrams() {
     sink.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
     let collector = Collector::new("127.0.0.1", sink.local_addr().unwrap().port(), Transport::Udp { packet_size: 0 });
     block_on(async {
-        collector.send(&["a\nb".to_owned()]).await.unwrap();
-        collector.send(&["c".to_owned()]).await.unwrap();
+        collector.send(&["a\nb".into()]).await.unwrap();
+        collector.send(&["c".into()]).await.unwrap();
     });
     let mut room = [0; 9];
     for want in ["a", "b", "c"] {
@@ -47,22 +48,22 @@ fn sends_lines_over_a_connection_that_is_made_anew_where_it_was_closed() {
     let port = sink.local_addr().unwrap().port();
     let collector = Collector::new("127.0.0.1", port, Transport::Tcp);
     block_on(async {
-        collector.send(&["a\nb".to_owned()]).await.unwrap();
-        collector.send(&["c".to_owned()]).await.unwrap();
+        collector.send(&["a\nb".into()]).await.unwrap();
+        collector.send(&["c".into()]).await.unwrap();
         let (first, _) = sink.accept().unwrap();
         let lines: Vec<String> = BufReader::new(&first).lines().take(3).map(Result::unwrap).collect();
         assert_eq!(lines, ["a", "b", "c"]);
         drop(first);
         // The end of the connection is seen once the runtime has looked.
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        collector.send(&["d".to_owned()]).await.unwrap();
+        collector.send(&["d".into()]).await.unwrap();
         let (second, _) = sink.accept().unwrap();
         assert_eq!(BufReader::new(second).lines().next().unwrap().unwrap(), "d");
         drop(sink);
     });
     block_on(async {
         let closed = Collector::new("127.0.0.1", 1, Transport::Tcp);
-        let failure = closed.send(&["e".to_owned()]).await.unwrap_err();
+        let failure = closed.send(&["e".into()]).await.unwrap_err();
         assert!(failure.0.starts_with("127.0.0.1:1: "), "{}", failure.0);
     });
 }

@@ -1,0 +1,170 @@
+//! Writing trace contexts.
+
+use super::{Format, Incoming, Outgoing};
+use pdk::Headers;
+use pdk::log::LogField;
+use std::fmt::Write;
+
+/// Text on the stack. What does not fit is cut off; no context is that long.
+pub(crate) struct Text {
+    bytes: [u8; 96],
+    len: usize,
+}
+
+impl Text {
+    fn new() -> Self {
+        Self { bytes: [0; 96], len: 0 }
+    }
+
+    /// A number in this many hexadecimal digits.
+    pub(crate) fn hex(value: u128, digits: u32) -> Self {
+        Self::new().then_hex(value, digits)
+    }
+
+    fn decimal(value: u64) -> Self {
+        let mut text = Self::new();
+        let _ = write!(text, "{value}");
+        text
+    }
+
+    fn then(mut self, piece: &str) -> Self {
+        let _ = self.write_str(piece);
+        self
+    }
+
+    fn then_hex(mut self, value: u128, digits: u32) -> Self {
+        for at in (0..digits).rev() {
+            let digit = b"0123456789abcdef"[(value >> (4 * at)) as usize & 15];
+            if let Some(room) = self.bytes.get_mut(self.len) {
+                *room = digit;
+                self.len += 1;
+            }
+        }
+        self
+    }
+
+    fn then_span(self, id: u64) -> Self {
+        self.then_hex(id.into(), 16)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+}
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let end = self.len + text.len();
+        let room = self.bytes.get_mut(self.len..end).ok_or(std::fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
+
+fn bit(is_set: bool) -> &'static str {
+    if is_set { "1" } else { "0" }
+}
+
+/// Writes the context in a format; the trace's id in that format, for logs.
+pub(super) fn write(format: Format, out: &Outgoing, headers: &mut Headers) -> LogField {
+    let id = out.trace.value;
+    // Formats with ids of both sizes keep the size an id came in.
+    let long = if out.trace.is_short == Some(true) { 16 } else { 32 };
+    let log = |path: &'static str, id: &Text| LogField { path: path.into(), value: Some(id.as_str().into()) };
+    let mut set = |name: &str, value: Text| headers.set(name, value.as_bytes());
+    let trace = |digits: u32| Text::hex(id, digits);
+    match format {
+        Format::W3c => {
+            let text = Text::new().then("00-").then_hex(id, 32).then("-").then_span(out.span);
+            set("traceparent", text.then("-0").then(bit(out.is_sampled)));
+            log("trace_id.w3c", &trace(32))
+        }
+        Format::B3 => {
+            set("x-b3-traceid", trace(long));
+            set("x-b3-spanid", Text::new().then_span(out.span));
+            if let Some(parent) = out.parent {
+                set("x-b3-parentspanid", Text::new().then_span(parent));
+            }
+            if out.is_debug {
+                set("x-b3-flags", Text::new().then("1"));
+            } else {
+                set("x-b3-sampled", Text::new().then(bit(out.is_sampled)));
+            }
+            log("trace_id.b3", &trace(long))
+        }
+        Format::B3Single => {
+            let sampled = if out.is_debug { "d" } else { bit(out.is_sampled) };
+            let text = trace(long).then("-").then_span(out.span).then("-").then(sampled);
+            set(
+                "b3",
+                match out.parent {
+                    Some(parent) => text.then("-").then_span(parent),
+                    None => text,
+                },
+            );
+            log("trace_id.b3", &trace(long))
+        }
+        Format::Jaeger => {
+            let text = trace(long).then(":").then_span(out.span).then(":");
+            let text = match out.parent {
+                Some(parent) => text.then_span(parent),
+                None => text.then("0"),
+            };
+            set("uber-trace-id", text.then(":0").then(bit(out.is_sampled)));
+            log("trace_id.jaeger", &trace(long))
+        }
+        Format::Ot => {
+            // An id of our own takes the eight bytes that this format is known for.
+            let digits = if out.trace.is_short == Some(false) { 32 } else { 16 };
+            set("ot-tracer-traceid", trace(digits));
+            set("ot-tracer-spanid", Text::new().then_span(out.span));
+            set("ot-tracer-sampled", Text::new().then(bit(out.is_sampled)));
+            log("trace_id.ot", &trace(digits))
+        }
+        Format::Datadog => {
+            set("x-datadog-trace-id", Text::decimal(id as u64));
+            set("x-datadog-parent-id", Text::decimal(out.span));
+            set("x-datadog-sampling-priority", Text::new().then(bit(out.is_sampled)));
+            log("trace_id.datadog", &Text::decimal(id as u64))
+        }
+        Format::Aws => {
+            let root = Text::new().then("1-").then_hex(id >> 96, 8).then("-").then_hex(id, 24);
+            let text = Text::new().then("Root=").then(root.as_str()).then(";Parent=").then_span(out.span);
+            set("X-Amzn-Trace-Id", text.then(";Sampled=").then(bit(out.is_sampled)));
+            log("trace_id.aws", &root)
+        }
+        Format::Gcp => {
+            let text = trace(32).then("/").then(Text::decimal(out.span).as_str());
+            set("X-Cloud-Trace-Context", text.then(";o=").then(bit(out.is_sampled)));
+            log("trace_id.gcp", &trace(32))
+        }
+        Format::Instana => {
+            set("X-Instana-T", trace(long));
+            set("X-Instana-S", Text::new().then_span(out.span));
+            set("X-Instana-L", Text::new().then(bit(out.is_sampled)));
+            log("trace_id.instana", &trace(long))
+        }
+    }
+}
+
+/// Carries baggage over between the two formats that have it in fields of their own. Within a format the client's fields go on.
+pub(super) fn baggage(format: Format, incoming: Option<&Incoming>, headers: &mut Headers) {
+    let (from, to) = match (incoming.map(|incoming| incoming.format), format) {
+        (Some(Format::Ot), Format::Jaeger) => ("ot-baggage-", "uberctx-"),
+        (Some(Format::Jaeger), Format::Ot) => ("uberctx-", "ot-baggage-"),
+        _ => return,
+    };
+    let item = |(name, value): (&[u8], &[u8])| {
+        let name = std::str::from_utf8(name).ok()?.to_ascii_lowercase();
+        Some((format!("{to}{}", name.strip_prefix(from)?), value.to_vec()))
+    };
+    let items: Vec<(String, Vec<u8>)> = headers.iter().filter_map(item).collect();
+    for (name, value) in items {
+        headers.set(&name, &value);
+    }
+}
