@@ -2,7 +2,7 @@
 
 use crate::error::Templates;
 use crate::log::LogField;
-use crate::{Clock, Consumers, Format, Headers, Node, Request, Response};
+use crate::{Clock, Consumers, Format, Headers, Node, Request, Response, Version};
 use entities::{Consumer, Route, Service};
 use smallvec::SmallVec;
 use std::any::{Any, TypeId};
@@ -271,6 +271,8 @@ pub struct Context {
     pub attempts: SmallVec<[Attempt; 1]>,
     /// The statuses the upstream answered, one a try.
     pub upstream_statuses: SmallVec<[u16; 4]>,
+    /// The HTTP that the upstream's answer came by.
+    pub upstream_version: Option<Version>,
     /// Bytes of the request (head and body) and of the response sent so far.
     pub received: u64,
     pub sent: u64,
@@ -305,6 +307,7 @@ impl Context {
             source: Source::Exit,
             attempts: SmallVec::new(),
             upstream_statuses: SmallVec::new(),
+            upstream_version: None,
             sent: 0,
             log_fields: Vec::new(),
             shared,

@@ -38,7 +38,7 @@ pub(crate) async fn handle(thread: Rc<Thread>, request: Request, client: Client,
     let pinned = thread.pin();
     let mut cx = thread.context(&pinned, request, client);
     let mut chosen = pinned.snapshot.global.chosen(None, &pinned.snapshot.consumers);
-    let answered = answer(&thread, &pinned.snapshot, &mut cx, &mut chosen).await;
+    let answered = answer(&thread, &pinned.snapshot, &mut cx, &mut chosen, &mut to).await;
     let forwarded = answered.unwrap_or_else(|exit| {
         cx.respond(*exit.response, exit.source);
         Forwarded::default()
@@ -55,11 +55,12 @@ async fn answer<'a>(
     snapshot: &'a Snapshot,
     cx: &mut Context,
     chosen: &mut Chosen<'a>,
+    to: &mut Downstream,
 ) -> Result<Forwarded, Exit> {
     rewrite(chosen, cx).await?;
     let endpoint = route(thread, snapshot, cx)?;
     access(&endpoint.plan, cx, chosen).await?;
-    let forwarded = forward(thread, endpoint, cx).await?;
+    let forwarded = forward(thread, endpoint, cx, to).await?;
     response(thread, chosen, cx).await?;
     Ok(forwarded)
 }

@@ -72,6 +72,18 @@ impl<S: Read + Write> Client<S> {
         Ok(line)
     }
 
+    /// An interim answer: its first line and its fields.
+    pub(crate) fn interim_head(&mut self) -> std::io::Result<(String, Vec<String>)> {
+        let line = self.line()?;
+        let mut fields = Vec::new();
+        loop {
+            match self.line()? {
+                end if end.is_empty() => return Ok((line, fields)),
+                field => fields.push(field),
+            }
+        }
+    }
+
     /// The next answer; after a 101 the connection is a tunnel.
     pub(crate) fn answer(&mut self) -> std::io::Result<Answer> {
         let line = self.line()?;

@@ -7,14 +7,18 @@
     reason = "a test fails by panicking, and says what the gateway said"
 )]
 
+mod backend;
 mod client;
 mod commands;
 mod configuration;
 mod gateway;
+mod http2;
 mod malformed;
+mod pki;
 mod program;
 mod proxying;
 mod reload;
 mod tls;
 mod upstream;
+mod upstreams;
 mod websocket;

@@ -211,6 +211,14 @@ impl Connection {
         }
     }
 
+    /// Whether HTTP/2 was agreed on with an upstream (ALPN).
+    pub(crate) fn speaks_http2(&self) -> bool {
+        match &*self.stream.borrow() {
+            Stream::Client(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+            Stream::Tcp(_) | Stream::Server(_) => false,
+        }
+    }
+
     pub(crate) fn into_stream(self) -> (Stream, BytesMut) {
         (self.stream.into_inner(), self.input.into_inner())
     }

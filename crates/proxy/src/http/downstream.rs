@@ -46,6 +46,16 @@ impl Downstream {
         }
     }
 
+    /// Passes on an interim answer of an upstream (RFC 9110, 15.2), such as 103. HTTP/1.0 has none. A client that is gone is
+    /// noticed with the answer itself.
+    pub(crate) async fn interim(&mut self, status: u16, headers: &Headers) {
+        match self {
+            Self::H1(to) if to.version() == Version::Http11 => to.interim(status, headers).await,
+            Self::H1(_) => {}
+            Self::H2(to) => to.interim(status, headers),
+        }
+    }
+
     pub async fn flush(&mut self) -> Result<(), ClientGone> {
         match self {
             Self::H1(to) => to.flush().await,

@@ -2,14 +2,17 @@
 
 use super::balance::{Target, Tries, balance};
 use super::{body, upstream_head};
+use crate::http::Downstream;
 use crate::http::connection::Connection;
 use crate::http::h1::body::OnEnd;
-use crate::http::h1::client::{Answer, ExchangeError, Outgoing, exchange};
+use crate::http::h1::client::{Answer, ExchangeError, Outgoing, Waiting, exchange};
+use crate::http::h1::server::decimal;
 use crate::http::h2::client::Channel;
 use crate::pipeline::Exit;
 use crate::snapshot::{Destination, Endpoint, ServiceTarget};
 use crate::upstream::connect::{ConnectError, connect};
 use crate::upstream::pool::PoolKey;
+use crate::upstream::tls::TlsTarget;
 use crate::worker::Thread;
 use balancer::Pick;
 use balancer::health::Report;
@@ -35,7 +38,12 @@ struct Failure {
     was_sent: bool,
 }
 
-pub(crate) async fn forward(thread: &Thread, endpoint: &Endpoint, cx: &mut Context) -> Result<Forwarded, Exit> {
+pub(crate) async fn forward(
+    thread: &Thread,
+    endpoint: &Endpoint,
+    cx: &mut Context,
+    to: &mut Downstream,
+) -> Result<Forwarded, Exit> {
     cx.timing.access_end = Some(Instant::now());
     let Some(service) = &endpoint.service else {
         return Err(Exit::new(Response::error(cx, 503, "no Service found with those values")));
@@ -50,7 +58,7 @@ pub(crate) async fn forward(thread: &Thread, endpoint: &Endpoint, cx: &mut Conte
             return Err(exit);
         }
     };
-    let forwarded = with_retries(thread, service, &upstream, request_body, cx).await;
+    let forwarded = with_retries(thread, service, &upstream, request_body, cx, to).await;
     cx.upstream = Some(upstream);
     forwarded
 }
@@ -61,6 +69,7 @@ async fn with_retries(
     upstream: &Upstream,
     mut request_body: Body,
     cx: &mut Context,
+    to: &mut Downstream,
 ) -> Result<Forwarded, Exit> {
     let mut tries = Tries::default();
     let mut left = service.retries;
@@ -77,7 +86,7 @@ async fn with_retries(
             Body::Bytes(bytes) => (Body::Bytes(bytes.clone()), true),
             Body::Stream(_) => (std::mem::take(&mut request_body), false),
         };
-        let failure = match attempt(thread, service, upstream, cx, &target, this_time).await {
+        let failure = match attempt(thread, service, upstream, cx, &target, this_time, to).await {
             Ok(answer) => return Ok(accept(cx, answer, target, started)),
             Err(failure) => failure,
         };
@@ -169,6 +178,7 @@ fn accept(cx: &mut Context, answer: Answer, target: Target, sent: Instant) -> Fo
         tell(pick.report(report, SystemTime::now()), &target);
         pick.measured(now.saturating_duration_since(sent), now);
     }
+    cx.upstream_version = Some(answer.version);
     let mut response = Response::new(answer.status);
     response.headers = answer.headers;
     response.body = answer.body;
@@ -177,6 +187,16 @@ fn accept(cx: &mut Context, answer: Answer, target: Target, sent: Instant) -> Fo
 }
 
 /// One try at one address.
+struct Try<'a> {
+    thread: &'a Thread,
+    service: &'a ServiceTarget,
+    upstream: &'a Upstream,
+    cx: &'a Context,
+    tls: Option<&'a TlsTarget>,
+    key: PoolKey,
+    host: Vec<u8>,
+}
+
 async fn attempt(
     thread: &Thread,
     service: &ServiceTarget,
@@ -184,107 +204,130 @@ async fn attempt(
     cx: &Context,
     target: &Target,
     body: Body,
+    to: &mut Downstream,
 ) -> Result<Answer, Failure> {
     let own = match &service.destination {
         Destination::Upstream(entity) => entity.entity.host_header.as_deref(),
         _ => None,
     };
     let host = upstream_head::host(cx, upstream, own, &target.name, target.address.port());
-    let sni: Option<Arc<str>> =
-        service.tls.as_ref().map(|_| String::from_utf8_lossy(pdk::host_without_port(&host)).into_owned().into());
-    let tls_id = service.tls.as_ref().map(|t| t.id.clone());
-    let key = PoolKey { address: target.address, tls: sni.zip(tls_id) };
+    // An upgrade needs HTTP/1.1.
+    let tls = service.tls.as_deref().map(|tls| match &tls.without_http2 {
+        Some(without) if cx.request.is_websocket() => &**without,
+        _ => tls,
+    });
+    let sni: Option<Arc<str>> = tls.map(|_| String::from_utf8_lossy(pdk::host_without_port(&host)).into_owned().into());
+    let key = PoolKey { address: target.address, tls: sni.zip(tls.map(|t| t.id.clone())) };
+    let this = Try { thread, service, upstream, cx, tls, key, host };
     if service.scheme.is_grpc() {
-        return over_http2(thread, service, upstream, cx, key, &host, body).await;
+        let channel = match this.kept_channel().await {
+            Some(channel) => channel,
+            None => this.new_channel(this.open().await?).await?,
+        };
+        return this.over_http2(channel, body, to).await;
     }
-    let head = upstream_head::http1(&thread.proxy.settings, cx, upstream, &host, &body);
-    over_http1(thread, service, cx, key, &head, body).await
-}
-
-async fn over_http1(
-    thread: &Thread,
-    service: &ServiceTarget,
-    cx: &Context,
-    key: PoolKey,
-    head: &[u8],
-    body: Body,
-) -> Result<Answer, Failure> {
-    let is_head = cx.request.method == Method::Head;
-    let outgoing = if body.len().is_some() { Outgoing::Plain } else { Outgoing::Chunked };
-    // A kept connection may have been closed by the upstream a moment ago: that costs no try, as long as nothing is lost.
-    let again = match &body {
-        Body::Empty => Some(Body::Empty),
-        Body::Bytes(bytes) => Some(Body::Bytes(bytes.clone())),
-        Body::Stream(_) => None,
-    };
-    let mut first = Some(body);
-    if !cx.request.is_websocket()
-        && (again.is_some() || cx.request.method.is_retried())
-        && let Some((conn, requests)) = thread.pool.take(&key)
+    if tls.is_some_and(|t| t.without_http2.is_some())
+        && let Some(channel) = this.kept_channel().await
     {
-        let on_end = back_to(thread, &key, requests + 1);
-        let body = first.take().unwrap_or_default();
-        match exchange(conn, head, body, outgoing, service.patience, is_head, on_end).await {
-            Err(ExchangeError::Closed) if again.is_some() && cx.request.method.is_retried() => {
-                thread.pool.forget(&key);
-                first = again;
-            }
-            other => return other.map_err(|error| Failure { error, was_sent: true }),
-        }
+        return this.over_http2(channel, body, to).await;
     }
-    let conn = open(service, &key).await?;
-    let on_end = back_to(thread, &key, 1);
-    let body = first.take().unwrap_or_default();
-    exchange(Rc::new(conn), head, body, outgoing, service.patience, is_head, on_end)
-        .await
-        .map_err(|error| Failure { error, was_sent: true })
+    this.over_http1(body, to).await
 }
 
-fn back_to(thread: &Thread, key: &PoolKey, requests: u64) -> OnEnd {
-    OnEnd { pool: thread.pool.clone(), key: key.clone(), requests }
-}
-
-async fn open(service: &ServiceTarget, key: &PoolKey) -> Result<Connection, Failure> {
-    let tls = service.tls.as_deref().zip(key.tls.as_ref().map(|(name, _)| &**name));
-    connect(key.address, tls, service.connect_timeout).await.map_err(|error| {
-        log::warn!("connecting to {}: {error}", key.address);
-        let error = if matches!(error, ConnectError::Timeout) { ExchangeError::Timeout } else { ExchangeError::Closed };
-        Failure { error, was_sent: false }
-    })
-}
-
-async fn over_http2(
-    thread: &Thread,
-    service: &ServiceTarget,
-    upstream: &Upstream,
-    cx: &Context,
-    key: PoolKey,
-    host: &[u8],
-    body: Body,
-) -> Result<Answer, Failure> {
-    let kept = thread.pool.channel(&key);
-    let channel = match kept {
-        Some(channel) if channel.is_open(service.connect_timeout).await => channel,
-        _ => {
-            thread.pool.drop_channel(&key);
-            let conn = open(service, &key).await?;
-            let opened = Channel::open(conn, service.connect_timeout).await;
-            let channel = opened.map_err(|error| Failure { error, was_sent: false })?;
-            thread.pool.keep_channel(key.clone(), channel.clone());
-            channel
+impl Try<'_> {
+    /// Over a kept connection or a new one; on a new one HTTP/2 where that was agreed on.
+    async fn over_http1(&self, body: Body, to: &mut Downstream) -> Result<Answer, Failure> {
+        let Self { thread, service, upstream, cx, key, host, .. } = self;
+        let head = upstream_head::http1(&thread.proxy.settings, cx, upstream, host, &body);
+        let is_head = cx.request.method == Method::Head;
+        let outgoing = if body.len().is_some() { Outgoing::Plain } else { Outgoing::Chunked };
+        // A kept connection may have been closed by the upstream a moment ago: that costs no try, as long as nothing is
+        // lost.
+        let again = match &body {
+            Body::Empty => Some(Body::Empty),
+            Body::Bytes(bytes) => Some(Body::Bytes(bytes.clone())),
+            Body::Stream(_) => None,
+        };
+        let mut first = Some(body);
+        if !cx.request.is_websocket()
+            && (again.is_some() || cx.request.method.is_retried())
+            && let Some((conn, requests)) = thread.pool.take(key)
+        {
+            let on_end = self.back(requests + 1);
+            let body = first.take().unwrap_or_default();
+            let waiting = Waiting { patience: service.patience, is_head, to };
+            match exchange(conn, &head, body, outgoing, waiting, on_end).await {
+                Err(ExchangeError::Closed) if again.is_some() && cx.request.method.is_retried() => {
+                    thread.pool.forget(key);
+                    first = again;
+                }
+                other => return other.map_err(|error| Failure { error, was_sent: true }),
+            }
         }
-    };
-    let mut path = Vec::new();
-    upstream_head::target(&mut path, cx, upstream);
-    let scheme = if service.scheme.is_tls() { "https" } else { "http" };
-    let uri = http::Uri::builder().scheme(scheme).authority(host).path_and_query(path).build();
-    let uri = uri.map_err(|_| Failure { error: ExchangeError::Malformed, was_sent: false })?;
-    let mut headers = Headers::new();
-    upstream_head::fields(&mut headers, &thread.proxy.settings, cx, upstream);
-    let method = upstream.method.as_ref().unwrap_or(&cx.request.method).as_str();
-    let answered = channel.exchange(method, uri, &headers, body, service.patience).await;
-    answered.map_err(|error| {
-        thread.pool.drop_channel(&key);
-        Failure { error, was_sent: true }
-    })
+        let conn = self.open().await?;
+        let body = first.take().unwrap_or_default();
+        if conn.speaks_http2() {
+            let channel = self.new_channel(conn).await?;
+            return Box::pin(self.over_http2(channel, body, to)).await;
+        }
+        let waiting = Waiting { patience: service.patience, is_head, to };
+        exchange(Rc::new(conn), &head, body, outgoing, waiting, self.back(1))
+            .await
+            .map_err(|error| Failure { error, was_sent: true })
+    }
+
+    fn back(&self, requests: u64) -> OnEnd {
+        OnEnd { pool: self.thread.pool.clone(), key: self.key.clone(), requests }
+    }
+
+    async fn open(&self) -> Result<Connection, Failure> {
+        let tls = self.tls.zip(self.key.tls.as_ref().map(|(name, _)| &**name));
+        connect(self.key.address, tls, self.service.connect_timeout).await.map_err(|error| {
+            log::warn!("connecting to {}: {error}", self.key.address);
+            let error =
+                if matches!(error, ConnectError::Timeout) { ExchangeError::Timeout } else { ExchangeError::Closed };
+            Failure { error, was_sent: false }
+        })
+    }
+
+    async fn kept_channel(&self) -> Option<Channel> {
+        let channel = self.thread.pool.channel(&self.key)?;
+        if channel.is_open(self.service.connect_timeout).await {
+            return Some(channel);
+        }
+        self.thread.pool.drop_channel(&self.key);
+        None
+    }
+
+    async fn new_channel(&self, conn: Connection) -> Result<Channel, Failure> {
+        let opened = Channel::open(conn, self.service.connect_timeout).await;
+        let channel = opened.map_err(|error| Failure { error, was_sent: false })?;
+        self.thread.pool.keep_channel(self.key.clone(), channel.clone());
+        Ok(channel)
+    }
+
+    async fn over_http2(&self, channel: Channel, body: Body, to: &mut Downstream) -> Result<Answer, Failure> {
+        let Self { thread, service, upstream, cx, key, host, .. } = self;
+        let mut path = Vec::new();
+        upstream_head::target(&mut path, cx, upstream);
+        let scheme = if service.scheme.is_tls() { "https" } else { "http" };
+        let uri = http::Uri::builder().scheme(scheme).authority(host.as_slice()).path_and_query(path).build();
+        let uri = uri.map_err(|_| Failure { error: ExchangeError::Malformed, was_sent: false })?;
+        let mut headers = Headers::new();
+        let had_framing = upstream_head::fields(&mut headers, &thread.proxy.settings, cx, upstream);
+        if let Some(length) = body.len()
+            && (length > 0 || had_framing)
+        {
+            headers.append("content-length", decimal(length, &mut [0; 20]));
+        }
+        let method = upstream.method.as_ref().unwrap_or(&cx.request.method).as_str();
+        let waiting = Waiting { patience: service.patience, is_head: cx.request.method == Method::Head, to };
+        let answered = channel.exchange(method, uri, &headers, body, waiting).await;
+        answered.map_err(|error| {
+            if error != ExchangeError::Timeout && !matches!(error, ExchangeError::Body(_)) {
+                thread.pool.drop_channel(key);
+            }
+            Failure { error, was_sent: true }
+        })
+    }
 }

@@ -4,7 +4,7 @@ use crate::http::h1::server::decimal;
 use crate::http::h2::is_connection_field;
 use crate::snapshot::Chosen;
 use crate::worker::Thread;
-use pdk::{Context, Headers, Phases, Source};
+use pdk::{Context, Headers, Phases, Source, Version};
 use std::time::Instant;
 
 pub(crate) fn header_filter(thread: &Thread, cx: &mut Context, chosen: &Chosen<'_>) {
@@ -110,7 +110,8 @@ fn add_own(thread: &Thread, cx: &mut Context) {
             cx.response.headers.set("X-Kong-Upstream-Status", all.join(", ").as_bytes());
         }
         if tokens.via {
-            let is_http2 = cx.upstream.as_ref().is_some_and(|u| u.scheme.is_grpc());
+            let is_grpc = || cx.upstream.as_ref().is_some_and(|u| u.scheme.is_grpc());
+            let is_http2 = cx.upstream_version.map_or_else(is_grpc, |version| version == Version::Http2);
             let own = settings.via[usize::from(is_http2)].as_bytes();
             match cx.response.headers.joined("via") {
                 Some(before) => cx.response.headers.set("Via", &[&before, &b", "[..], own].concat()),

@@ -32,10 +32,6 @@ pub fn pair(certificate: &str, key: &str) -> Result<Arc<CertifiedKey>, String> {
 
 impl Certificates {
     pub(crate) fn build(from: &Configuration, env: &Environment, problems: &mut Vec<String>) -> Self {
-        let secret = |text: &str| match text.starts_with("{vault://") {
-            true => (env.secrets)(text).unwrap_or_default(),
-            false => text.to_owned(),
-        };
         let mut entries = HashMap::default();
         for certificate in from.certificates.values() {
             let mut pairs = Vec::new();
@@ -43,7 +39,7 @@ impl Certificates {
             let other = (certificate.cert_alt.as_ref(), certificate.key_alt.as_ref());
             for (cert, key) in [own, other] {
                 let (Some(cert), Some(key)) = (cert, key) else { continue };
-                match pair(&secret(cert), &secret(key)) {
+                match pair(&env.secret(cert), &env.secret(key)) {
                     Ok(pair) => pairs.push(pair),
                     Err(error) => problems.push(format!("certificate {} cannot be used: {error}", certificate.id)),
                 }

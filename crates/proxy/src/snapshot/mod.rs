@@ -18,6 +18,7 @@ use entities::Configuration;
 use pdk::{Consumers, Definition};
 use plan::Instances;
 use router::{Flavor, Router};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
@@ -38,8 +39,22 @@ pub struct Environment {
     pub default_certificate: Option<Arc<rustls::sign::CertifiedKey>>,
     /// Verification of upstreams where a service does not say.
     pub verify_upstreams: bool,
+    /// The longest chain of an upstream's certificate where a service does not say (`proxy_ssl_verify_depth`): certificates
+    /// between its own and a trusted one.
+    pub verify_depth: usize,
+    /// What is shown to upstreams where neither service nor upstream has a certificate (`client_ssl_cert`).
+    pub client_certificate: Option<Arc<rustls::sign::CertifiedKey>>,
+    /// Whether every `https` service asks for HTTP/2 (`proxy_http_version 2`).
+    pub upstream_http2: bool,
     /// `lua_ssl_trusted_certificate`, DER.
     pub trusted_certificates: Vec<rustls_pki_types::CertificateDer<'static>>,
+}
+
+impl Environment {
+    /// A text, or what it refers to; nothing where that is not to be had (Kong's rule).
+    pub(crate) fn secret<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if text.starts_with("{vault://") { (self.secrets)(text).unwrap_or_default().into() } else { text.into() }
+    }
 }
 
 /// The configuration, ready.

@@ -69,11 +69,19 @@ impl Pool {
     }
 
     pub(crate) fn channel(&self, key: &PoolKey) -> Option<Channel> {
-        self.channels.borrow().get(key).cloned()
+        let channel = self.channels.borrow().get(key).cloned()?;
+        if self.settings.max_requests > 0 && channel.requests() >= self.settings.max_requests {
+            // It ends with the requests that it carries.
+            self.drop_channel(key);
+            return None;
+        }
+        Some(channel)
     }
 
     pub(crate) fn keep_channel(&self, key: PoolKey, channel: Channel) {
-        self.channels.borrow_mut().insert(key, channel);
+        if self.settings.size > 0 {
+            self.channels.borrow_mut().insert(key, channel);
+        }
     }
 
     pub(crate) fn drop_channel(&self, key: &PoolKey) {
@@ -87,5 +95,7 @@ impl Pool {
             waiting.retain(|idle| idle.since.elapsed() < limit && idle.conn.is_quiet());
             !waiting.is_empty()
         });
+        // One that still carries a long answer goes on until its end; only new requests get another one.
+        self.channels.borrow_mut().retain(|_, c| c.idle_since().elapsed() < limit && !c.is_closed());
     }
 }

@@ -48,6 +48,9 @@ impl Node {
             upstreams: upstreams.clone(),
             default_certificate: None,
             verify_upstreams: false,
+            verify_depth: 1,
+            client_certificate: None,
+            upstream_http2: false,
             trusted_certificates,
         };
         Self { upstreams, configuration: Configuration::default(), environment }

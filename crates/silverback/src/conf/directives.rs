@@ -50,6 +50,8 @@ pub enum Form {
     Switch,
     /// `4 8k`
     Buffers,
+    /// 1.1 or 2
+    HttpVersion,
     Text,
 }
 
@@ -88,7 +90,8 @@ directives! {
     "real_ip_header" PROXY Text "Where a trusted proxy names the client.";
     "real_ip_recursive" PROXY Switch "Whether trusted addresses in that header are passed over.";
     "proxy_ssl_verify" PROXY Switch "Whether certificates of upstreams are verified when the service does not say.";
-    "proxy_ssl_verify_depth" PROXY Count "The longest chain of an upstream's certificate.";
+    "proxy_ssl_verify_depth" PROXY Count "The longest chain of an upstream's certificate: certificates between its own and a trusted one, 1 where nothing is given.";
+    "proxy_http_version" PROXY HttpVersion "2 offers HTTP/2 to the upstreams of every https service, by ALPN; a service asks for itself with the tag silverback:http2.";
     "ssl_protocols" PROXY Text "TLS versions.";
     "ssl_session_tickets" PROXY Switch "Whether TLS sessions are resumed by ticket.";
     "ssl_session_timeout" PROXY Time "How long a TLS session can be resumed.";
@@ -185,6 +188,7 @@ impl Form {
             Self::CountOrAuto => (text == "auto" || count(), "auto, or a whole number from 1"),
             Self::Switch => (matches!(text, "on" | "off"), "on, off"),
             Self::Buffers => (parse_buffers(text).is_some(), "a number and a size, as in 4 8k"),
+            Self::HttpVersion => (matches!(text, "1.1" | "2"), "1.1, 2"),
             Self::Text => (true, ""),
         };
         if good { Ok(()) } else { Err(expected) }

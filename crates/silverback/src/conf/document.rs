@@ -75,6 +75,7 @@ pub fn reference() -> String {
             Form::CountOrAuto => "`auto` or a whole number",
             Form::Switch => "switch",
             Form::Buffers => "number and size",
+            Form::HttpVersion => "`1.1` or `2`",
             Form::Text => "text",
         };
         let _ =

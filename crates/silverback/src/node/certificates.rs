@@ -55,6 +55,15 @@ pub(super) fn default_certificate(conf: &Conf) -> anyhow::Result<Arc<CertifiedKe
     pair(conf, &conf.ssl_cert, &conf.ssl_cert_key, "kong-default")
 }
 
+/// What upstreams are shown where nothing else is configured (`client_ssl`).
+pub(super) fn client_certificate(conf: &Conf) -> anyhow::Result<Option<Arc<CertifiedKey>>> {
+    let (true, Some(cert), Some(key)) = (conf.client_ssl, &conf.client_ssl_cert, &conf.client_ssl_cert_key) else {
+        return Ok(None);
+    };
+    let pair = certificate_pair(&text(cert.read()?)?, &text(key.read()?)?);
+    pair.map(Some).map_err(|error| anyhow::anyhow!("client_ssl_cert cannot be used with client_ssl_cert_key: {error}"))
+}
+
 fn pair(conf: &Conf, certs: &[Pem], keys: &[PemKey], name: &str) -> anyhow::Result<Arc<CertifiedKey>> {
     let (cert, key) = match (certs.first(), keys.first()) {
         (Some(cert), Some(key)) => (text(cert.read()?)?, text(key.read()?)?),

@@ -1,6 +1,6 @@
 //! kong.conf in the data plane's terms.
 
-use super::certificates::default_certificate;
+use super::certificates::{client_certificate, default_certificate};
 use crate::conf::{Block, Conf, ErrorType, LogFile, LogTarget, RealIpHeader, RouterFlavor};
 use anyhow::Context as _;
 use entities::Catalog;
@@ -77,6 +77,9 @@ pub(super) fn environment(
         upstreams,
         default_certificate: Some(default_certificate(conf)?),
         verify_upstreams: conf.directive(Block::Proxy, "proxy_ssl_verify") == Some("on"),
+        verify_depth: conf.directive(Block::Proxy, "proxy_ssl_verify_depth").and_then(|n| n.parse().ok()).unwrap_or(1),
+        client_certificate: client_certificate(conf)?,
+        upstream_http2: conf.directive(Block::Proxy, "proxy_http_version") == Some("2"),
         trusted_certificates,
     })
 }

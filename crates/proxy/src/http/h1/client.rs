@@ -4,10 +4,11 @@ use super::body::{OnEnd, Payload, ResponseBody};
 use super::server::standard_reason;
 use crate::http::chunked;
 use crate::http::connection::Connection;
+use crate::http::downstream::Downstream;
 use crate::http::head::{self, Framing, ResponseHead};
 use crate::http::idle::within;
 use bytes::{Buf, Bytes};
-use pdk::{Body, BodyError, Frame, Headers};
+use pdk::{Body, BodyError, Frame, Headers, Version};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -49,6 +50,25 @@ pub(crate) struct Answer {
     pub(crate) body: Body,
     /// After a 101: the connection, for a tunnel.
     pub(crate) upgraded: Option<Rc<Connection>>,
+    pub(crate) version: Version,
+}
+
+/// How an answer is waited for.
+pub(crate) struct Waiting<'a> {
+    pub(crate) patience: Patience,
+    /// The answer to HEAD has no body, whatever its head says.
+    pub(crate) is_head: bool,
+    /// Where interim answers go.
+    pub(crate) to: &'a mut Downstream,
+}
+
+impl Waiting<'_> {
+    /// Passes an interim answer on. 100 is for us alone: the client was told by ourselves (RFC 9110, 15.2).
+    pub(crate) async fn interim(&mut self, status: u16, headers: &Headers) {
+        if status > 101 {
+            self.to.interim(status, headers).await;
+        }
+    }
 }
 
 /// How the body goes out.
@@ -64,10 +84,10 @@ pub(crate) async fn exchange(
     request_head: &[u8],
     body: Body,
     outgoing: Outgoing,
-    patience: Patience,
-    is_head: bool,
+    mut waiting: Waiting<'_>,
     on_end: OnEnd,
 ) -> Result<Answer, ExchangeError> {
+    let patience = waiting.patience;
     let at_hand = match &body {
         Body::Bytes(bytes) => bytes.clone(),
         _ => Bytes::new(),
@@ -82,9 +102,9 @@ pub(crate) async fn exchange(
         Err(ExchangeError::Timeout) => return Err(ExchangeError::Timeout),
         Err(_) => {
             conn.rest();
-            read_head(&conn, patience.read, is_head).await.map_err(|_| ExchangeError::Closed)?
+            read_head(&conn, &mut waiting).await.map_err(|_| ExchangeError::Closed)?
         }
-        Ok(()) => wait_for_head(&conn, &mut pump, patience.read, is_head).await?,
+        Ok(()) => wait_for_head(&conn, &mut pump, &mut waiting).await?,
     };
     Ok(answer(conn, head, pump, patience, sent.is_ok(), on_end))
 }
@@ -102,7 +122,7 @@ fn answer(
     // The usual phrase needs no copy: it is known by the status.
     let reason = if reason == standard_reason(status).as_bytes() { Vec::new() } else { reason.to_vec() };
     if status == 101 {
-        return Answer { status, reason, headers, body: Body::Empty, upgraded: Some(conn) };
+        return Answer { status, reason, headers, body: Body::Empty, upgraded: Some(conn), version: Version::Http11 };
     }
     let on_end = (keep_alive && was_sent).then_some(on_end);
     let body = match framing {
@@ -121,7 +141,7 @@ fn answer(
         }
         _ => Body::Stream(Box::pin(ResponseBody::new(Payload::new(conn, framing, patience.read), on_end, pump))),
     };
-    Answer { status, reason, headers, body, upgraded: None }
+    Answer { status, reason, headers, body, upgraded: None, version: Version::Http11 }
 }
 
 async fn write(conn: &Connection, limit: Duration, first: &[u8], second: &[u8]) -> Result<(), ExchangeError> {
@@ -166,11 +186,11 @@ async fn send_body(
 async fn wait_for_head(
     conn: &Connection,
     pump: &mut Option<Pump>,
-    limit: Duration,
-    is_head: bool,
+    waiting: &mut Waiting<'_>,
 ) -> Result<ResponseHead, ExchangeError> {
     if let Some(sending) = pump {
-        let mut early = Box::pin(next_head(conn, is_head));
+        let limit = waiting.patience.read;
+        let mut early = Box::pin(next_head(conn, waiting));
         let sent = poll_fn(|task| {
             if let Poll::Ready(head) = early.as_mut().poll(task) {
                 return Poll::Ready(Err(head));
@@ -189,22 +209,23 @@ async fn wait_for_head(
             Err(_) => Err(ExchangeError::Timeout),
         };
     }
-    read_head(conn, limit, is_head).await
+    read_head(conn, waiting).await
 }
 
-async fn read_head(conn: &Connection, limit: Duration, is_head: bool) -> Result<ResponseHead, ExchangeError> {
-    within(limit, next_head(conn, is_head)).await.unwrap_or(Err(ExchangeError::Timeout))
+async fn read_head(conn: &Connection, waiting: &mut Waiting<'_>) -> Result<ResponseHead, ExchangeError> {
+    within(waiting.patience.read, next_head(conn, waiting)).await.unwrap_or(Err(ExchangeError::Timeout))
 }
 
-/// The head of the final response; interim ones are passed over.
-async fn next_head(conn: &Connection, is_head: bool) -> Result<ResponseHead, ExchangeError> {
+/// The head of the final response; interim ones are passed on meanwhile.
+async fn next_head(conn: &Connection, waiting: &mut Waiting<'_>) -> Result<ResponseHead, ExchangeError> {
     loop {
         let head = {
             let mut input = conn.input();
             match head::find_response_end(&input, HEAD).map_err(|_| ExchangeError::Malformed)? {
                 None => None,
                 Some(end) => {
-                    let head = head::parse_response(&input[..end], is_head).map_err(|_| ExchangeError::Malformed)?;
+                    let head =
+                        head::parse_response(&input[..end], waiting.is_head).map_err(|_| ExchangeError::Malformed)?;
                     input.advance(end);
                     Some(head)
                 }
@@ -212,7 +233,11 @@ async fn next_head(conn: &Connection, is_head: bool) -> Result<ResponseHead, Exc
         };
         match head {
             Some(head) if head.status >= 200 || head.status == 101 => return Ok(head),
-            Some(_) => continue,
+            // Rare and boxed: the future of every other request stays small.
+            Some(interim) => {
+                Box::pin(waiting.interim(interim.status, &interim.headers)).await;
+                continue;
+            }
             None => {}
         }
         match conn.fill(0).await {

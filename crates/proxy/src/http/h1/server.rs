@@ -5,6 +5,7 @@ use crate::http::chunked;
 use crate::http::connection::Connection;
 use crate::http::date::with_date;
 use crate::http::downstream::{BodyLength, ClientGone, Downstream};
+use crate::http::h2::is_connection_field;
 use crate::http::head::{self, Framing, HeadError, RequestHead, write_field};
 use crate::http::idle::within;
 use crate::http::{Limits, Service};
@@ -288,6 +289,22 @@ impl H1Responder {
         self.head_size = out.len() as u64;
     }
 
+    pub(crate) async fn interim(&mut self, status: u16, headers: &Headers) {
+        let mut out = Vec::with_capacity(64 + headers.wire_size());
+        out.extend_from_slice(b"HTTP/1.1 ");
+        push_number(&mut out, u64::from(status));
+        out.push(b' ');
+        out.extend_from_slice(standard_reason(status).as_bytes());
+        out.extend_from_slice(b"\r\n");
+        for (name, value) in headers.iter().filter(|(name, _)| is_of_interim(name)) {
+            write_field(&mut out, name, value);
+        }
+        out.extend_from_slice(b"\r\n");
+        let _ = patient(self.patience, self.conn.write_all(&out, &[])).await;
+        // It is not a part of the answer, whose bytes logs count.
+        self.sent_before += out.len() as u64;
+    }
+
     async fn write(&mut self, data: &[u8]) -> Result<(), ClientGone> {
         let written = patient(self.patience, self.conn.write_all(&self.out, data)).await;
         self.out.clear();
@@ -362,6 +379,11 @@ impl H1Responder {
         self.turn.upgraded.set(true);
         self.conn.clone()
     }
+}
+
+/// An interim answer has no body and nothing to say about the connection.
+fn is_of_interim(name: &[u8]) -> bool {
+    !is_connection_field(name) && !name.eq_ignore_ascii_case(b"content-length")
 }
 
 async fn patient(limit: Duration, write: impl Future<Output = std::io::Result<()>>) -> Result<(), ClientGone> {

@@ -1,18 +1,35 @@
-//! The client side of HTTP/2: connections to upstreams (gRPC), shared by the requests of a thread.
+//! The client side of HTTP/2: connections to upstreams, shared by the requests of a thread.
 
 use super::body::{StreamBody, send_body};
 use super::{Rewound, from_map, to_map};
 use crate::http::connection::{Connection, Stream};
-use crate::http::h1::client::{Answer, ExchangeError, Patience};
+use crate::http::h1::client::{Answer, ExchangeError, Pump, Waiting};
 use bytes::Bytes;
-use h2::client::SendRequest;
-use pdk::{Body, Headers};
-use std::time::Duration;
-use tokio::time::timeout;
+use h2::RecvStream;
+use h2::client::{ResponseFuture, SendRequest};
+use pdk::{Body, Headers, Version};
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as Task, Poll, Waker};
+use std::time::{Duration, Instant};
+use tokio::time::{sleep, timeout};
 
 /// A connection that carries many requests.
 #[derive(Clone)]
-pub(crate) struct Channel(SendRequest<Bytes>);
+pub(crate) struct Channel {
+    send: SendRequest<Bytes>,
+    /// Requests so far, and when the last one began: of all clones.
+    requests: Rc<Cell<u64>>,
+    used: Rc<Cell<Instant>>,
+}
+
+/// What an upstream says.
+enum Heard {
+    Interim(http::Response<()>),
+    Final(http::Response<RecvStream>),
+}
 
 impl Channel {
     /// Greets the upstream; the connection is driven by a task of its own until it closes.
@@ -26,7 +43,8 @@ impl Channel {
                     // What breaks the connection reaches each of its requests.
                     let _ = driver.await;
                 });
-                Ok(Self(send))
+                let used = Rc::new(Cell::new(Instant::now()));
+                Ok(Self { send, requests: Rc::default(), used })
             }
             Ok(Err(_)) => Err(ExchangeError::Closed),
             Err(_) => Err(ExchangeError::Timeout),
@@ -35,7 +53,22 @@ impl Channel {
 
     /// Whether a new request can be sent on it now or soon; an error means that it is closed.
     pub(crate) async fn is_open(&self, limit: Duration) -> bool {
-        matches!(timeout(limit, self.0.clone().ready()).await, Ok(Ok(_)))
+        matches!(timeout(limit, self.send.clone().ready()).await, Ok(Ok(_)))
+    }
+
+    /// Whether the upstream has closed it.
+    pub(crate) fn is_closed(&self) -> bool {
+        let mut task = Task::from_waker(Waker::noop());
+        matches!(self.send.clone().poll_ready(&mut task), Poll::Ready(Err(_)))
+    }
+
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.get()
+    }
+
+    /// Since when no request has begun.
+    pub(crate) fn idle_since(&self) -> Instant {
+        self.used.get()
     }
 
     /// Sends a request and waits for the response's head.
@@ -45,9 +78,12 @@ impl Channel {
         uri: http::Uri,
         headers: &Headers,
         body: Body,
-        patience: Patience,
+        mut waiting: Waiting<'_>,
     ) -> Result<Answer, ExchangeError> {
-        let mut send = match timeout(patience.write, self.0.clone().ready()).await {
+        let patience = waiting.patience;
+        self.requests.set(self.requests.get() + 1);
+        self.used.set(Instant::now());
+        let mut send = match timeout(patience.write, self.send.clone().ready()).await {
             Ok(Ok(send)) => send,
             Ok(Err(_)) => return Err(ExchangeError::Closed),
             Err(_) => return Err(ExchangeError::Timeout),
@@ -59,24 +95,8 @@ impl Channel {
         *request.headers_mut() = to_map(headers);
         let is_end = matches!(body, Body::Empty);
         let (response, stream) = send.send_request(request, is_end).map_err(|_| ExchangeError::Closed)?;
-        let mut pump = (!is_end).then(|| Box::pin(send_body(stream, body)) as crate::http::h1::client::Pump);
-        let mut response = Box::pin(timeout(patience.read, response));
-        let head = std::future::poll_fn(|task| {
-            if let Some(sending) = &mut pump
-                && let std::task::Poll::Ready(sent) = sending.as_mut().poll(task)
-            {
-                pump = None;
-                if let Err(ExchangeError::Body(error)) = sent {
-                    return std::task::Poll::Ready(Err(ExchangeError::Body(error)));
-                }
-            }
-            response.as_mut().poll(task).map(|answer| match answer {
-                Ok(Ok(head)) => Ok(head),
-                Ok(Err(_)) => Err(ExchangeError::Closed),
-                Err(_) => Err(ExchangeError::Timeout),
-            })
-        })
-        .await?;
+        let mut pump = (!is_end).then(|| Box::pin(send_body(stream, body)) as Pump);
+        let head = self.head(response, &mut pump, &mut waiting).await?;
         let (parts, stream) = head.into_parts();
         let length = parts.headers.get("content-length").and_then(|v| v.to_str().ok()?.parse().ok());
         let body = if stream.is_end_stream() && pump.is_none() {
@@ -90,6 +110,44 @@ impl Channel {
             headers: from_map(&parts.headers),
             body,
             upgraded: None,
+            version: Version::Http2,
         })
+    }
+
+    /// The head of the final response, while the request's body goes out; interim ones are passed on meanwhile.
+    async fn head(
+        &self,
+        mut response: ResponseFuture,
+        pump: &mut Option<Pump>,
+        waiting: &mut Waiting<'_>,
+    ) -> Result<http::Response<RecvStream>, ExchangeError> {
+        let mut silence = Box::pin(sleep(waiting.patience.read));
+        loop {
+            let heard = poll_fn(|task| {
+                if let Some(sending) = pump
+                    && let Poll::Ready(sent) = sending.as_mut().poll(task)
+                {
+                    *pump = None;
+                    if let Err(ExchangeError::Body(error)) = sent {
+                        return Poll::Ready(Err(ExchangeError::Body(error)));
+                    }
+                }
+                match response.poll_informational(task) {
+                    Poll::Ready(Some(Ok(interim))) => return Poll::Ready(Ok(Heard::Interim(interim))),
+                    Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(ExchangeError::Closed)),
+                    Poll::Ready(None) | Poll::Pending => {}
+                }
+                if let Poll::Ready(head) = Pin::new(&mut response).poll(task) {
+                    return Poll::Ready(head.map(Heard::Final).map_err(|_| ExchangeError::Closed));
+                }
+                silence.as_mut().poll(task).map(|()| Err(ExchangeError::Timeout))
+            });
+            match heard.await? {
+                Heard::Final(head) => return Ok(head),
+                Heard::Interim(interim) => {
+                    waiting.interim(interim.status().as_u16(), &from_map(interim.headers())).await;
+                }
+            }
+        }
     }
 }

@@ -169,6 +169,15 @@ impl H2Responder {
         Ok(())
     }
 
+    pub(crate) fn interim(&mut self, status: u16, headers: &Headers) {
+        let Ok(status) = http::StatusCode::from_u16(status) else { return };
+        let mut response = http::Response::new(());
+        *response.status_mut() = status;
+        *response.headers_mut() = to_map(headers);
+        response.headers_mut().remove(http::header::CONTENT_LENGTH);
+        let _ = self.respond.send_informational(response);
+    }
+
     async fn send(&mut self, data: Bytes, is_last: bool) -> Result<(), ClientGone> {
         let Some(stream) = self.stream.as_mut().filter(|_| !self.is_ended) else { return Ok(()) };
         self.sent += data.len() as u64;
