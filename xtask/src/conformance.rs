@@ -9,6 +9,7 @@ mod plan;
 mod tests;
 
 use crate::gateway::{Gateway, Setting};
+use crate::postgres::Postgres;
 use crate::process::Running;
 use crate::project;
 use anyhow::{Context, Result, bail, ensure};
@@ -49,6 +50,9 @@ pub(crate) struct Options {
     /// How many gateways play at a time
     #[arg(long, default_value_t = 2)]
     jobs: usize,
+    /// Keep the configuration in PostgreSQL instead of the embedded database; cases of a node without a database are left out
+    #[arg(long, value_parser = ["embedded", "postgres"], default_value = "embedded")]
+    database: String,
     /// Seconds from a change to the next proxied request: 0 holds the gateway to "visible when it is answered"
     #[arg(long, default_value_t = 0.0)]
     settle: f64,
@@ -76,7 +80,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let _echo = start_python(&recorded.join("echo.py"), ECHO, &scratch)?;
     let _sink = start_python(&recorded.join("sink.py"), SINK, &scratch)?;
     let resolver = names::Resolver::start()?;
-    let player = Player { options, recorded: &recorded, binary: &binary, scratch: &scratch, names: resolver.address };
+    let postgres = match options.database.as_str() {
+        "postgres" => {
+            Some(Postgres::start(&std::env::temp_dir().join(format!("silverback-cases-{}", std::process::id())))?)
+        }
+        _ => None,
+    };
+    let (names, postgres) = (resolver.address, postgres.as_ref());
+    let player = Player { options, recorded: &recorded, binary: &binary, scratch: &scratch, names, postgres };
 
     // The longest first, so that the last to end is a short one.
     let waiting = Mutex::new(plan.parts.iter().rev().collect::<Vec<_>>());
@@ -114,6 +125,7 @@ struct Player<'a> {
     binary: &'a Path,
     scratch: &'a Path,
     names: SocketAddr,
+    postgres: Option<&'a Postgres>,
 }
 
 impl Player<'_> {
@@ -123,6 +135,9 @@ impl Player<'_> {
         std::fs::create_dir_all(&folder)?;
         let properties = self.properties(part.configuration);
         let setting = Setting { binary: self.binary, folder: &folder, properties: &properties, core: None };
+        if self.postgres.is_some() {
+            Gateway::migrate(&setting)?;
+        }
         let mut gateway = Gateway::start(&setting)?;
         let ports = gateway.ports;
         let output = Command::new("python3")
@@ -153,6 +168,9 @@ impl Player<'_> {
         let mut properties: Vec<_> = configuration.properties.iter().map(|(n, v)| (*n, (*v).to_owned())).collect();
         if configuration.own_names {
             properties.push(("dns_resolver", self.names.to_string()));
+        }
+        if let Some(postgres) = self.postgres {
+            properties.extend(postgres.properties(configuration.name));
         }
         // A thread keeps its own connections to upstreams: with several, how often a closed one is met is chance.
         properties.push(("nginx_worker_processes", "1".to_owned()));

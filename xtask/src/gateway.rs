@@ -69,13 +69,22 @@ impl Gateway {
         Ok(())
     }
 
+    /// Makes the tables of a database.
+    pub(crate) fn migrate(setting: &Setting<'_>) -> Result<()> {
+        let (file, _) = write_configuration(setting, Ports::free()?)?;
+        let mut command = Command::new(setting.binary);
+        command.args(["migrations", "bootstrap", "-c"]).arg(&file);
+        clean_environment(&mut command);
+        let output = command.output().context("cannot run `silverback migrations`")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "`silverback migrations bootstrap` failed: {said}");
+        Ok(())
+    }
+
     /// The same without waiting.
     pub(crate) fn spawn(setting: &Setting<'_>) -> Result<Gateway> {
         let ports = Ports::free()?;
-        let prefix = setting.folder.join("prefix");
-        std::fs::create_dir_all(&prefix)?;
-        let file = setting.folder.join("kong.conf");
-        project::write(&file, configuration(ports, &prefix, setting.properties))?;
+        let (file, prefix) = write_configuration(setting, ports)?;
         let mut command = match setting.core {
             Some(core) => pinned(core, setting.binary),
             None => Command::new(setting.binary),
@@ -110,6 +119,15 @@ impl Gateway {
         let file = self.prefix.join("pids/nginx.pid");
         project::read(&file)?.trim().parse().with_context(|| format!("{} holds no process id", file.display()))
     }
+}
+
+/// Writes the configuration file; where it is, and where the prefix is.
+fn write_configuration(setting: &Setting<'_>, ports: Ports) -> Result<(PathBuf, PathBuf)> {
+    let prefix = setting.folder.join("prefix");
+    std::fs::create_dir_all(&prefix)?;
+    let file = setting.folder.join("kong.conf");
+    project::write(&file, configuration(ports, &prefix, setting.properties))?;
+    Ok((file, prefix))
 }
 
 /// A developer's own SILVERBACK_ and KONG_ variables must not decide what is measured.

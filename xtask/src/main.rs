@@ -7,6 +7,7 @@ mod client;
 mod conformance;
 mod gateway;
 mod generate;
+mod postgres;
 mod process;
 mod project;
 mod run;

@@ -35,6 +35,10 @@ impl Failure {
         match self {
             Failure::Response(response) => *response,
             // What went wrong inside is for the log alone.
+            Failure::Error(error) if error.is_unavailable => {
+                log::error!("admin: {error}");
+                Response::message(503, "The database cannot be reached; try again later")
+            }
             Failure::Error(error) if error.status() >= 500 => {
                 log::error!("admin: {}", error.message.as_deref().unwrap_or("an unexpected error occurred"));
                 Response::message(500, "An unexpected error occurred")

@@ -98,6 +98,8 @@ pub struct Details {
     pub message: Option<String>,
     pub fields: Option<Value>,
     pub options: Option<Value>,
+    /// Whether the database could not be asked: the same may succeed later. The answer's status is then 503.
+    pub is_unavailable: bool,
 }
 
 impl Deref for Error {
@@ -130,6 +132,7 @@ impl Error {
             message: Some(message.into()),
             fields: None,
             options: None,
+            is_unavailable: false,
         }))
     }
 
@@ -140,7 +143,7 @@ impl Error {
     }
 
     pub fn status(&self) -> u16 {
-        self.code.status()
+        if self.is_unavailable { 503 } else { self.code.status() }
     }
 
     /// `{"code", "name", "message", "fields" or "options"}`.
@@ -267,6 +270,13 @@ impl Error {
 
     pub fn database(text: &str) -> Self {
         Self::new(Code::DatabaseError, text)
+    }
+
+    /// The database cannot be reached, or is too busy to answer.
+    pub fn unavailable(text: &str) -> Self {
+        let mut out = Self::database(text);
+        out.is_unavailable = true;
+        out
     }
 
     pub fn invalid_foreign_key(fields: Value) -> Self {

@@ -1,5 +1,6 @@
 //! Silverback as a library.
 
+mod admin_client;
 pub mod commands;
 pub mod conf;
 pub mod error_log;

@@ -1,5 +1,5 @@
-//! Where entities are kept. One trait, [`Store`], and its backends: [`Memory`], [`Sqlite`] (`database = embedded`)
-//! and [`Off`] (`database = off`). Rules that Kong leaves to its database (primary, unique and foreign keys, cascades,
+//! Where entities are kept. One trait, [`Store`], and its backends: [`Memory`], [`Sqlite`] (`database = embedded`),
+//! [`Postgres`] and [`Off`] (`database = off`). Rules that Kong leaves to its database (primary, unique and foreign keys, cascades,
 //! expiry) are stated once in `rules.rs` over the few primitives of `rows.rs`; no other crate names SQL.
 mod changes;
 mod clock;
@@ -23,5 +23,5 @@ pub use memory::Memory;
 pub use off::Off;
 pub use query::{Page, Query, TagFilter, Tagged, TagsPage};
 pub use schema::Error;
-pub use sql::Sqlite;
+pub use sql::{Held, Loaded, Migrations, Postgres, PostgresSettings, Server, Sqlite, State, Watch};
 pub use store::{Reader, Store, Ttl, Writer};

@@ -32,7 +32,7 @@ impl<'a, R: Rows> Rules<'a, R> {
     }
 
     /// The row as it is answered with.
-    fn shown(&self, table: &Table, row: Row) -> Value {
+    pub(crate) fn shown(&self, table: &Table, row: Row) -> Value {
         let mut value = row.value;
         if table.has_ttl
             && let Some(fields) = value.as_object_mut()
@@ -301,7 +301,7 @@ pub(crate) fn normal(table: &Table, mut row: Value) -> Value {
 }
 
 /// The index's fields of a row, as a violation shows them.
-fn index_fields(index: &Index, row: &Value) -> Value {
+pub(crate) fn index_fields(index: &Index, row: &Value) -> Value {
     let field = |part: &Part| {
         let value = row.get(&part.field).cloned().unwrap_or(Value::Null);
         (!part.hidden || !value.is_null()).then(|| (part.field.clone(), value))

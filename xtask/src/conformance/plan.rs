@@ -128,6 +128,9 @@ impl Plan {
             };
             match reason.filter(|_| !options.with_faults) {
                 Some(reason) => *self.left_out.entry(reason.to_owned()).or_default() += 1,
+                None if options.database != "embedded" && database(&case).is_some() => {
+                    *self.left_out.entry("they need another database".to_owned()).or_default() += 1;
+                }
                 None => match configuration(&case) {
                     Some(number) => parts.entry(number).or_default().push(case),
                     None => *self.left_out.entry(format!("no gateway for {}", case["needs"])).or_default() += 1,
@@ -140,6 +143,11 @@ impl Plan {
 
 fn name(case: &Value) -> &str {
     case["name"].as_str().unwrap_or_default()
+}
+
+/// The database that a case needs.
+fn database(case: &Value) -> Option<&str> {
+    if case["dbless"] == true { Some("off") } else { case["needs"]["database"].as_str() }
 }
 
 /// The number of the configuration that a case needs.

@@ -15,6 +15,7 @@ mod gateway;
 mod http2;
 mod malformed;
 mod pki;
+mod postgres;
 mod program;
 mod proxying;
 mod reload;

@@ -1,4 +1,4 @@
-//! `silverback config`: files to begin with.
+//! `silverback config`: files to begin with, and the way of files into the database and out of it.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 
 use entities::{Catalog, declarative};
 
-use super::{Detail, Files, Program, say};
+use super::{Detail, Files, Program, import, say};
 use crate::conf::default_file;
 
 #[derive(Args)]
@@ -36,6 +36,24 @@ enum Action {
         /// The configuration file, which names the plugins and the router flavor
         #[arg(short, long, value_name = "FILE")]
         conf: Option<PathBuf>,
+    },
+    /// Import a declarative configuration into the database
+    #[command(name = "db_import")]
+    DbImport {
+        /// The file, YAML or JSON
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        files: Files,
+    },
+    /// Export the database as a declarative configuration
+    #[command(name = "db_export")]
+    DbExport {
+        /// The file to write
+        #[arg(value_name = "FILE", default_value = "kong.yml")]
+        file: PathBuf,
+        #[command(flatten)]
+        files: Files,
     },
     /// Write a configuration file with every property at its default
     DefaultConf {
@@ -84,6 +102,14 @@ impl Config {
                 let conf = Files { conf, prefix: None }.conf(detail)?;
                 parse(&file, &(program.catalog)(&conf))
             }
+            Action::DbImport { file, files } => {
+                let conf = files.conf(detail)?;
+                import::db_import(&file, &conf, &(program.catalog)(&conf))
+            }
+            Action::DbExport { file, files } => {
+                let conf = files.conf(detail)?;
+                import::db_export(&file, &conf, &(program.catalog)(&conf))
+            }
             Action::Init { file } => write_new(&file, EXAMPLE),
             Action::DefaultConf { file: Some(file) } => write_new(&file, &default_file()),
             Action::DefaultConf { file: None } => Ok(io::stdout().write_all(default_file().as_bytes())?),
@@ -91,11 +117,17 @@ impl Config {
     }
 }
 
-fn parse(path: &Path, catalog: &Catalog) -> anyhow::Result<()> {
+/// Refuses a file whose name says that it is something else.
+pub(super) fn check_kind(path: &Path) -> anyhow::Result<()> {
     let kind = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     if !matches!(kind, "json" | "yml" | "yaml") {
         bail!("Failed parsing:\nunknown file type: {}. (Accepted types: json, yaml)", path.display());
     }
+    Ok(())
+}
+
+fn parse(path: &Path, catalog: &Catalog) -> anyhow::Result<()> {
+    check_kind(path)?;
     let text =
         fs::read_to_string(path).with_context(|| format!("Failed parsing:\ncould not read {}", path.display()))?;
     match describe_invalid(catalog, &text, path.to_str()) {
@@ -107,6 +139,11 @@ fn parse(path: &Path, catalog: &Catalog) -> anyhow::Result<()> {
 /// What is wrong with a declarative configuration, as a person reads it; `None` when it is valid.
 #[must_use]
 pub fn describe_invalid(catalog: &Catalog, text: &str, file: Option<&str>) -> Option<String> {
+    with_context(catalog, |cx| declarative::parse(text, catalog, cx).err().map(|invalid| invalid.pretty(file)))
+}
+
+/// What schemas need of the system: the time and randomness.
+pub(super) fn with_context<T>(catalog: &Catalog, work: impl FnOnce(&schema::Context<'_>) -> T) -> T {
     let random = |bytes: &mut [u8]| {
         let mut rest = bytes;
         while let Ok(filled) = rustix::rand::getrandom(&mut *rest, rustix::rand::GetRandomFlags::empty()) {
@@ -118,8 +155,7 @@ pub fn describe_invalid(catalog: &Catalog, text: &str, file: Option<&str>) -> Op
         }
     };
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let cx = schema::Context { now, random: &random, schemas: catalog };
-    declarative::parse(text, catalog, &cx).err().map(|invalid| invalid.pretty(file))
+    work(&schema::Context { now, random: &random, schemas: catalog })
 }
 
 fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {

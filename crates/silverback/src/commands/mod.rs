@@ -1,10 +1,13 @@
 //! The command line: one file a command, with Kong's names, flags, messages and exit codes.
 
+mod backup;
 mod check;
 mod completions;
 mod config;
 mod health;
+mod import;
 mod man;
+mod migrations;
 mod prepare;
 mod quit;
 mod reload;
@@ -64,6 +67,9 @@ fn exit_code(result: anyhow::Result<()>, detail: Detail) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if let Some(Exit(code)) = error.downcast_ref() {
+                return *code;
+            }
             if !error.is::<AlreadyTold>() {
                 let _ = writeln!(io::stderr(), "{}", failure(&error, detail));
             }
@@ -127,6 +133,12 @@ enum Command {
     Prepare(prepare::Prepare),
     /// Work with configuration files
     Config(config::Config),
+    /// Work with the tables of database = postgres
+    Migrations(migrations::Migrations),
+    /// Import the configuration of a running Kong
+    Import(import::Import),
+    /// Copy the database of database = embedded, also while the node runs
+    Backup(backup::Backup),
     /// Work with secrets
     Vault(vault::Vault),
     /// Print the version
@@ -150,6 +162,9 @@ impl Command {
             Self::Health(command) => command.execute(detail),
             Self::Prepare(command) => command.execute(detail),
             Self::Config(command) => command.execute(detail, program),
+            Self::Migrations(command) => command.execute(detail, program),
+            Self::Import(command) => command.execute(detail, program),
+            Self::Backup(command) => command.execute(detail, program),
             Self::Vault(command) => command.execute(detail),
             Self::Version(command) => command.execute(),
             Self::Completions(command) => command.execute(),
@@ -255,3 +270,8 @@ fn say(message: fmt::Arguments<'_>) -> io::Result<()> {
 #[derive(Debug, thiserror::Error)]
 #[error("the reason was printed before")]
 struct AlreadyTold;
+
+/// A code to end with, where a command has said everything.
+#[derive(Debug, thiserror::Error)]
+#[error("the command ends with a code of its own")]
+struct Exit(ExitCode);

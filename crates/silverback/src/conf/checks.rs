@@ -8,9 +8,6 @@ use super::pem::{Pem, PemKey};
 use super::properties::Conf;
 use super::source::Values;
 
-/// The databases that this version can open.
-const BUILT: [Database; 2] = [Database::Embedded, Database::Off];
-
 /// The problems of a configuration whose properties are each fine.
 pub(super) fn check(conf: &Conf, values: &Values) -> Vec<Problem> {
     let mut checks = Checks { values, problems: Vec::new() };
@@ -41,10 +38,6 @@ impl Checks<'_> {
     }
 
     fn database(&mut self, conf: &Conf) {
-        self.unless(BUILT.contains(&conf.database), "database", || {
-            let name = conf.database.as_str();
-            format!("database '{name}' is not supported by this version yet: use embedded (the default) or off")
-        });
         let both = conf.declarative_config.is_some() && conf.declarative_config_string.is_some();
         self.unless(!both, "declarative_config_string", || {
             "declarative_config and declarative_config_string cannot both be set".to_owned()

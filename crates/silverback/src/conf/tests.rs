@@ -114,10 +114,6 @@ fn wrong_values_are_refused_with_kongs_words_and_their_place() {
         "log_level has an invalid value: 'loud' (debug, info, notice, warn, error, crit, alert, emerg)",
     );
     refused("database = cassandra", "database has an invalid value: 'cassandra' (postgres, off, embedded)");
-    refused(
-        "database = postgres",
-        "database 'postgres' is not supported by this version yet: use embedded (the default) or off",
-    );
     refused("lua_max_req_headers = 0", "lua_max_req_headers must be an integer between 1 and 1000: '0'");
     refused(
         "trusted_ips = 10.0.0.0/8, nonsense",

@@ -1,9 +1,12 @@
 //! The one way of configuration into the data plane: rows change the typed configuration, which becomes a snapshot.
 
+use anyhow::Context as _;
 use entities::Configuration;
 use proxy::{Environment, Snapshot, SnapshotHandle};
+use serde_json::Value;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use store::{Change, Store};
+use store::{Change, Held, Loaded};
+use uuid::Uuid;
 
 /// Holds the configuration and makes snapshots of it. Writers take turns; readers see whole snapshots only.
 pub(super) struct ConfigLine {
@@ -25,14 +28,17 @@ impl ConfigLine {
         &self.environment.upstreams
     }
 
-    /// Takes over everything that a store holds.
-    pub(super) fn load(&self, store: &dyn Store) -> anyhow::Result<()> {
+    /// Takes over everything that a store gives.
+    pub(super) fn load(
+        &self,
+        each: impl FnOnce(&mut dyn FnMut(&str, Value)) -> Result<Loaded, store::Error>,
+    ) -> anyhow::Result<Loaded> {
         let mut new = Configuration::default();
-        let read = store.each(&mut |entity, row| set(&mut new, entity, &row));
-        read.map_err(|e| anyhow::anyhow!("the stored configuration cannot be read: {e}"))?;
+        let read = each(&mut |entity, row| set(&mut new, entity, &row));
+        let loaded = read.context("the stored configuration cannot be read")?;
         *self.current() = new;
         self.publish();
-        Ok(())
+        Ok(loaded)
     }
 
     /// Changes the configuration; the next request sees it when this returns.
@@ -72,7 +78,36 @@ impl ConfigLine {
     }
 }
 
-fn set(configuration: &mut Configuration, entity: &str, row: &serde_json::Value) {
+impl Held for ConfigLine {
+    /// Looks at every row of the entity: it is asked only for changes that Kong's nodes made to the same database.
+    fn ids(&self, entity: &str, field: &str, value: &str) -> Vec<Uuid> {
+        let current = self.current();
+        let id = Uuid::parse_str(value).ok();
+        macro_rules! found {
+            ($rows:ident, $row:ident, $fits:expr) => {
+                current.$rows.values().filter(|$row| $fits).map(|row| row.id).collect()
+            };
+        }
+        match (entity, field) {
+            ("plugins", "name") => found!(plugins, row, row.name == value),
+            ("consumers", "username") => found!(consumers, row, row.username.as_deref() == Some(value)),
+            ("acls", "consumer") => found!(acls, row, Some(row.consumer.id) == id),
+            ("targets", "upstream") => found!(targets, row, Some(row.upstream.id) == id),
+            ("keys", "kid") => found!(keys, row, row.kid == value),
+            ("vaults", "prefix") => found!(vaults, row, row.prefix == value),
+            ("snis", "name") => found!(snis, row, row.name == value),
+            ("keyauth_credentials", "key") => found!(keyauth_credentials, row, row.key == value),
+            ("basicauth_credentials", "username") => found!(basicauth_credentials, row, row.username == value),
+            ("hmacauth_credentials", "username") => found!(hmacauth_credentials, row, row.username == value),
+            ("jwt_secrets", "key") => found!(jwt_secrets, row, row.key == value),
+            ("oauth2_credentials", "client_id") => found!(oauth2_credentials, row, row.client_id == value),
+            ("oauth2_tokens", "access_token") => found!(oauth2_tokens, row, row.access_token == value),
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn set(configuration: &mut Configuration, entity: &str, row: &Value) {
     if let Err(error) = configuration.set(entity, row) {
         log::error!("a stored row of {entity} cannot be used and is left out: {error}");
     }

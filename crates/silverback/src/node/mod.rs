@@ -6,6 +6,7 @@ mod config_line;
 mod facts;
 mod settings;
 mod status_service;
+pub(crate) mod stores;
 mod threads;
 
 use crate::conf::{Conf, Database};
@@ -17,10 +18,12 @@ use entities::{AvailablePlugin, Catalog};
 use facts::Facts;
 use pdk::Definition;
 use proxy::{Proxy, Snapshot, SnapshotHandle, Upstreams};
-use std::sync::Arc;
+pub(crate) use settings::trusted_authorities;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-use store::{Layout, Off, Sqlite, Store, system_clock};
+use store::Watch;
+use stores::Opened;
 use threads::{Plan, Threads};
 
 /// How long the last messages of logging plugins may take to be sent.
@@ -86,7 +89,9 @@ struct Node {
     proxy: Arc<Proxy>,
     line: Arc<ConfigLine>,
     facts: Arc<Facts>,
-    store: Arc<dyn Store>,
+    opened: Opened,
+    /// Follows what other nodes change.
+    watch: OnceLock<Watch>,
     log_generation: Arc<AtomicU64>,
 }
 
@@ -117,21 +122,14 @@ impl Node {
         let environment = settings::environment(conf, plugins.clone(), upstreams.clone())?;
         let snapshots = Arc::new(SnapshotHandle::new(Snapshot::empty(&environment)));
         let line = Arc::new(ConfigLine::new(environment, snapshots.clone()));
-        let layout = Arc::new(Layout::of(&catalog));
-        let store: Arc<dyn Store> = match conf.database {
-            Database::Off => Arc::new(Off::new(layout, system_clock())),
-            Database::Embedded => {
-                let path = conf.embedded_database();
-                let store = Sqlite::open(&path, layout, system_clock());
-                Arc::new(store.map_err(|e| anyhow::anyhow!("the database {} cannot be opened: {e}", path.display()))?)
-            }
-            Database::Postgres => anyhow::bail!(
-                "database = postgres is not built yet: use database = embedded (needs nothing installed) or database = off"
-            ),
+        let opened = stores::open_for_node(conf, &catalog)?;
+        let workspace = match &opened {
+            Opened::Postgres(store) => store.workspace(),
+            _ => None,
         };
-        let proxy = Arc::new(Proxy::new(settings::proxy(conf)?, snapshots, upstreams, threads));
+        let proxy = Arc::new(Proxy::new(settings::proxy(conf, workspace)?, snapshots, upstreams, threads));
         let facts = Arc::new(Facts::new(conf, proxy.clone(), line.clone(), plugins, log)?);
-        Ok(Self { catalog, proxy, line, facts, store, log_generation: Arc::default() })
+        Ok(Self { catalog, proxy, line, facts, opened, watch: OnceLock::new(), log_generation: Arc::default() })
     }
 
     /// Loads the configuration and starts the threads.
@@ -142,7 +140,8 @@ impl Node {
             latency_header: conf.headers.admin_latency,
             ..admin::Settings::default()
         };
-        let api = Arc::new(admin::Api::new(self.catalog.clone(), self.store.clone(), self.facts.clone(), admin));
+        let store = self.opened.store();
+        let api = Arc::new(admin::Api::new(self.catalog.clone(), store.clone(), self.facts.clone(), admin));
         self.load(conf, &api)?;
         let tls = certificates::server_tls(conf, &self.proxy.snapshots)?;
         let (control, data): (Vec<_>, Vec<_>) = listeners.into_iter().partition(|l| l.kind != ListenerKind::Proxy);
@@ -154,14 +153,17 @@ impl Node {
             status_log: settings::access_log(&conf.status_access_log, conf, &self.log_generation),
             api,
             facts: self.facts.clone(),
-            store: self.store.clone(),
+            store,
         };
         Threads::start(Arc::new(plan), data, control, threads)
     }
 
     fn load(&self, conf: &Conf, api: &admin::Api) -> anyhow::Result<()> {
         if conf.database != Database::Off {
-            return self.line.load(self.store.as_ref());
+            if let Some(watch) = self.opened.load_into(&self.line)? {
+                let _ = self.watch.set(watch);
+            }
+            return Ok(());
         }
         if let Some((text, from)) = settings::declarative(conf)? {
             settings::load_declarative(&self.catalog, api, &text, from.as_deref())?;

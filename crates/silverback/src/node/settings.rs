@@ -1,7 +1,7 @@
 //! kong.conf in the data plane's terms.
 
 use super::certificates::{client_certificate, default_certificate};
-use crate::conf::{Block, Conf, ErrorType, LogFile, LogTarget, RealIpHeader, RouterFlavor};
+use crate::conf::{Block, Conf, ErrorType, LogFile, LogTarget, Pem, RealIpHeader, RouterFlavor};
 use anyhow::Context as _;
 use entities::Catalog;
 use pdk::{Definition, Format, Node};
@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// The plugins that `plugins` lets be configured.
 pub(super) fn enabled_plugins(conf: &Conf, all: &[Definition]) -> Vec<Definition> {
@@ -62,11 +63,7 @@ pub(super) fn environment(
     let own = conf.clone();
     let secrets = move |reference: &str| own.resolve(reference).ok();
     let mut trusted_certificates = Vec::new();
-    for pem in &conf.lua_ssl_trusted_certificate {
-        let text = match pem.file().and_then(|f| f.to_str()) {
-            Some("system") => system_authorities(),
-            _ => pem.read().context("lua_ssl_trusted_certificate")?,
-        };
+    for text in trusted_authorities(conf)? {
         trusted_certificates.extend(CertificateDer::pem_slice_iter(&text).filter_map(Result::ok));
     }
     ::plugins::trust_authorities(trusted_certificates.iter().cloned());
@@ -82,6 +79,15 @@ pub(super) fn environment(
         upstream_http2: conf.directive(Block::Proxy, "proxy_http_version") == Some("2"),
         trusted_certificates,
     })
+}
+
+/// The texts of `lua_ssl_trusted_certificate`, in PEM.
+pub(crate) fn trusted_authorities(conf: &Conf) -> anyhow::Result<Vec<Vec<u8>>> {
+    let read = |pem: &Pem| match pem.file().and_then(|file| file.to_str()) {
+        Some("system") => Ok(system_authorities()),
+        _ => pem.read().context("lua_ssl_trusted_certificate"),
+    };
+    conf.lua_ssl_trusted_certificate.iter().map(read).collect()
 }
 
 /// The certificate authorities of the operating system, where distributions keep them.
@@ -105,7 +111,7 @@ fn limits(conf: &Conf) -> Limits {
     }
 }
 
-pub(super) fn proxy(conf: &Conf) -> anyhow::Result<proxy::Settings> {
+pub(super) fn proxy(conf: &Conf, workspace: Option<Uuid>) -> anyhow::Result<proxy::Settings> {
     let template = |path: &Option<PathBuf>| -> anyhow::Result<Option<Arc<str>>> {
         let Some(path) = path else { return Ok(None) };
         let text = std::fs::read_to_string(path).with_context(|| format!("the error template {}", path.display()))?;
@@ -157,19 +163,19 @@ pub(super) fn proxy(conf: &Conf) -> anyhow::Result<proxy::Settings> {
         },
         port_maps: conf.port_maps().into_iter().map(|(public, listen)| (listen, public)).collect(),
         max_request_headers: conf.lua_max_req_headers as usize,
-        node: Arc::new(node(conf)?),
+        node: Arc::new(node(conf, workspace)?),
         ..proxy::Settings::default()
     })
 }
 
 /// What plugins may know of the node.
-pub(super) fn node(conf: &Conf) -> anyhow::Result<Node> {
+pub(super) fn node(conf: &Conf, workspace: Option<Uuid>) -> anyhow::Result<Node> {
     Ok(Node {
         id: conf.node_id()?,
         hostname: hostname(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         // Kong's fixed id of the default workspace without a database.
-        workspace_id: uuid::uuid!("0dc6f45b-8f8d-40d2-a504-473544ee190b"),
+        workspace_id: workspace.unwrap_or(uuid::uuid!("0dc6f45b-8f8d-40d2-a504-473544ee190b")),
     })
 }
 

@@ -1,15 +1,17 @@
 //! Each backend runs the one contract; what only SQLite promises (durability, group commit) follows.
 mod contract;
 mod killed;
+mod postgres;
+mod postgres_server;
 mod sqlite;
 
 use crate::layout::{Index, OnDelete, Part, Reference, Table};
-use crate::{Change, Clock, Follower, Layout, Memory, Sqlite, Store};
+use crate::{Change, Clock, Follower, Layout, Memory, Postgres, Sqlite, Store};
 use contract::Fixture;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// A clock that tests move.
+/// A clock that tests move. It is ahead of the database's own, whose triggers delete what has expired by theirs.
 #[derive(Clone, Default)]
 pub(super) struct Time(Arc<AtomicU64>);
 
@@ -20,7 +22,7 @@ impl Time {
 
     fn clock(&self) -> Clock {
         let time = Arc::clone(&self.0);
-        Arc::new(move || 1_700_000_000.0 + time.load(Ordering::SeqCst) as f64)
+        Arc::new(move || 4_000_000_000.0 + time.load(Ordering::SeqCst) as f64)
     }
 }
 
@@ -96,7 +98,7 @@ pub(super) fn layout() -> Arc<Layout> {
 fn fixture(store: Arc<dyn Store>, time: Time) -> Fixture {
     let heard = Arc::new(Heard::default());
     store.follow(heard.clone());
-    Fixture { store, heard, time, _directory: None }
+    Fixture { store, heard, time, _directory: None, shows_unset: false }
 }
 
 #[test]
@@ -114,5 +116,16 @@ fn sqlite_keeps_the_contract() {
         let time = Time::default();
         let store = Sqlite::open(&directory.file(), layout(), time.clock()).unwrap();
         Fixture { _directory: Some(directory), ..fixture(Arc::new(store), time) }
+    });
+}
+
+#[test]
+fn postgres_keeps_the_contract() {
+    contract::run(|| {
+        let time = Time::default();
+        let mut settings = postgres_server::shared().database(true);
+        settings.cleanup = std::time::Duration::ZERO;
+        let store = Postgres::new(settings, layout(), [], uuid::Uuid::new_v4(), time.clock()).unwrap();
+        Fixture { shows_unset: true, ..fixture(Arc::new(store), time) }
     });
 }

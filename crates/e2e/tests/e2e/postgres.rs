@@ -1,0 +1,211 @@
+//! Nodes on PostgreSQL: the tables are made first, nodes follow each other, and traffic outlives the database.
+
+use crate::client::{Answer, Client, get};
+use crate::gateway::{Ports, configure, eventually, free_address};
+use crate::program::{run, said};
+use crate::upstream::Upstream;
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// `xtask/postgres.sh`, which lives until its standard input ends.
+struct Server {
+    script: Child,
+    says: Lines<BufReader<ChildStdout>>,
+    told: Option<ChildStdin>,
+    at: SocketAddr,
+}
+
+impl Server {
+    fn start() -> Server {
+        let at = free_address();
+        // Below a folder that everybody can enter: the server has a user of its own.
+        let folder = std::env::temp_dir().join(format!("silverback-e2e-{}", at.port()));
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../xtask/postgres.sh");
+        let mut command = Command::new("bash");
+        command.arg(script).arg(folder).arg(at.port().to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut script = command.spawn().unwrap();
+        let says = BufReader::new(script.stdout.take().unwrap()).lines();
+        let told = script.stdin.take();
+        let mut server = Server { script, says, told, at };
+        server.expect("ready");
+        server
+    }
+
+    fn expect(&mut self, word: &str) {
+        let said = self.says.next().expect("the script says above why it ended").unwrap();
+        assert_eq!(said, word);
+    }
+
+    fn tell(&mut self, word: &str) {
+        writeln!(self.told.as_mut().unwrap(), "{word}").unwrap();
+        self.expect("done");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.told.take());
+        let _ = self.script.wait();
+    }
+}
+
+/// A gateway in the background, which can be started again.
+struct Node {
+    folder: TempDir,
+    ports: Ports,
+    conf: String,
+}
+
+impl Node {
+    fn on(server: &Server) -> Node {
+        let (folder, ports) = (tempfile::tempdir().unwrap(), Ports::free());
+        let port = server.at.port().to_string();
+        let properties = [
+            ("database", "postgres"),
+            ("declarative_config", ""),
+            ("pg_port", port.as_str()),
+            ("pg_password", "kong"),
+            ("pg_timeout", "2000"),
+            ("pg_ssl", "on"),
+        ];
+        let conf = configure(&folder, ports, "", &properties);
+        Node { folder, ports, conf }
+    }
+
+    fn command(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let output = run(&[arguments, &["-c", &self.conf]].concat());
+        (output.status.code(), said(&output))
+    }
+
+    fn start(&self) {
+        let (code, said) = self.command(&["start"]);
+        assert_eq!(code, Some(0), "{said}");
+    }
+
+    fn stop(&self) {
+        let prefix = self.folder.path().join("prefix");
+        run(&["stop", "-p", prefix.to_str().unwrap()]);
+    }
+
+    fn send(&self, method: &str, path: &str, json: &str) -> Answer {
+        let mut client = Client::open(self.ports.admin);
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{json}",
+            json.len()
+        );
+        client.send(head.as_bytes()).unwrap();
+        client.answer().unwrap()
+    }
+
+    fn proxied(&self, path: &str) -> u16 {
+        get(self.ports.proxy, path, &[]).status
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop();
+        if std::thread::panicking() {
+            let log = self.folder.path().join("prefix/logs/error.log");
+            eprintln!("the gateway said:\n{}", std::fs::read_to_string(log).unwrap_or_default());
+        }
+    }
+}
+
+#[test]
+fn tables_are_made_nodes_follow_each_other_and_traffic_outlives_the_database() {
+    let (mut server, upstream) = (Server::start(), Upstream::start());
+    let (one, two) = (Node::on(&server), Node::on(&server));
+    let migrations = |action: &str, code: i32, text: &str| {
+        let (found, said) = one.command(&["migrations", action, "-y"]);
+        assert!(found == Some(code) && said.contains(text), "migrations {action}: {found:?}: {said}");
+    };
+    let (code, said) = one.command(&["start"]);
+    assert!(code == Some(1) && said.contains("run 'silverback migrations bootstrap'"), "{code:?}: {said}");
+    migrations("list", 3, "bootstrap");
+    migrations("up", 1, "Database needs bootstrapping");
+    migrations("bootstrap", 0, "Database is up-to-date");
+    migrations("bootstrap", 0, "Database already bootstrapped");
+    migrations("list", 0, "025_390_to_3100");
+    migrations("status", 0, "\"needs_bootstrap\": false");
+    migrations("up", 0, "Database is already up-to-date");
+    migrations("finish", 0, "No pending migrations to finish");
+
+    one.start();
+    two.start();
+    let service = format!(r#"{{"name": "up", "url": "http://{}"}}"#, upstream.at);
+    assert_eq!(one.send("POST", "/services", &service).status, 201);
+    let created = one.send("POST", "/services/up/routes", r#"{"name": "r", "paths": ["/a"]}"#);
+    assert_eq!(created.status, 201, "{}", created.body);
+    let answered = Instant::now();
+    assert_eq!(one.proxied("/a"), 200);
+    eventually("the other node serves it", || two.proxied("/a") == 200);
+    // The first change may come before the other node listens.
+    println!("the other node served the first route {:?} after it was made", answered.elapsed());
+    for turn in 0..5 {
+        let path = format!("/turn{turn}");
+        let changed = one.send("PATCH", "/routes/r", &format!(r#"{{"paths": ["{path}", "/a"]}}"#));
+        let answered = Instant::now();
+        assert_eq!(changed.status, 200);
+        eventually("the other node serves the change", || two.proxied(&path) == 200);
+        assert!(answered.elapsed() < Duration::from_millis(100), "{:?}", answered.elapsed());
+    }
+    let exported = one.folder.path().join("out.yml").display().to_string();
+    let (code, said) = one.command(&["config", "db_export", &exported]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(one.command(&["config", "db_export", &exported]).1.contains("Will not overwrite it"));
+
+    let (over, failed, passed) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::SeqCst) {
+                let counter = if one.proxied("/a") == 200 { &passed } else { &failed };
+                counter.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        server.tell("stop");
+        let refused = one.send("POST", "/services", r#"{"url": "http://nowhere.test"}"#);
+        assert_eq!(refused.status, 503, "{}", refused.body);
+        assert!(refused.body.contains("database cannot be reached"), "{}", refused.body);
+        assert_eq!(one.send("GET", "/services", "").status, 503);
+        // A node that starts now serves what it knew last.
+        two.stop();
+        two.start();
+        assert_eq!(two.proxied("/turn4"), 200);
+        over.store(true, Ordering::SeqCst);
+    });
+    assert_eq!(failed.into_inner(), 0);
+    assert!(passed.into_inner() > 0);
+
+    server.tell("start");
+    eventually("writes are taken again", || one.send("DELETE", "/routes/r", "").status == 204);
+    eventually("the restarted node has caught up", || two.proxied("/a") == 404);
+
+    // Everything back from the file that was written before.
+    let (code, said) = two.command(&["config", "db_import", &exported]);
+    assert!(code == Some(0) && said.contains("import successful"), "{code:?}: {said}");
+    eventually("both nodes serve what was imported", || one.proxied("/turn4") == 200 && two.proxied("/turn4") == 200);
+    let embedded = tempfile::tempdir().unwrap();
+    let conf = configure(&embedded, Ports::free(), "", &[("database", "embedded"), ("declarative_config", "")]);
+    let admin = format!("http://{}", one.ports.admin);
+    let imported = run(&["import", "--from-admin", &admin, "-c", &conf]);
+    assert!(imported.status.success(), "{}", crate::program::said(&imported));
+    assert!(
+        crate::program::said(&imported).contains("imported: 1 routes, 1 services"),
+        "{}",
+        crate::program::said(&imported)
+    );
+    let copy = embedded.path().join("copy.db").display().to_string();
+    let copied = run(&["backup", &copy, "-c", &conf]);
+    assert!(copied.status.success() && Path::new(&copy).exists(), "{}", crate::program::said(&copied));
+
+    one.stop();
+    two.stop();
+    migrations("reset", 0, "Database successfully reset");
+    migrations("reset", 1, "nothing to reset");
+}
