@@ -1,5 +1,6 @@
 //! URL-encoded arguments, of a query or of a form: read without copying, or taken apart and put together as Kong does.
 
+use indexmap::IndexMap;
 use std::borrow::Cow;
 
 /// What an argument of some name is.
@@ -132,24 +133,22 @@ impl Args {
 
     /// Encoded as `kong.service.request.set_query` does it: sorted, the values of one name together and in order.
     pub fn encode(&self) -> Vec<u8> {
-        let mut groups: Vec<(&[u8], Vec<u8>)> = Vec::with_capacity(self.0.len());
+        // Found by hash: a client may send as many names as a body holds.
+        let mut groups: IndexMap<&[u8], Vec<u8>, ahash::RandomState> = IndexMap::default();
         for (name, value) in &self.0 {
-            let mut pair = Vec::with_capacity(name.len() + 8);
-            encode(name, &mut pair);
-            if let Some(value) = value {
-                pair.push(b'=');
-                encode(value, &mut pair);
+            let group = groups.entry(name).or_default();
+            if !group.is_empty() {
+                group.push(b'&');
             }
-            match groups.iter_mut().find(|(known, _)| known == name) {
-                Some((_, group)) => {
-                    group.push(b'&');
-                    group.extend_from_slice(&pair);
-                }
-                None => groups.push((name, pair)),
+            encode(name, group);
+            if let Some(value) = value {
+                group.push(b'=');
+                encode(value, group);
             }
         }
-        groups.sort_by(|a, b| a.1.cmp(&b.1));
-        groups.into_iter().map(|(_, group)| group).collect::<Vec<_>>().join(&b'&')
+        let mut groups: Vec<Vec<u8>> = groups.into_values().collect();
+        groups.sort_unstable();
+        groups.join(&b'&')
     }
 }
 

@@ -131,8 +131,17 @@ pub enum Source {
     Upstream,
     /// A plugin's exit or the gateway's own answer.
     Exit,
+    /// A plugin's exit with what the upstream said earlier.
+    Cache,
     /// An error of the gateway or of the way to the upstream.
     Error,
+}
+
+impl Source {
+    /// Of a response that a plugin ended the request with.
+    pub fn of_exit(response: &Response) -> Self {
+        if response.is_cached { Self::Cache } else { Self::Exit }
+    }
 }
 
 /// The request as it will be sent upstream; plugins of the access phase may change it.
@@ -320,7 +329,8 @@ impl Context {
     }
 
     /// Makes this the response. The early fields go before its own; where the response is the gateway's own, its fields
-    /// win over early ones of the same name, as `kong.response.exit` overwrites what plugins have set.
+    /// win over early ones of the same name, as `kong.response.exit` overwrites what plugins have set. What comes out of a
+    /// cache gives way to them: the early fields are of this request.
     pub fn respond(&mut self, response: Response, source: Source) {
         self.source = source;
         self.response = response;
@@ -328,11 +338,14 @@ impl Context {
             return;
         }
         let mut early = std::mem::take(&mut self.early_headers);
-        if source != Source::Upstream {
-            let own = &self.response.headers;
-            early.retain(|name, _| std::str::from_utf8(name).is_ok_and(|name| !own.contains(name)));
+        let is_in = |headers: &Headers, name: &[u8]| std::str::from_utf8(name).is_ok_and(|name| headers.contains(name));
+        let own = &mut self.response.headers;
+        match source {
+            Source::Upstream => {}
+            Source::Cache => own.retain(|name, _| !is_in(&early, name)),
+            Source::Exit | Source::Error => early.retain(|name, _| !is_in(own, name)),
         }
-        self.response.headers.prepend(&early);
+        own.prepend(&early);
     }
 
     /// The scheme the client used: a trusted peer's `X-Forwarded-Proto`, else the connection's.

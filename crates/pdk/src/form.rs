@@ -139,16 +139,21 @@ impl Multipart {
         self.parts.len() < before
     }
 
-    /// Sets the value of a part, or adds one at the end.
-    pub fn set(&mut self, name: &str, value: &[u8]) {
-        match self.parts.iter_mut().find(|p| p.name.as_deref() == Some(name)) {
-            Some(part) => part.value = value.to_vec(),
-            None => self.parts.push(Part {
-                name: Some(name.to_owned()),
-                head: format!("Content-Disposition: form-data; name=\"{name}\"").into_bytes(),
-                value: value.to_vec(),
-            }),
+    /// Makes this the only part of its name, at the end. `false`: nothing is changed, for the name or the value would be
+    /// read as more than that.
+    pub fn put(&mut self, name: &str, value: &[u8]) -> bool {
+        let delimiter = [b"--", self.boundary.as_slice()].concat();
+        let is_safe = !name.contains(|c: char| c.is_control() || c == '"');
+        if !is_safe || memchr::memmem::find(value, &delimiter).is_some() {
+            return false;
         }
+        self.remove(name);
+        self.parts.push(Part {
+            name: Some(name.to_owned()),
+            head: format!("Content-Disposition: form-data; name=\"{name}\"").into_bytes(),
+            value: value.to_vec(),
+        });
+        true
     }
 
     fn encode(&self) -> Vec<u8> {

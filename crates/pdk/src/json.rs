@@ -1,5 +1,7 @@
 //! A JSON document whose top level is changed while all else stays as it was written: numbers keep every digit.
 
+mod compact;
+
 use indexmap::IndexMap;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, from_slice, from_str, to_vec};
@@ -84,6 +86,11 @@ impl Json {
             Self::Array(raw) => to_vec(raw),
         };
         text.unwrap_or_default()
+    }
+
+    /// Encodes the whole document anew, as cjson does: without blanks and with short numbers. No number loses a digit.
+    pub fn encode_compact(&self) -> Vec<u8> {
+        compact::compact(&self.encode())
     }
 }
 

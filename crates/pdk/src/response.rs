@@ -11,6 +11,8 @@ pub struct Response {
     pub body: Body,
     /// Trailer fields to send after the body.
     pub trailers: Option<Headers>,
+    /// A plugin answers with what the upstream said earlier: to the client it is told as if it were proxied.
+    pub is_cached: bool,
 }
 
 impl Response {

@@ -11,6 +11,7 @@ pub mod cors;
 pub mod datadog;
 pub mod file_log;
 pub mod hmac_auth;
+mod http_date;
 pub mod http_log;
 pub mod ip_restriction;
 pub mod key_auth;
@@ -19,18 +20,23 @@ mod lua_fields;
 mod post;
 pub mod prometheus;
 mod propagation;
+pub mod proxy_cache;
 mod queue;
 pub mod rate_limiting;
 pub mod redirect;
 pub mod request_size_limiting;
 pub mod request_termination;
+pub mod request_transformer;
+pub mod response_ratelimiting;
 pub mod response_transformer;
 mod sender;
 mod severity;
+pub mod standard_webhooks;
 mod stats;
 pub mod statsd;
 pub mod syslog;
 pub mod tcp_log;
+mod template;
 mod trust;
 pub mod udp_log;
 mod unverified;
@@ -55,8 +61,12 @@ pub const TABLE: &[Definition] = &[
     request_size_limiting::DEFINITION,
     acl::DEFINITION,
     rate_limiting::DEFINITION,
+    response_ratelimiting::DEFINITION,
+    request_transformer::DEFINITION,
     response_transformer::DEFINITION,
     redirect::DEFINITION,
+    standard_webhooks::DEFINITION,
+    proxy_cache::DEFINITION,
     prometheus::DEFINITION,
     http_log::DEFINITION,
     statsd::DEFINITION,

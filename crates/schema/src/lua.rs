@@ -1,10 +1,16 @@
-//! What of Lua shows in Kong's schemas: patterns, tables and numbers printed in messages, and whether code compiles.
+//! What of Lua shows in Kong's schemas: patterns, tables and numbers printed in messages, and whether code compiles; and
+//! the expressions of templates, which are evaluated without Lua.
 
+mod evaluate;
+mod expression;
 mod lexer;
 mod parser;
 mod pattern;
 mod print;
+mod strings;
 
+pub use evaluate::{Environment, Fault, Function, Object, Table, Value};
+pub use expression::Expression;
 pub use pattern::Pattern;
 pub use print::{join, literal, number, pretty, tostring};
 

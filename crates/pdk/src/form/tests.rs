@@ -37,3 +37,18 @@ fn finds_json_members_by_kind() {
     assert_eq!(form.find("l"), Arg::Many);
     assert_eq!(form.find("none"), Arg::Absent);
 }
+
+#[test]
+fn a_part_cannot_be_put_that_would_be_read_as_several() {
+    let mut form = Form::parse(Some(b"multipart/form-data; boundary=B"), MULTIPART).unwrap();
+    let Form::Multipart(parts) = &mut form else { panic!("no multipart form") };
+    for (name, value) in [
+        ("x", &b"1\r\n--B\r\nContent-Disposition: form-data; name=\"admin\"\r\n\r\n1"[..]),
+        ("x\"; y=\"", b"1"),
+        ("x\r\ny", b"1"),
+    ] {
+        assert!(!parts.put(name, value), "{name}");
+    }
+    assert!(parts.put("x", b"1\r\n"));
+    assert_eq!((parts.get("x"), parts.get("admin")), (Some(&b"1\r\n"[..]), None));
+}

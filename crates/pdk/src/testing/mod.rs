@@ -140,6 +140,14 @@ impl Harness {
         self
     }
 
+    /// The route keeps the client's Host.
+    pub fn with_preserved_host(mut self) -> Self {
+        if let Some(route) = &mut self.route {
+            Arc::make_mut(route).preserve_host = true;
+        }
+        self
+    }
+
     /// Requests match no route.
     pub fn without_route(mut self) -> Self {
         self.route = None;
@@ -182,7 +190,10 @@ impl Harness {
         cx.timing.access_end = Some(cx.timing.start);
         let mut seen = None;
         match flow {
-            Flow::Exit(response) => cx.respond(*response, Source::Exit),
+            Flow::Exit(response) => {
+                let source = Source::of_exit(&response);
+                cx.respond(*response, source);
+            }
             Flow::Continue => {
                 seen = Some(self.seen(&mut cx).await);
                 cx.upstream_statuses.push(parse_response(&self.upstream).status);
@@ -209,7 +220,8 @@ impl Harness {
         }
     }
 
-    fn context(&self, text: &str) -> Context {
+    /// A request as it is before any phase.
+    pub fn context(&self, text: &str) -> Context {
         let (head, body) = text.split_once("\n\n").unwrap_or((text, ""));
         let mut all = head.lines();
         let (method, target) = all.next().and_then(|l| l.split_once(' ')).unwrap_or(("GET", "/"));

@@ -3,10 +3,10 @@
 //! Lets in clients that sign their requests with a shared secret (an HMAC over chosen header fields). A `Date` or
 //! `X-Date` close to now is required; with `validate_request_body` the body must have the SHA-256 that `Digest` tells.
 
-mod date;
 mod signature;
 
 use crate::auth::{Refusal, accept, challenge, is_done, refuse, unauthorized, with_consumer};
+use crate::http_date;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -112,7 +112,7 @@ impl HmacAuth {
         let now = cx.shared.clock.now().as_secs_f64();
         let skew = self.config.clock_skew.unwrap_or(300.0);
         let is_fresh = |name: &str| {
-            let told = headers.get_str(name).and_then(date::parse);
+            let told = headers.get_str(name).and_then(http_date::parse);
             told.is_some_and(|told| (told as f64 - now).abs() <= skew)
         };
         if !is_fresh("x-date") && !is_fresh("date") {

@@ -8,7 +8,7 @@
 //! none) share them, also over a change of the configuration.
 
 mod counters;
-mod period;
+pub(crate) mod period;
 
 use counters::{Counter, Key};
 use entities::PluginSchema;
@@ -27,9 +27,9 @@ pub const DEFINITION: Definition =
 
 const LIMIT_BY: [&str; 6] = ["consumer", "credential", "ip", "service", "header", "path"];
 /// A field's name and what it takes.
-type Renamed = (&'static str, fn() -> Field);
+pub(crate) type Renamed = (&'static str, fn() -> Field);
 /// Fields of `redis` that were once fields of the config itself, as `redis_<name>`.
-const RENAMED: [Renamed; 9] = [
+pub(crate) const RENAMED: [Renamed; 9] = [
     ("host", Field::string),
     ("port", Field::integer),
     ("password", password),

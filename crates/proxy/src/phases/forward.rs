@@ -94,7 +94,7 @@ async fn with_retries(
             ExchangeError::Body(error) => return Err(broken_body(cx, error)),
             ExchangeError::Malformed => false,
             ExchangeError::Closed | ExchangeError::Timeout => {
-                !failure.was_sent || (is_repeatable && cx.request.method.is_retried())
+                !failure.was_sent || (is_repeatable && sent_method(cx, upstream).is_retried())
             }
         };
         let status = report(cx, &target, failure.error);
@@ -234,12 +234,18 @@ async fn attempt(
     this.over_http1(body, to).await
 }
 
+/// The method that the upstream sees: it says whether an answer has a body, and whether a request may be sent again.
+fn sent_method<'a>(cx: &'a Context, upstream: &'a Upstream) -> &'a Method {
+    upstream.method.as_ref().unwrap_or(&cx.request.method)
+}
+
 impl Try<'_> {
     /// Over a kept connection or a new one; on a new one HTTP/2 where that was agreed on.
     async fn over_http1(&self, body: Body, to: &mut Downstream) -> Result<Answer, Failure> {
         let Self { thread, service, upstream, cx, key, host, .. } = self;
         let head = upstream_head::http1(&thread.proxy.settings, cx, upstream, host, &body);
-        let is_head = cx.request.method == Method::Head;
+        let method = sent_method(cx, upstream);
+        let is_head = *method == Method::Head;
         let outgoing = if body.len().is_some() { Outgoing::Plain } else { Outgoing::Chunked };
         // A kept connection may have been closed by the upstream a moment ago: that costs no try, as long as nothing is
         // lost.
@@ -250,14 +256,14 @@ impl Try<'_> {
         };
         let mut first = Some(body);
         if !cx.request.is_websocket()
-            && (again.is_some() || cx.request.method.is_retried())
+            && (again.is_some() || method.is_retried())
             && let Some((conn, requests)) = thread.pool.take(key)
         {
             let on_end = self.back(requests + 1);
             let body = first.take().unwrap_or_default();
             let waiting = Waiting { patience: service.patience, is_head, to };
             match exchange(conn, &head, body, outgoing, waiting, on_end).await {
-                Err(ExchangeError::Closed) if again.is_some() && cx.request.method.is_retried() => {
+                Err(ExchangeError::Closed) if again.is_some() && method.is_retried() => {
                     thread.pool.forget(key);
                     first = again;
                 }
@@ -320,9 +326,9 @@ impl Try<'_> {
         {
             headers.append("content-length", decimal(length, &mut [0; 20]));
         }
-        let method = upstream.method.as_ref().unwrap_or(&cx.request.method).as_str();
-        let waiting = Waiting { patience: service.patience, is_head: cx.request.method == Method::Head, to };
-        let answered = channel.exchange(method, uri, &headers, body, waiting).await;
+        let method = sent_method(cx, upstream);
+        let waiting = Waiting { patience: service.patience, is_head: *method == Method::Head, to };
+        let answered = channel.exchange(method.as_str(), uri, &headers, body, waiting).await;
         answered.map_err(|error| {
             if error != ExchangeError::Timeout && !matches!(error, ExchangeError::Body(_)) {
                 thread.pool.drop_channel(key);

@@ -30,6 +30,11 @@ fn add_charset(cx: &mut Context) {
     ];
     let headers = &cx.response.headers;
     let Some(value) = headers.get("content-type") else { return };
+    if value.is_empty() {
+        // nginx does not pass on a type that says nothing.
+        cx.response.headers.remove("content-type");
+        return;
+    }
     // A type with any parameter is left as it is.
     let is_text = TYPES.iter().any(|t| value.eq_ignore_ascii_case(t));
     // nginx leaves redirects out, since old browsers took their character set for the next page's.
@@ -94,9 +99,13 @@ fn set_number(headers: &mut Headers, name: &str, value: u64) {
 fn add_own(thread: &Thread, cx: &mut Context) {
     let settings = &thread.proxy.settings;
     let tokens = settings.tokens;
-    let was_proxied = cx.source != Source::Exit && !cx.attempts.is_empty();
+    let was_proxied = match cx.source {
+        Source::Upstream | Source::Error => !cx.attempts.is_empty(),
+        Source::Cache => true,
+        Source::Exit => false,
+    };
     if was_proxied {
-        if tokens.upstream_latency {
+        if tokens.upstream_latency && cx.source != Source::Cache {
             // Where there is no answer, it is the time that was waited for one.
             let waited = cx.timing.access_end.map_or(0, |sent| sent.elapsed().as_millis() as u64);
             let ms = cx.timing.upstream_ms().unwrap_or(waited);

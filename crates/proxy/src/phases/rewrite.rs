@@ -21,5 +21,6 @@ pub(crate) async fn finish(step: Step<'_>) -> Result<(), Exit> {
             Flow::Exit(response) => response,
         },
     };
-    Err(Exit { response: exit, source: pdk::Source::Exit })
+    let source = pdk::Source::of_exit(&exit);
+    Err(Exit { response: exit, source })
 }

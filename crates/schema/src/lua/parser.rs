@@ -5,9 +5,9 @@ use super::lexer::{Lexer, SyntaxError, Token};
 type Parsed<T = ()> = Result<T, SyntaxError>;
 
 /// Nested statements and expressions, as LuaJIT limits them.
-const MAX_LEVEL: usize = 200;
+pub(super) const MAX_LEVEL: usize = 200;
 /// The least priority of an operand of `not`, `-` and `#`.
-const UNARY: u8 = 8;
+pub(super) const UNARY: u8 = 8;
 
 /// What a primary expression is good for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -457,7 +457,7 @@ impl Parser<'_> {
 }
 
 /// Left and right priority of a binary operator.
-fn priority(token: Token) -> Option<(u8, u8)> {
+pub(super) fn priority(token: Token) -> Option<(u8, u8)> {
     Some(match token {
         Token::Char(b'+' | b'-') => (6, 6),
         Token::Char(b'*' | b'/' | b'%') => (7, 7),

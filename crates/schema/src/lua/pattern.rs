@@ -68,14 +68,49 @@ impl Pattern {
     }
 }
 
+/// Where a pattern matched, and what it captured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Matched {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) captures: Vec<Captured>,
+}
+
+/// A capture: a span of the text, or a position in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Captured {
+    Span(usize, usize),
+    Position(usize),
+}
+
+/// Finds a pattern in the text from `init` on. `steps` is the work done so far, which several calls may share.
+pub(super) fn find(pattern: &[u8], text: &[u8], init: usize, steps: &mut u32) -> Result<Option<Matched>, GaveUp> {
+    let (start, is_anchored) = if pattern.first() == Some(&b'^') { (1, true) } else { (0, false) };
+    let mut matcher = Matcher { text, pattern, steps: *steps, depth: 0, captures: Vec::new() };
+    let last = if is_anchored { init } else { text.len() };
+    for at in init..=last {
+        matcher.captures.clear();
+        let found = matcher.run(at, start);
+        *steps = matcher.steps;
+        let Some(end) = found? else { continue };
+        let captures = matcher.captures.iter().map(|capture| match capture {
+            Capture::Closed(start, end) => Ok(Captured::Span(*start, *end)),
+            Capture::Position(at) => Ok(Captured::Position(*at)),
+            Capture::Open(_) => Err(GaveUp),
+        });
+        return Ok(Some(Matched { start: at, end, captures: captures.collect::<Result<_, _>>()? }));
+    }
+    Ok(None)
+}
+
 /// The pattern is malformed or the work exceeds its bound.
-struct GaveUp;
+pub(super) struct GaveUp;
 
 type Found = Result<Option<usize>, GaveUp>;
 
 enum Capture {
     Open(usize),
-    Position,
+    Position(usize),
     Closed(usize, usize),
 }
 
@@ -185,7 +220,7 @@ impl Matcher<'_> {
             return Err(GaveUp);
         }
         let position = self.pattern.get(p + 1) == Some(&b')');
-        self.captures.push(if position { Capture::Position } else { Capture::Open(s) });
+        self.captures.push(if position { Capture::Position(s) } else { Capture::Open(s) });
         let found = self.run(s, if position { p + 2 } else { p + 1 })?;
         if found.is_none() {
             self.captures.pop();

@@ -1,7 +1,7 @@
 //! Lua's patterns, printing and syntax.
 
 use crate::json;
-use crate::lua::{Pattern, literal, number, pretty, syntax};
+use crate::lua::{Environment, Expression, Fault, Object, Pattern, Value, literal, number, pretty, syntax};
 
 #[test]
 fn patterns_match_as_in_lua() {
@@ -150,4 +150,93 @@ fn code_nested_too_deeply_is_refused_without_overflow() {
     assert!(error.contains("chunk has too many syntax levels"), "{error}");
     let error = syntax(&format!("x = {}", "{".repeat(100_000))).unwrap_err();
     assert!(error.contains("chunk has too many syntax levels"), "{error}");
+}
+
+struct Nothing;
+
+impl<'a> Environment<'a> for Nothing {
+    fn global(&self, _name: &str) -> Value<'a> {
+        Value::Nil
+    }
+
+    fn field(&self, _object: Object, _key: &Value<'a>) -> Result<Value<'a>, Fault> {
+        Ok(Value::Nil)
+    }
+
+    fn call(&self, _function: &'static str, _arguments: &[Value<'a>]) -> Result<Value<'a>, Fault> {
+        Ok(Value::Nil)
+    }
+}
+
+fn value_of(source: &str) -> Result<String, String> {
+    let expression = Expression::compile(source, "x")?;
+    let value = expression.evaluate(&Nothing).map_err(|fault| fault.to_string())?;
+    Ok(String::from_utf8_lossy(&value.display()).into_owned())
+}
+
+#[test]
+fn expressions_have_the_values_that_lua_gives_them() {
+    for (source, want) in [
+        ("1 + 2 * 3 ^ 2 - 4 / 2", "17"),
+        ("-2 ^ 2", "-4"),
+        ("7 % -3", "-2"),
+        ("0x10 + '2'", "18"),
+        ("1 .. 2 .. 'x'", "12x"),
+        ("not nil == true", "true"),
+        ("1 < 2 and 'a' < 'b' and not (2 <= 1)", "true"),
+        ("nil and 1 or 2", "2"),
+        ("false or nil", "nil"),
+        ("'a' == 'a' and 1 ~= '1'", "true"),
+        (
+            r#""\65\x42\u{43}\n" .. [[
+long]] .. [=[]]]=]"#,
+            "ABC\nlong]]",
+        ),
+        ("#'abc' + #{1, 2, x = 3}", "5"),
+        ("({a = 1, ['b'] = 2, 3}).b", "2"),
+        ("({a = {b = 'deep'}}).a.b", "deep"),
+        ("('ab'):rep(2)", "abab"),
+        ("('ab'):rep(3, ',')", "ab,ab,ab"),
+        ("('aBc'):upper() .. ('aBc'):lower()", "ABCabc"),
+        ("('hello'):sub(2, -2) .. ('hello'):sub(-3) .. ('hello'):sub(9)", "ellllo"),
+        ("('hello'):find('l')", "3"),
+        ("('a.b'):find('.', 1, true)", "2"),
+        ("('hello'):find('x')", "nil"),
+        ("('key=value'):match('=(.*)$')", "value"),
+        ("('key=value'):match('()=')", "4"),
+        ("('key=value'):match('^%w+')", "key"),
+        ("('a b c'):gsub(' ', '-')", "a-b-c"),
+        ("('a b c'):gsub('(%w) (%w)', '%2%1', 1)", "ba c"),
+        ("('abc'):gsub('', '-')", "-a-b-c-"),
+        ("('abc'):gsub('^a', 'x')", "xbc"),
+        ("('%d of %s at %.2f%%'):format(3, 'x', 1.5)", "3 of x at 1.50%"),
+        ("('A'):byte() .. ('').reverse('abc')", "65cba"),
+        ("('x'):nothing", "error"),
+    ] {
+        if want == "error" {
+            assert!(value_of(source).is_err(), "{source}");
+        } else {
+            assert_eq!(value_of(source).as_deref(), Ok(want), "{source}");
+        }
+    }
+}
+
+#[test]
+fn expressions_that_lua_would_refuse_have_an_error() {
+    for (source, want) in [
+        ("", r#"[string "x"]:1: unexpected symbol near ')'"#),
+        ("1 2", r#"[string "x"]:1: ')' expected near '2'"#),
+        ("x.y", "attempt to index a nil value"),
+        ("x()", "attempt to call a nil value"),
+        ("1 .. nil", "attempt to concatenate a nil value"),
+        ("1 + {}", "attempt to perform arithmetic on a table value"),
+        ("1 < 'a'", "attempt to compare number with string"),
+        ("#nil", "attempt to get length of a nil value"),
+        ("function() end", "functions cannot be used in templates"),
+        ("('x'):rep(2000000)", "resulting string too large"),
+        ("('x'):gsub('x', '%')", "invalid use of '%' in replacement string"),
+        ("('x'):match('(')", "malformed pattern, or one that takes too much work"),
+    ] {
+        assert_eq!(value_of(source), Err(want.to_owned()), "{source}");
+    }
 }

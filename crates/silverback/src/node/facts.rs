@@ -1,6 +1,7 @@
 //! What the Admin API and the status pages know of the running node.
 
 use super::config_line::ConfigLine;
+use super::plugin_endpoints;
 use crate::conf::{Conf, Database, Level};
 use crate::error_log::ErrorLog;
 use admin::{AddressHealth, HostHealth, MemoryUse, Pids, PluginEndpoint, Request, Response, Status, UpstreamHealth};
@@ -184,17 +185,16 @@ impl admin::Node for Facts {
     fn uncache(&self, _key: Option<&str>) {}
 
     fn endpoints(&self) -> Vec<PluginEndpoint> {
-        let has_metrics = self.plugins.iter().any(|p| p.name == "prometheus");
-        has_metrics.then_some(PluginEndpoint { path: "/metrics", methods: &["GET"] }).into_iter().collect()
+        plugin_endpoints::of(&self.plugins)
     }
 
-    fn call(&self, endpoint: &str, _parameters: &[(String, String)], _request: &Request) -> Response {
-        if endpoint != "/metrics" {
-            return Response::not_found();
+    fn call(&self, endpoint: &str, parameters: &[(String, String)], request: &Request) -> Response {
+        if endpoint == plugin_endpoints::METRICS {
+            let exports = Exports::of(self.line.current().plugins.values().map(|p| &**p));
+            let text = plugins::prometheus::render(&self.proxy.settings.node, &self.figures(), exports);
+            return Response::text(200, "text/plain; charset=UTF-8", text);
         }
-        let exports = Exports::of(self.line.current().plugins.values().map(|p| &**p));
-        let text = plugins::prometheus::render(&self.proxy.settings.node, &self.figures(), exports);
-        Response::text(200, "text/plain; charset=UTF-8", text)
+        plugin_endpoints::proxy_cache(&self.line.current(), parameters, request)
     }
 }
 

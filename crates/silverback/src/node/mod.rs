@@ -4,6 +4,7 @@ mod admin_service;
 mod certificates;
 mod config_line;
 mod facts;
+mod plugin_endpoints;
 mod settings;
 mod status_service;
 pub(crate) mod stores;

@@ -4,7 +4,7 @@
 use crate::calendar::{self, MONTHS};
 
 /// Seconds after the epoch.
-pub(super) fn parse(text: &str) -> Option<u64> {
+pub(crate) fn parse(text: &str) -> Option<u64> {
     let (day, month, year, time) = match text.split_once(',') {
         Some((_, rest)) => {
             let mut words = rest.split_ascii_whitespace();

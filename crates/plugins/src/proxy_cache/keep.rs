@@ -1,0 +1,105 @@
+//! What is kept: which requests, which responses, and what of them.
+
+use super::control::{Directives, MediaType};
+use super::store::Stored;
+use super::{ProxyCache, Taken};
+use bytes::{Bytes, BytesMut};
+use pdk::{Context, Headers, Method, Source};
+
+/// Whether a field is kept: not those of the connection, nor those that are told anew.
+pub(super) fn is_kept(name: &[u8]) -> bool {
+    const OTHERS: [&[u8]; 12] = [
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"public",
+        b"te",
+        b"trailers",
+        b"transfer-encoding",
+        b"upgrade",
+        b"age",
+        b"x-cache-key",
+        b"x-cache-status",
+    ];
+    let lower = name.to_ascii_lowercase();
+    !OTHERS.contains(&&*lower) && memchr::memmem::find(&lower, b"ratelimit-remaining").is_none()
+}
+
+impl ProxyCache {
+    pub(super) fn may_keep_request(&self, cx: &Context, asked: &Directives) -> bool {
+        let method = &cx.request.method;
+        // The key does not tell bodies apart, and methods that should have none would be answered by another's.
+        let is_odd = matches!(method, Method::Get | Method::Head) && !cx.request.body.is_empty();
+        let is_authorized = self.heeds && cx.request.headers.contains("authorization");
+        self.methods.contains(method)
+            && !is_odd
+            && !is_authorized
+            && !asked.no_store
+            && !asked.no_cache
+            && !cx.request.is_grpc()
+            && !cx.request.is_websocket()
+    }
+
+    /// The head of a response that is to be kept; `None` for all others.
+    pub(super) fn take(&self, cx: &Context) -> Option<Taken> {
+        let response = &cx.response;
+        let is_whole = !matches!(response.status, 206 | 304) && response.trailers.is_none();
+        if cx.source == Source::Error || !is_whole || !self.statuses.contains(&response.status) {
+            return None;
+        }
+        let mut content_types = response.headers.get_all("content-type");
+        let content_type = MediaType::parse(content_types.next()?)?;
+        if content_types.next().is_some() || !self.types.iter().any(|wanted| wanted.is_met_by(&content_type)) {
+            return None;
+        }
+        let now = cx.shared.clock.now().as_secs();
+        let chosen_by = chosen_by(&response.headers, &cx.request.headers)?;
+        let mut stored = Stored {
+            status: response.status,
+            headers: Headers::new(),
+            body: Bytes::new(),
+            told: "Miss",
+            timestamp: now,
+            age: 0,
+            ttl: self.ttl,
+            ends: 0,
+            must_revalidate: false,
+            chosen_by,
+        };
+        if self.heeds {
+            let said = Directives::of(&response.headers);
+            let age = response.headers.get_str("age").and_then(|age| age.trim().parse().ok()).unwrap_or(0);
+            stored.age = age;
+            stored.ttl = said.lifetime(&response.headers, now).saturating_sub(age);
+            stored.must_revalidate = said.must_revalidate || said.shared_max_age.is_some();
+            if said.private || said.no_store || said.no_cache || stored.ttl == 0 {
+                return None;
+            }
+        }
+        stored.ends = match self.storage_ttl {
+            Some(0) => u64::MAX,
+            Some(ttl) => now.saturating_add(u64::try_from(ttl).ok()?),
+            None => now.saturating_add(stored.ttl).saturating_add(self.afterlife()),
+        };
+        for (name, value) in response.headers.iter().filter(|(name, _)| is_kept(name)) {
+            stored.headers.append(&String::from_utf8_lossy(name), value);
+        }
+        Some(Taken { stored, body: BytesMut::new() })
+    }
+}
+
+/// The request's fields that `Vary` names, with their values; `None` where no other request would do (`*`).
+fn chosen_by(response: &Headers, request: &Headers) -> Option<Vec<(String, Option<Vec<u8>>)>> {
+    let mut names: Vec<String> = Vec::new();
+    for value in response.get_all("vary") {
+        let listed = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty());
+        names.extend(listed.map(|name| String::from_utf8_lossy(name).to_ascii_lowercase()));
+    }
+    if names.iter().any(|name| name == "*") {
+        return None;
+    }
+    names.sort_unstable();
+    names.dedup();
+    Some(names.into_iter().map(|name| (name.clone(), request.joined(&name))).collect())
+}

@@ -1,0 +1,87 @@
+//! The key of a response: a digest over all that tells requests apart.
+//!
+//! Kong joins the parts with separators that may also stand in them, so that different requests can have one key. Here
+//! each part goes in with its length. Host and scheme count where the upstream sees them.
+
+use super::ProxyCache;
+use aws_lc_rs::digest::{Context as Digest, SHA256};
+use pdk::Context;
+use pdk::args::decode;
+use std::borrow::Cow;
+
+/// A SHA-256.
+pub(super) type Key = [u8; 32];
+
+/// As clients and the Admin API see it.
+pub(super) fn text(key: &Key) -> String {
+    let digit = |n: u8| char::from(b"0123456789abcdef"[usize::from(n)]);
+    key.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// Undoes [`text`].
+pub(super) fn parse(text: &str) -> Option<Key> {
+    let digit = |byte: &u8| (*byte as char).to_digit(16).filter(|_| !byte.is_ascii_uppercase());
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    let bytes = pairs.iter().map(|[high, low]| Some((digit(high)? * 16 + digit(low)?) as u8));
+    bytes.collect::<Option<Vec<u8>>>()?.try_into().ok()
+}
+
+struct Parts(Digest);
+
+impl Parts {
+    fn add(&mut self, part: &[u8]) {
+        self.0.update(&(part.len() as u64).to_le_bytes());
+        self.0.update(part);
+    }
+
+    /// What may be absent, which is not the same as empty.
+    fn add_optional(&mut self, part: Option<&[u8]>) {
+        self.0.update(&[u8::from(part.is_some())]);
+        self.add(part.unwrap_or_default());
+    }
+}
+
+pub(super) fn of(plugin: &ProxyCache, cx: &Context) -> Key {
+    let mut parts = Parts(Digest::new(&SHA256));
+    parts.add_optional(cx.consumer.as_ref().map(|consumer| &consumer.id.as_bytes()[..]));
+    parts.add_optional(cx.route.as_ref().map(|route| &route.id.as_bytes()[..]));
+    let is_host_kept = cx.route.as_ref().is_some_and(|route| route.preserve_host);
+    let host = is_host_kept.then(|| cx.request.host().to_ascii_lowercase());
+    parts.add_optional(host.as_deref());
+    parts.add(cx.forwarded_scheme().as_bytes());
+    parts.add(cx.request.method.as_str().as_bytes());
+    let path = cx.request.path();
+    if plugin.ignores_case {
+        parts.add(&path.to_ascii_lowercase())
+    } else {
+        parts.add(path)
+    }
+    add_query(&mut parts, plugin, cx.request.query().unwrap_or_default());
+    for name in &plugin.vary_headers {
+        parts.add_optional(cx.request.headers.joined(name).as_deref());
+    }
+    let mut key = [0; 32];
+    key.copy_from_slice(parts.0.finish().as_ref());
+    key
+}
+
+/// The arguments by name; those of one name in their order, which upstreams may heed.
+fn add_query(parts: &mut Parts, plugin: &ProxyCache, query: &[u8]) {
+    type Arg<'a> = (Cow<'a, [u8]>, Option<Cow<'a, [u8]>>);
+    let all = query.split(|byte| *byte == b'&').filter(|part| !part.is_empty());
+    let mut args: Vec<Arg<'_>> = all
+        .map(|part| match memchr::memchr(b'=', part) {
+            Some(at) => (decode(&part[..at]), Some(decode(&part[at + 1..]))),
+            None => (decode(part), None),
+        })
+        .filter(|(name, _)| {
+            plugin.vary_query.as_ref().is_none_or(|known| known.iter().any(|one| *one.as_bytes() == **name))
+        })
+        .collect();
+    args.sort_by(|a, b| a.0.cmp(&b.0));
+    parts.add(&(args.len() as u64).to_le_bytes());
+    for (name, value) in &args {
+        parts.add(name);
+        parts.add_optional(value.as_deref());
+    }
+}

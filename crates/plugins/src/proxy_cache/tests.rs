@@ -1,0 +1,416 @@
+//! Tests of `proxy-cache`.
+
+use super::*;
+use crate::key_auth;
+use pdk::testing::{Exchange, Harness, START, complete};
+use serde_json::json;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The memory is one for the process: each test has paths of its own.
+fn unique() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    format!("/{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn harness(mut config: Value) -> Harness {
+    config["strategy"] = json!("memory");
+    Harness::new(&DEFINITION, config)
+}
+
+fn status(exchange: &Exchange) -> String {
+    format!("{} {}", exchange.status, exchange.header("X-Cache-Status"))
+}
+
+/// What two equal requests are told, with an upstream that answers so.
+fn twice(config: Value, request: &str, answer: &str) -> String {
+    let path = unique();
+    let h = harness(config).with_upstream(answer);
+    let (line, rest) = request.split_once('\n').unwrap_or((request, ""));
+    let request = format!("{}\n{rest}", line.replace('/', &path));
+    let told = [h.send(&request), h.send(&request)].map(|exchange| exchange.header("X-Cache-Status").to_owned());
+    told.join(" ")
+}
+
+const TEXT: &str = "200\nContent-Type: text/plain\n\nwords";
+
+#[test]
+fn answers_out_of_memory() {
+    let path = unique();
+    let h = harness(json!({})).with_upstream(
+        "200\nContent-Type: text/plain\nX-Up: 1\nSet-Cookie: a=b\nAge: 7\nX-Cache-Status: fake\nX-RateLimit-Remaining-Hour: 5\n\nwords",
+    );
+    let miss = h.send(&format!("GET {path}"));
+    let key = miss.header("X-Cache-Key").to_owned();
+    assert_eq!((status(&miss).as_str(), key.len()), ("200 Miss", 64));
+    h.clock().advance(Duration::from_secs(9));
+    let hit = h.send(&format!("GET {path}\nX-Other: 1"));
+    assert_eq!(
+        hit.answer(),
+        format!(
+            "200\nX-Cache-Key: {key}\nX-Cache-Status: Hit\nContent-Type: text/plain\nX-Up: 1\nSet-Cookie: a=b\nAge: 9\n\nwords"
+        )
+    );
+    assert_eq!(hit.upstream, None);
+}
+
+#[test]
+fn keeps_what_it_is_told_to() {
+    for (config, request, answer, want) in [
+        (json!({}), "GET /", TEXT, "Miss Hit"),
+        (json!({}), "HEAD /", TEXT, "Miss Miss"),
+        (json!({}), "POST /\n\nx", TEXT, "Bypass Bypass"),
+        (json!({ "request_method": ["POST"] }), "POST /\n\nx", TEXT, "Miss Hit"),
+        (json!({ "request_method": ["POST"] }), "GET /", TEXT, "Bypass Bypass"),
+        (json!({}), "GET /", "404\nContent-Type: text/plain\n\n", "Miss Hit"),
+        (json!({}), "GET /", "201\nContent-Type: text/plain\n\n", "Bypass Bypass"),
+        (json!({}), "GET /", "200\nContent-Type: TEXT/PLAIN\n\n", "Miss Hit"),
+        (json!({}), "GET /", "200\nContent-Type: text/plain;charset=UTF-8\n\n", "Bypass Bypass"),
+        (json!({}), "GET /", "200\nContent-Type: text/html\n\n", "Bypass Bypass"),
+        (json!({}), "GET /", "200\nContent-Type: garbage\n\n", "Bypass Bypass"),
+        (json!({}), "GET /", "200\nContent-Type:\n\n", "Bypass Bypass"),
+        (json!({}), "GET /", "200\n\n", "Bypass Bypass"),
+        (json!({ "content_type": ["*/*"] }), "GET /", "200\nContent-Type: image/png\n\n", "Miss Hit"),
+        (json!({ "content_type": ["*/*"] }), "GET /", "200\nContent-Type: image/png; q=1\n\n", "Bypass Bypass"),
+        (
+            json!({ "content_type": ["application/json; charset=utf-8"] }),
+            "GET /",
+            "200\nContent-Type: application/json;  Charset=\"utf-8\"\n\n",
+            "Miss Hit",
+        ),
+        (
+            json!({ "content_type": ["application/json; charset=utf-8"] }),
+            "GET /",
+            "200\nContent-Type: application/json; charset=UTF-8\n\n",
+            "Bypass Bypass",
+        ),
+        (
+            json!({ "response_code": [206] }),
+            "GET /\nRange: bytes=0-1",
+            "206\nContent-Type: text/plain\n\nwo",
+            "Bypass Bypass",
+        ),
+        (json!({ "storage_ttl": -1 }), "GET /", TEXT, "Bypass Bypass"),
+    ] {
+        assert_eq!(twice(config.clone(), request, answer), want, "{config} {request} {answer}");
+    }
+}
+
+#[test]
+fn heeds_cache_control_where_it_is_told_to() {
+    let response = |control: &str| format!("200\nContent-Type: text/plain\n{control}\n\nwords");
+    let fresh = "Cache-Control: max-age=60";
+    for (request, control, want) in [
+        ("GET /", "Cache-Control: public, max-age=60", "Miss Hit"),
+        ("GET /", "Cache-Control: s-maxage=60, max-age=0", "Miss Hit"),
+        ("GET /", "Cache-Control: max-age=\"60\"", "Miss Hit"),
+        ("GET /", "Expires: Thu, 01 Jan 2026 00:01:30 GMT", "Miss Hit"),
+        ("GET /", "Expires: 0", "Bypass Bypass"),
+        ("GET /", "Expires: Wed, 31 Dec 2025 00:00:00 GMT", "Bypass Bypass"),
+        ("GET /", "X: 1", "Bypass Bypass"),
+        ("GET /", "Cache-Control: max-age=60, max-age=0", "Bypass Bypass"),
+        ("GET /", "Cache-Control: max-age=soon", "Bypass Bypass"),
+        ("GET /", "Cache-Control: max-age=60\nAge: 60", "Bypass Bypass"),
+        ("GET /", "Cache-Control: private=\"a, b\", max-age=60", "Bypass Bypass"),
+        ("GET /", "Cache-Control: no-store, max-age=60", "Bypass Bypass"),
+        ("GET /", "Cache-Control: No-Cache, max-age=60", "Bypass Bypass"),
+        ("GET /", "Cache-Control: must-revalidate", "Bypass Bypass"),
+        ("GET /\nCache-Control: no-cache", fresh, "Bypass Bypass"),
+        ("GET /\nCache-Control: no-store", fresh, "Bypass Bypass"),
+        ("GET /\nAuthorization: Basic x", fresh, "Bypass Bypass"),
+        ("GET /\nCache-Control: max-age=100", fresh, "Miss Hit"),
+        ("GET /\nCache-Control: min-fresh=600", fresh, "Miss Refresh"),
+        ("GET /\nCache-Control: no-transform", fresh, "Miss Hit"),
+    ] {
+        let config = json!({ "cache_control": true });
+        assert_eq!(twice(config, request, &response(control)), want, "{request} {control}");
+    }
+    assert_eq!(twice(json!({}), "GET /\nCache-Control: no-store", &response("Cache-Control: no-store")), "Miss Hit");
+}
+
+#[test]
+fn stale_responses_are_refreshed() {
+    let path = unique();
+    let answer = "200\nContent-Type: text/plain\nCache-Control: max-age=10\n\nwords";
+    let h = harness(json!({ "cache_control": true, "storage_ttl": 100 })).with_upstream(answer);
+    let mut at = 0;
+    for (seconds, control, want) in [
+        (0, "", "200 Miss"),
+        (5, "", "200 Hit"),
+        (5, "max-age=4", "200 Refresh"),
+        (10, "max-age=4", "200 Refresh"),
+        (25, "max-stale=5", "200 Hit"),
+        (30, "max-stale", "200 Hit"),
+        (30, "max-stale=5", "200 Refresh"),
+        (45, "", "200 Refresh"),
+        (45, "only-if-cached", "200 Hit"),
+        (200, "only-if-cached", "504 "),
+    ] {
+        h.clock().advance(Duration::from_secs(seconds - at));
+        at = seconds;
+        let exchange = h.send(&format!("GET {path}\nCache-Control: {control}"));
+        assert_eq!(status(&exchange), want, "after {seconds} s with {control}");
+    }
+    let path = unique();
+    let answer = "200\nContent-Type: text/plain\nCache-Control: max-age=10, must-revalidate\n\nwords";
+    let h = harness(json!({ "cache_control": true, "storage_ttl": 100 })).with_upstream(answer);
+    h.send(&format!("GET {path}"));
+    h.clock().advance(Duration::from_secs(20));
+    assert_eq!(status(&h.send(&format!("GET {path}\nCache-Control: max-stale"))), "200 Refresh");
+}
+
+#[test]
+fn what_tells_requests_apart_is_in_the_key() {
+    let h = harness(json!({ "vary_headers": ["X-Lang"] }));
+    let limited = harness(json!({ "vary_query_params": ["a"] }));
+    let any_case = harness(json!({ "ignore_uri_case": true }));
+    let path = unique();
+    let key = |h: &Harness, request: &str| h.send(request).header("X-Cache-Key").to_owned();
+    for (h, one, other, are_equal) in [
+        (&h, format!("GET {path}?a=1&b=2"), format!("GET {path}?b=2&a=1"), true),
+        (&h, format!("GET {path}?a=1&b=2"), format!("GET {path}?a=1%26b=2"), false),
+        (&h, format!("GET {path}?a=1&b=2"), format!("GET {path}?a=1:b%3D2"), false),
+        (&h, format!("GET {path}?a=1&a=2"), format!("GET {path}?a=1%2C2"), false),
+        (&h, format!("GET {path}?a=1&a=2"), format!("GET {path}?a=2&a=1"), false),
+        (&h, format!("GET {path}?a"), format!("GET {path}?a="), false),
+        (&h, format!("GET {path}"), format!("HEAD {path}"), false),
+        (&h, format!("GET {path}"), format!("GET {path}/"), false),
+        (&h, format!("GET {path}/A"), format!("GET {path}/a"), false),
+        (&any_case, format!("GET {path}/A"), format!("GET {path}/a"), true),
+        (&any_case, format!("GET {path}?A=1"), format!("GET {path}?a=1"), false),
+        (&limited, format!("GET {path}?a=1&b=2"), format!("GET {path}?a=1&b=3"), true),
+        (&limited, format!("GET {path}?a=1"), format!("GET {path}?a=2"), false),
+        (&h, format!("GET {path}\nX-Lang: a"), format!("GET {path}\nx-lang: a"), true),
+        (&h, format!("GET {path}\nX-Lang: a"), format!("GET {path}\nX-Lang: b"), false),
+        (&h, format!("GET {path}\nX-Lang:"), format!("GET {path}"), false),
+        (&h, format!("GET {path}\nX-Other: a"), format!("GET {path}\nX-Other: b"), true),
+    ] {
+        assert_eq!(key(h, &one) == key(h, &other), are_equal, "{one} and {other}");
+    }
+}
+
+#[test]
+fn consumers_have_their_own() {
+    let mut h = Harness::of(vec![(&key_auth::DEFINITION, json!({})), (&DEFINITION, json!({ "strategy": "memory" }))]);
+    h = h.with_consumer(1, "alice").with_consumer(2, "bob").with_upstream(TEXT);
+    for (key, consumer) in [("a", 1), ("b", 2)] {
+        let consumer = json!({ "id": uuid::Uuid::from_u128(consumer) });
+        h = h.with("keyauth_credentials", json!({ "id": uuid::Uuid::new_v4(), "key": key, "consumer": consumer }));
+    }
+    let path = unique();
+    for (key, want) in [("a", "200 Miss"), ("b", "200 Miss"), ("a", "200 Hit"), ("none", "401 ")] {
+        assert_eq!(status(&h.send(&format!("GET {path}\napikey: {key}"))), want, "{key}");
+    }
+}
+
+#[test]
+fn an_upstream_that_chooses_by_fields_is_asked_for_each_choice() {
+    let path = unique();
+    let mut h = harness(json!({}));
+    for (language, answer, want) in [
+        ("Accept-Language: de", "Hallo", "200 Miss Hallo"),
+        ("Accept-Language: en", "Hello", "200 Miss Hello"),
+        ("Accept-Language: de", "none", "200 Hit Hallo"),
+        ("Accept-Language: en", "none", "200 Hit Hello"),
+        ("X: 1", "?", "200 Miss ?"),
+        ("Accept-Language: de", "none", "200 Hit Hallo"),
+    ] {
+        h = h.with_upstream(&format!("200\nContent-Type: text/plain\nVary: accept-language, X-None\n\n{answer}"));
+        let exchange = h.send(&format!("GET {path}\n{language}"));
+        assert_eq!(format!("{} {}", status(&exchange), exchange.body), want, "{language}");
+    }
+    assert_eq!(twice(json!({}), "GET /", "200\nContent-Type: text/plain\nVary: Accept, *\n\n"), "Bypass Bypass");
+}
+
+#[test]
+fn nobody_can_poison_what_others_get() {
+    let path = unique();
+    let h = harness(json!({})).with_upstream("200\nContent-Type: text/plain\n\npoison");
+    let fat = h.send(&format!("GET {path}\n\nbody that the key does not know"));
+    assert_eq!(status(&fat), "200 Bypass");
+    let h = h.with_upstream(TEXT);
+    assert_eq!(status(&h.send(&format!("GET {path}"))), "200 Miss");
+    // With preserve_host the upstream answers by the host, so the host counts.
+    let key = |host: &str| {
+        let h = harness(json!({})).with_upstream(TEXT).with_preserved_host();
+        h.send(&format!("GET {path}\nHost: {host}")).header("X-Cache-Key").to_owned()
+    };
+    assert_ne!(key("a.test"), key("b.test"));
+    assert_eq!(key("a.test"), key("A.test"));
+}
+
+#[test]
+fn fields_of_this_request_win_over_kept_ones() {
+    use crate::rate_limiting;
+    let h = Harness::of(vec![
+        (&rate_limiting::DEFINITION, json!({ "hour": 9 })),
+        (&DEFINITION, json!({ "strategy": "memory" })),
+    ]);
+    let h = h.with_upstream(TEXT).with_client(|c| c.ip = std::net::Ipv4Addr::new(10, 99, 0, 1).into());
+    let path = unique();
+    h.send(&format!("GET {path}"));
+    h.clock().advance(Duration::from_secs(10));
+    let hit = h.send(&format!("GET {path}"));
+    let all: Vec<&[u8]> = hit.headers.get_all("ratelimit-reset").collect();
+    assert_eq!((status(&hit).as_str(), all), ("200 Hit", vec![&b"3560"[..]]));
+    assert_eq!(hit.header("RateLimit-Remaining"), "7");
+}
+
+#[test]
+fn clients_are_told_what_is_configured() {
+    let config = json!({ "response_headers": { "age": false, "X-Cache-Status": null, "X-Cache-Key": false } });
+    let h = harness(config).with_upstream(TEXT);
+    let path = unique();
+    assert_eq!(h.send(&format!("GET {path}")).answer(), "200\nContent-Type: text/plain\n\nwords");
+    let hit = h.send(&format!("GET {path}"));
+    assert_eq!((hit.answer().as_str(), hit.upstream), ("200\nContent-Type: text/plain\n\nwords", None));
+    let debug = h.send(&format!("GET {path}\nKong-Debug: 1"));
+    assert_eq!((status(&debug).as_str(), debug.header("Age")), ("200 Hit", "0"));
+}
+
+#[test]
+fn what_is_kept_can_be_seen_and_let_go() {
+    let now = START.as_secs();
+    let path = unique();
+    let h = harness(json!({})).with_upstream("200\nContent-Type: text/plain\nX-A: 1\nX-A: 2\n\nwords");
+    let key = h.send(&format!("GET {path}")).header("X-Cache-Key").to_owned();
+    let want = json!({
+        "status": 200, "body": "words", "body_len": 5, "req_body": "", "timestamp": now, "ttl": 300, "version": 1,
+        "headers": { "content-type": "text/plain", "x-a": ["1", "2"], "connection": "keep-alive", "X-Cache-Key": key,
+                     "X-Cache-Status": "Miss" },
+    });
+    assert_eq!(cached(&key, now), Some(want));
+    assert_eq!(cached(&key, now + 300), None, "forgotten");
+    for bad in ["zzz", "", &key.to_uppercase(), &format!("{key}0")] {
+        assert!(cached(bad, now).is_none() && !forget(bad, now), "{bad}");
+    }
+    assert_eq!((forget(&key, now), forget(&key, now)), (true, false));
+    assert_eq!(status(&h.send(&format!("GET {path}"))), "200 Miss");
+}
+
+#[test]
+fn the_memory_is_bounded() {
+    let large = format!("200\nContent-Type: text/plain\n\n{}", "x".repeat(store::BODY_MAX + 1));
+    assert_eq!(twice(json!({}), "GET /", &large), "Miss Miss");
+    let store = store::Store::new();
+    for n in 0..200 {
+        let stored = Stored {
+            status: 200,
+            headers: Headers::new(),
+            body: vec![0; 1 << 20].into(),
+            told: "Miss",
+            timestamp: 0,
+            age: 0,
+            ttl: 1,
+            ends: 1,
+            must_revalidate: false,
+            chosen_by: Vec::new(),
+        };
+        store.put([n; 32], stored);
+    }
+    let weight = store.weight();
+    assert!((64 << 20..=128 << 20).contains(&weight), "{weight}");
+}
+
+#[test]
+fn refuses_a_memory_that_is_not_there() {
+    let config = json!({ "strategy": "memory", "memory": { "dictionary_name": "absent" } });
+    assert_eq!(complete(&DEFINITION, config).unwrap_err(), json!({ "@entity": ["missing shared dict 'absent'"] }));
+}
+
+#[test]
+fn clients_that_have_it_already_are_told_so_where_that_is_configured() {
+    let answer =
+        "200\nContent-Type: text/plain\nETag: \"v1\"\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\nX-Up: 1\n\nwords";
+    for (config, request, want) in [
+        (json!({}), "If-None-Match: \"v1\"", 200),
+        (json!({ "revalidate": true }), "If-None-Match: \"v1\"", 304),
+        (json!({ "revalidate": true }), "If-None-Match: \"v0\", W/\"v1\"", 304),
+        (json!({ "revalidate": true }), "If-None-Match: *", 304),
+        (json!({ "revalidate": true }), "If-None-Match: \"v2\"\nIf-Modified-Since: Thu, 01 Jan 2026 00:00:00 GMT", 200),
+        (json!({ "revalidate": true }), "If-Modified-Since: Thu, 01 Jan 2026 00:00:00 GMT", 304),
+        (json!({ "revalidate": true }), "If-Modified-Since: Wed, 31 Dec 2025 00:00:00 GMT", 200),
+        (json!({ "revalidate": true }), "X: 1", 200),
+    ] {
+        let path = unique();
+        let h = harness(config.clone()).with_upstream(answer);
+        h.send(&format!("GET {path}"));
+        let hit = h.send(&format!("GET {path}\n{request}"));
+        assert_eq!(status(&hit), format!("{want} Hit"), "{config} {request}");
+        let has_body = !hit.body.is_empty() && hit.headers.contains("x-up");
+        assert_eq!((has_body, hit.header("ETag")), (want == 200, "\"v1\""), "{config} {request}");
+    }
+}
+
+#[test]
+fn the_upstream_is_asked_whether_a_stale_response_still_holds() {
+    let path = unique();
+    let h = harness(json!({ "revalidate": true, "cache_ttl": 10 }));
+    let h = h.with_upstream("200\nContent-Type: text/plain\nETag: \"v1\"\nX-Up: 1\nX-Old: 1\n\nwords");
+    assert_eq!(status(&h.send(&format!("GET {path}"))), "200 Miss");
+    h.clock().advance(Duration::from_secs(15));
+    let h = h.with_upstream("304\nETag: \"v1\"\nX-Up: 2\nContent-Length: 0\n\n");
+    let renewed = h.send(&format!("GET {path}"));
+    assert!(renewed.upstream.as_ref().is_some_and(|sent| sent.contains("If-None-Match: \"v1\"")));
+    assert_eq!((status(&renewed).as_str(), renewed.body.as_str()), ("200 Revalidated", "words"));
+    assert_eq!((renewed.header("X-Up"), renewed.header("X-Old")), ("2", "1"));
+    let hit = h.send(&format!("GET {path}"));
+    assert_eq!((status(&hit).as_str(), hit.body.as_str(), hit.header("X-Up")), ("200 Hit", "words", "2"));
+    h.clock().advance(Duration::from_secs(15));
+    // The client's own condition is passed on, and its answer is the client's.
+    let own = h.send(&format!("GET {path}\nIf-None-Match: \"x\""));
+    assert_eq!(own.status, 304);
+    let h = h.with_upstream("200\nContent-Type: text/plain\nETag: \"v2\"\n\nnew");
+    assert_eq!(h.send(&format!("GET {path}")).body, "new");
+    assert_eq!(h.send(&format!("GET {path}")).answer().lines().last(), Some("new"));
+}
+
+#[test]
+fn a_stale_response_helps_out_where_that_is_configured() {
+    for (config, seconds, answer, want) in [
+        (json!({}), 15, "503\n\n", "503 Bypass"),
+        (json!({ "stale_if_error": 10 }), 15, "503\n\n", "200 Stale"),
+        (json!({ "stale_if_error": 10 }), 25, "503\n\n", "503 Bypass"),
+        (json!({ "stale_if_error": 10 }), 15, "404\nContent-Type: text/plain\n\n", "404 Refresh"),
+    ] {
+        let path = unique();
+        let mut config = config.clone();
+        config["cache_ttl"] = json!(10);
+        let h = harness(config.clone()).with_upstream(TEXT);
+        h.send(&format!("GET {path}"));
+        h.clock().advance(Duration::from_secs(seconds));
+        let h = h.with_upstream(answer);
+        assert_eq!(status(&h.send(&format!("GET {path}"))), want, "{config} after {seconds} s");
+    }
+}
+
+#[test]
+fn one_request_fetches_what_many_want() {
+    let path = unique();
+    let h = harness(json!({ "cache_ttl": 10, "stale_while_revalidate": 10 })).with_upstream(TEXT);
+    let key = h.send(&format!("GET {path}")).header("X-Cache-Key").to_owned();
+    let key = key::parse(&key).unwrap();
+    h.clock().advance(Duration::from_secs(15));
+    let Boarding::First(other) = flights::board(&key) else { panic!("nobody else asks") };
+    assert_eq!(status(&h.send(&format!("GET {path}"))), "200 Stale");
+    drop(other);
+    assert_eq!(status(&h.send(&format!("GET {path}"))), "200 Refresh");
+    assert_eq!(status(&h.send(&format!("GET {path}"))), "200 Hit");
+
+    let path = unique();
+    let h = harness(json!({ "collapse_requests": true })).with_upstream(TEXT);
+    let key = h.send(&format!("GET {path}")).header("X-Cache-Key").to_owned();
+    let _other = flights::board(&key::parse(&key).unwrap());
+    assert_eq!(status(&h.send(&format!("GET {path}"))), "200 Hit");
+    assert!(forget(&key, START.as_secs()));
+    assert_eq!(status(&h.send(&format!("GET {path}"))), "200 Miss", "whoever waits too long asks");
+}
+
+#[tokio::test]
+async fn who_waits_goes_on_when_the_answer_is_there() {
+    let key = [7; 32];
+    let Boarding::First(flight) = flights::board(&key) else { panic!("nobody else asks") };
+    let Boarding::Waiting(landing) = flights::board(&key) else { panic!("somebody else asks") };
+    tokio::join!(flights::wait(&landing), async { drop(flight) });
+    assert!(matches!(flights::board(&key), Boarding::First(_)));
+}

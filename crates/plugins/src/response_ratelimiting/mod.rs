@@ -1,0 +1,298 @@
+//! # response-ratelimiting
+//!
+//! Limits what clients use by what the upstream says a response has cost: `X-Kong-Limit: videos=1, images=2` counts
+//! against the limits of these names. The upstream learns what is left (`X-RateLimit-Remaining-<limit>`), and so does
+//! the client. A response that would use more of a limit that is used up becomes an empty one with status 429.
+//!
+//! Policy `local` counts in this node's memory. Policies `cluster` and `redis` are valid configuration, but this version
+//! has no shared counters yet: with `fault_tolerant` requests pass uncounted, without it they are refused.
+
+mod usage;
+
+use crate::rate_limiting::RENAMED;
+use crate::rate_limiting::period::Period;
+use entities::PluginSchema;
+use indexmap::IndexMap;
+use pdk::{Body, BuildError, Context, Definition, Headers, Instance, Phases, Plugin, Response, Step};
+use schema::{Check, Record, Value, is, lua};
+use serde::Deserialize;
+use std::sync::Arc;
+use std::time::Duration;
+use usage::{Amount, Counter, Key};
+use uuid::Uuid;
+
+pub const DEFINITION: Definition = Definition {
+    name: "response-ratelimiting",
+    priority: 900,
+    version: crate::VERSION,
+    phases: Phases::ACCESS.union(Phases::HEADER_FILTER),
+    schema,
+    build,
+};
+
+#[derive(Record, Deserialize, Clone, Debug)]
+struct Config {
+    /// The response's field that says what it has cost.
+    #[field(default = "x-kong-limit")]
+    header_name: Option<String>,
+    /// Whose responses are counted together. Where a request has no such thing, its client address.
+    #[field(default = "consumer", one_of(["consumer", "credential", "ip"]))]
+    limit_by: Option<String>,
+    /// Where counters are kept.
+    #[field(default = "local", one_of(["local", "cluster", "redis"]))]
+    policy: Option<String>,
+    /// Whether requests pass while the store of the counters is out of reach.
+    #[field(default = true)]
+    fault_tolerant: bool,
+    /// The Redis of policy `redis`.
+    #[field(typedef = redis)]
+    #[expect(dead_code, reason = "part of the schema; no policy that is built reads it")]
+    redis: Value,
+    /// Whether requests are refused once a limit is used up, before the upstream is asked.
+    #[field(default = false)]
+    block_on_first_violation: bool,
+    /// Whether the client is told nothing of its limits.
+    #[field(default = false)]
+    hide_client_headers: bool,
+    /// The limits by their names, as the upstream names them.
+    #[field(len_min = 1, values(validator(ascend)))]
+    limits: IndexMap<String, Limits>,
+}
+
+#[derive(Record, Deserialize, Clone, Debug)]
+#[check(at_least_one_of(["second", "minute", "hour", "day", "month", "year"]))]
+struct Limits {
+    /// How much may be used in a second.
+    #[field(gt = 0)]
+    second: Option<f64>,
+    /// How much may be used in a minute.
+    #[field(gt = 0)]
+    minute: Option<f64>,
+    /// How much may be used in an hour.
+    #[field(gt = 0)]
+    hour: Option<f64>,
+    /// How much may be used in a day.
+    #[field(gt = 0)]
+    day: Option<f64>,
+    /// How much may be used in a month.
+    #[field(gt = 0)]
+    month: Option<f64>,
+    /// How much may be used in a year.
+    #[field(gt = 0)]
+    year: Option<f64>,
+}
+
+/// Longer periods have limits that are no lower.
+fn ascend(limits: &Value) -> Result<(), String> {
+    let limit = |period: Period| limits.get(period.name()).and_then(Value::as_f64);
+    for (at, less) in Period::ALL.into_iter().enumerate() {
+        let Some(most) = limit(less) else { continue };
+        let lower = Period::ALL[at + 1..].iter().find_map(|more| Some((more, limit(*more).filter(|l| *l < most)?)));
+        if let Some((more, limit)) = lower {
+            let (more, less) = (more.name(), less.name());
+            return Err(format!(
+                "the limit for {more}({limit:.1}) cannot be lower than the limit for {less}({most:.1})"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn schema() -> PluginSchema {
+    let record = RENAMED.iter().fold((**Config::record()).clone(), |record, (name, field)| {
+        let message =
+            format!("response-ratelimiting: config.redis_{name} is deprecated, please use config.redis.{name} instead");
+        record.shorthand_rename(&format!("redis_{name}"), field(), ["redis", name], &message)
+    });
+    let needs = |needed: &str| Check::conditional("config.policy", is().eq("redis"), needed, is().required(true));
+    PluginSchema::plugin(DEFINITION.name, &Arc::new(record))
+        .protocols_http()
+        .check(needs("config.redis.host"))
+        .check(needs("config.redis.port"))
+        .check(needs("config.redis.timeout"))
+}
+
+/// Stands in where the counters cannot be had and `fault_tolerant` is on.
+struct Uncounted;
+
+impl Plugin for Uncounted {}
+
+fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
+    let config: Config = instance.config()?;
+    if let Some(policy @ ("cluster" | "redis")) = config.policy.as_deref() {
+        let problem =
+            format!("response-ratelimiting: policy '{policy}' is not available in this version, policy 'local' is");
+        if !config.fault_tolerant {
+            return Err(BuildError(problem));
+        }
+        // As with counters out of reach: requests pass, and the log says why.
+        log::error!("{problem}; fault_tolerant lets requests pass uncounted");
+        return Ok(Arc::new(Uncounted));
+    }
+    Ok(Arc::new(ResponseRateLimiting {
+        limits: config.limits.into_iter().map(|(name, limits)| Limit::new(name, &limits)).collect(),
+        header_name: config.header_name.unwrap_or_else(|| "x-kong-limit".to_owned()),
+        by: match config.limit_by.as_deref() {
+            Some("credential") => By::Credential,
+            Some("ip") => By::Ip,
+            _ => By::Consumer,
+        },
+        route: instance.entity.route.as_ref().map(|r| r.id).unwrap_or_default(),
+        service: instance.entity.service.as_ref().map(|s| s.id).unwrap_or_default(),
+        blocks: config.block_on_first_violation,
+        is_told: !config.hide_client_headers,
+    }))
+}
+
+enum By {
+    Consumer,
+    Credential,
+    Ip,
+}
+
+/// A limit, with what header fields say of it.
+struct Limit {
+    name: String,
+    /// The field that tells the upstream what is left.
+    left_name: String,
+    windows: Vec<Window>,
+}
+
+struct Window {
+    period: Period,
+    limit: Amount,
+    limit_name: String,
+    limit_text: String,
+    left_name: String,
+}
+
+impl Limit {
+    fn new(name: String, limits: &Limits) -> Self {
+        let values = [limits.second, limits.minute, limits.hour, limits.day, limits.month, limits.year];
+        let windows = Period::ALL.into_iter().zip(values).filter_map(|(period, limit)| {
+            let limit = limit?;
+            Some(Window {
+                period,
+                limit: Amount::new(limit),
+                limit_name: format!("X-RateLimit-Limit-{name}-{}", period.name()),
+                limit_text: lua::number(limit),
+                left_name: format!("X-RateLimit-Remaining-{name}-{}", period.name()),
+            })
+        });
+        Self { windows: windows.collect(), left_name: format!("X-RateLimit-Remaining-{name}"), name }
+    }
+}
+
+impl Window {
+    /// What is left; below zero where the last response used more than there was.
+    fn left(&self, counter: &Counter, now: Duration) -> f64 {
+        self.limit.units() - counter.used(self.period, now).units()
+    }
+}
+
+struct ResponseRateLimiting {
+    limits: Vec<Limit>,
+    header_name: String,
+    by: By,
+    /// The scope that the plugin entity has.
+    route: Uuid,
+    service: Uuid,
+    blocks: bool,
+    is_told: bool,
+}
+
+/// The counters of a request's client, in the order of the limits.
+struct Counters(Vec<Arc<Counter>>);
+
+impl Plugin for ResponseRateLimiting {
+    fn access<'a>(&'a self, cx: &'a mut Context) -> Step<'a> {
+        let now = cx.shared.clock.now();
+        let counters = self.counters(cx);
+        for (limit, counter) in self.limits.iter().zip(&counters) {
+            let left = limit.windows.iter().map(|window| window.left(counter, now));
+            if self.blocks && left.clone().any(|left| left == 0.0) {
+                let message = format!("API rate limit exceeded for '{}'", limit.name);
+                return Step::exit(Response::error(cx, 429, &message));
+            }
+            let least = left.fold(f64::INFINITY, f64::min);
+            cx.request.headers.set(&limit.left_name, lua::number(least).as_bytes());
+        }
+        cx.data.set(Counters(counters));
+        Step::Continue
+    }
+
+    fn header_filter(&self, cx: &mut Context) {
+        let Some(Counters(counters)) = cx.data.get() else { return };
+        let now = cx.shared.clock.now();
+        let headers = &mut cx.response.headers;
+        let costs = self.costs(headers);
+        if self.is_told {
+            for ((limit, counter), cost) in self.limits.iter().zip(counters).zip(&costs) {
+                for window in &limit.windows {
+                    let left = window.left(counter, now) - cost.map_or(0.0, Amount::units);
+                    headers.set(&window.limit_name, window.limit_text.as_bytes());
+                    headers.set(&window.left_name, lua::number(left.max(0.0)).as_bytes());
+                }
+            }
+        }
+        headers.remove(&self.header_name);
+        if !self.count(counters, &costs, now) {
+            cx.response.status = 429;
+            cx.response.body = Body::Empty;
+            cx.response.trailers = None;
+        }
+    }
+}
+
+impl ResponseRateLimiting {
+    fn counters(&self, cx: &Context) -> Vec<Arc<Counter>> {
+        let credential = || cx.credential.as_ref().map(|credential| credential.id.clone());
+        let identifier = match self.by {
+            By::Consumer => cx.consumer.as_ref().map(|consumer| consumer.id.to_string()).or_else(credential),
+            By::Credential => credential(),
+            By::Ip => None,
+        };
+        let identifier = identifier.unwrap_or_else(|| cx.client.ip.to_string());
+        let of = |limit: &Limit| {
+            let Self { route, service, .. } = *self;
+            usage::counters().get(&Key { route, service, limit: &limit.name, identifier: &identifier })
+        };
+        self.limits.iter().map(of).collect()
+    }
+
+    /// What the response has cost of each limit. As in Kong one field counts, and what is no `name=number` is nothing.
+    fn costs(&self, headers: &Headers) -> Vec<Option<Amount>> {
+        let field = headers.get_str(&self.header_name).unwrap_or_default();
+        let cost_of = |name: &str| {
+            let mut parts = field.split(',').filter_map(|part| {
+                let mut halves = part.split('=');
+                let (known, amount) = (halves.next()?.trim(), halves.next()?.trim());
+                let is_whole = halves.next().is_none() && known == name;
+                is_whole.then(|| amount.parse::<f64>().ok().filter(|n| n.is_finite()).map(Amount::new)).flatten()
+            });
+            parts.next_back()
+        };
+        self.limits.iter().map(|limit| cost_of(&limit.name)).collect()
+    }
+
+    /// Counts the costs in all windows, or in none where a limit is used up.
+    fn count(&self, counters: &[Arc<Counter>], costs: &[Option<Amount>], now: Duration) -> bool {
+        let all = self.limits.iter().zip(counters).zip(costs);
+        let windows = all.flat_map(|((limit, counter), cost)| {
+            let cost = cost.filter(|cost| *cost != Amount::default());
+            limit.windows.iter().filter_map(move |window| Some((window, counter, cost?)))
+        });
+        for (counted, (window, counter, cost)) in windows.clone().enumerate() {
+            if !counter.add(window.period, now, cost, window.limit) {
+                for (window, counter, cost) in windows.take(counted) {
+                    counter.take_back(window.period, now, cost);
+                }
+                return false;
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;

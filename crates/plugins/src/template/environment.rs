@@ -1,0 +1,263 @@
+//! What the expressions of templates see: Kong's names for the parts of a request, read when they are asked for.
+
+use pdk::{Context, Headers, args::decode};
+use schema::lua::{Environment, Fault, Function, Object, Value};
+use std::borrow::Cow;
+use std::rc::Rc;
+
+/// A request as expressions see it.
+pub(crate) struct Request<'a> {
+    cx: &'a Context,
+    headers: &'a Headers,
+}
+
+impl<'a> Request<'a> {
+    /// `headers` are the fields to show, which may be those of an earlier moment.
+    pub(crate) fn new(cx: &'a Context, headers: &'a Headers) -> Self {
+        Self { cx, headers }
+    }
+}
+
+/// Functions without an effect, by Kong's names.
+const FUNCTIONS: [&str; 26] = [
+    "kong.client.get_consumer",
+    "kong.client.get_credential",
+    "kong.client.get_forwarded_ip",
+    "kong.client.get_ip",
+    "kong.client.get_port",
+    "kong.node.get_hostname",
+    "kong.node.get_id",
+    "kong.request.get_forwarded_host",
+    "kong.request.get_forwarded_scheme",
+    "kong.request.get_header",
+    "kong.request.get_headers",
+    "kong.request.get_host",
+    "kong.request.get_http_version",
+    "kong.request.get_method",
+    "kong.request.get_path",
+    "kong.request.get_path_with_query",
+    "kong.request.get_port",
+    "kong.request.get_query",
+    "kong.request.get_query_arg",
+    "kong.request.get_raw_path",
+    "kong.request.get_raw_query",
+    "kong.request.get_scheme",
+    "kong.request.get_uri_captures",
+    "kong.router.get_route",
+    "kong.router.get_service",
+    "type",
+];
+
+/// Tables of the environment whose fields are further names.
+const NAMESPACES: [Object; 9] = [
+    "kong",
+    "kong.client",
+    "kong.ctx",
+    "kong.ctx.shared",
+    "kong.node",
+    "kong.request",
+    "kong.router",
+    "ngx",
+    "ngx.var",
+];
+
+impl<'a> Environment<'a> for Request<'a> {
+    fn global(&self, name: &str) -> Value<'a> {
+        match name {
+            "headers" => Value::Object("headers"),
+            "query_params" => Value::Object("query_params"),
+            "uri_captures" => Value::Object("uri_captures"),
+            "shared" => Value::Object("kong.ctx.shared"),
+            "kong" => Value::Object("kong"),
+            "ngx" => Value::Object("ngx"),
+            "type" => Value::Function(Function::Host("type")),
+            _ => Value::Nil,
+        }
+    }
+
+    fn field(&self, object: Object, key: &Value<'a>) -> Result<Value<'a>, Fault> {
+        let name = match key {
+            Value::String(text) => String::from_utf8_lossy(text),
+            Value::Number(n) if object == "uri_captures" => Cow::Owned(n.to_string()),
+            _ => return Ok(Value::Nil),
+        };
+        Ok(match object {
+            "headers" => self.header(&name),
+            "query_params" => self.query_arg(&name),
+            "uri_captures" => self.capture(&name),
+            // No plugin that is there writes into it.
+            "kong.ctx.shared" => Value::Nil,
+            "ngx.var" => self.variable(&name),
+            _ => {
+                let path = format!("{object}.{name}");
+                if path == "kong.version" {
+                    return Ok(Value::text(crate::VERSION));
+                }
+                let function = FUNCTIONS.into_iter().find(|known| *known == path);
+                let namespace = NAMESPACES.into_iter().find(|known| *known == path);
+                match (function, namespace) {
+                    (Some(function), _) => Value::Function(Function::Host(function)),
+                    (None, Some(namespace)) => Value::Object(namespace),
+                    (None, None) => return Err(Fault::new(format!("{path} cannot be used in templates"))),
+                }
+            }
+        })
+    }
+
+    fn call(&self, function: &'static str, arguments: &[Value<'a>]) -> Result<Value<'a>, Fault> {
+        let cx = self.cx;
+        let text = || match arguments.first() {
+            Some(Value::String(text)) => Ok(String::from_utf8_lossy(text)),
+            _ => Err(Fault::new(format!("{function} takes a string"))),
+        };
+        let optional = |value: Option<&'a [u8]>| value.map_or(Value::Nil, |v| Value::String(Cow::Borrowed(v)));
+        Ok(match function {
+            "type" => {
+                let of = arguments.first().ok_or_else(|| Fault::new("bad argument #1 to 'type' (value expected)"))?;
+                Value::text(of.type_name())
+            }
+            "kong.client.get_consumer" => cx.consumer.as_ref().map_or(Value::Nil, |consumer| {
+                let optional = |text: Option<&'a str>| text.map_or(Value::Nil, Value::text);
+                record([
+                    ("id", Value::owned(consumer.id.to_string())),
+                    ("username", optional(consumer.username.as_deref())),
+                    ("custom_id", optional(consumer.custom_id.as_deref())),
+                ])
+            }),
+            "kong.client.get_credential" => cx.credential.as_ref().map_or(Value::Nil, |credential| {
+                let consumer = credential.consumer_id.map_or(Value::Nil, |id| Value::owned(id.to_string()));
+                record([("id", Value::text(&credential.id)), ("consumer_id", consumer)])
+            }),
+            "kong.client.get_forwarded_ip" => Value::owned(cx.client.ip.to_string()),
+            "kong.client.get_ip" => Value::owned(cx.client.peer.ip().to_string()),
+            "kong.client.get_port" => Value::Number(f64::from(cx.client.port)),
+            "kong.node.get_hostname" => Value::text(&cx.shared.node.hostname),
+            "kong.node.get_id" => Value::owned(cx.shared.node.id.to_string()),
+            "kong.request.get_forwarded_host" => Value::String(cx.forwarded_host()),
+            "kong.request.get_forwarded_scheme" => Value::text(cx.forwarded_scheme()),
+            "kong.request.get_header" => optional(self.headers.get(&text()?)),
+            "kong.request.get_headers" => Value::Object("headers"),
+            "kong.request.get_host" => Value::String(cx.request.host_name()),
+            "kong.request.get_http_version" => cx.request.version.as_str().parse().map_or(Value::Nil, Value::Number),
+            "kong.request.get_method" => Value::text(cx.request.method.as_str()),
+            "kong.request.get_path" => Value::owned(normal_path(cx.request.path())),
+            "kong.request.get_path_with_query" => {
+                let query = cx.request.query().map(|query| [b"?", query].concat()).unwrap_or_default();
+                Value::owned([normal_path(cx.request.path()).into_bytes(), query].concat())
+            }
+            "kong.request.get_port" => Value::Number(f64::from(cx.client.local.port())),
+            "kong.request.get_query" => Value::Object("query_params"),
+            "kong.request.get_query_arg" => match self.query_arg(&text()?) {
+                // Of several values it says the first.
+                Value::Table(all) => all.first().map_or(Value::Nil, |(_, value)| value.clone()),
+                one => one,
+            },
+            "kong.request.get_raw_path" => optional(Some(cx.request.path())),
+            "kong.request.get_raw_query" => Value::String(Cow::Borrowed(cx.request.query().unwrap_or_default())),
+            "kong.request.get_scheme" => Value::text(cx.client.scheme.as_str()),
+            "kong.request.get_uri_captures" => Value::Object("uri_captures"),
+            "kong.router.get_route" => {
+                cx.route.as_ref().map_or(Value::Nil, |route| named(&route.id, route.name.as_deref()))
+            }
+            "kong.router.get_service" => {
+                cx.service.as_ref().map_or(Value::Nil, |service| named(&service.id, service.name.as_deref()))
+            }
+            _ => return Err(Fault::new(format!("{function} cannot be used in templates"))),
+        })
+    }
+}
+
+impl<'a> Request<'a> {
+    /// A field's value, or all its values where it is there more than once. Underscores stand for dashes.
+    fn header(&self, name: &str) -> Value<'a> {
+        let dashed;
+        let name = if name.contains('_') && !self.headers.contains(name) {
+            dashed = name.replace('_', "-");
+            &dashed
+        } else {
+            name
+        };
+        let named = |(known, _): &(&[u8], &[u8])| known.eq_ignore_ascii_case(name.as_bytes());
+        let all = self.headers.iter().filter(named).map(|(_, value)| Value::String(Cow::Borrowed(value)));
+        one_or_all(all)
+    }
+
+    /// An argument's value, decoded; true where it has none, all values where there are several.
+    fn query_arg(&self, name: &str) -> Value<'a> {
+        let parts = self.cx.request.query().unwrap_or_default().split(|byte| *byte == b'&');
+        let all = parts.filter_map(|part| {
+            let mut halves = part.splitn(2, |byte| *byte == b'=');
+            let key = halves.next().unwrap_or_default();
+            if key.is_empty() || *decode(key) != *name.as_bytes() {
+                return None;
+            }
+            Some(halves.next().map_or(Value::Bool(true), |value| Value::String(decode(value))))
+        });
+        one_or_all(all)
+    }
+
+    fn capture(&self, name: &str) -> Value<'a> {
+        let found = self.cx.captures.iter().find(|(known, _)| known == name);
+        found.map_or(Value::Nil, |(_, value)| Value::text(value))
+    }
+
+    /// nginx's variables that tell of the request; nil for all others.
+    fn variable(&self, name: &str) -> Value<'a> {
+        let request = &self.cx.request;
+        let bytes = |value: &'a [u8]| Value::String(Cow::Borrowed(value));
+        if let Some(field) = name.strip_prefix("http_") {
+            return self.headers.get(&field.replace('_', "-")).map_or(Value::Nil, bytes);
+        }
+        if let Some(arg) = name.strip_prefix("arg_") {
+            return match self.query_arg(arg) {
+                Value::Table(all) => all.first().map_or(Value::Nil, |(_, value)| value.clone()),
+                one => one,
+            };
+        }
+        match name {
+            "args" | "query_string" => request.query().map_or(Value::Nil, bytes),
+            "content_type" => self.headers.get("content-type").map_or(Value::Nil, bytes),
+            "host" => Value::String(request.host_name()),
+            "remote_addr" => Value::owned(self.cx.client.ip.to_string()),
+            "remote_port" => Value::owned(self.cx.client.port.to_string()),
+            "request_id" => Value::text(self.cx.request_id()),
+            "request_method" => Value::text(request.method.as_str()),
+            "request_uri" => bytes(request.target()),
+            "scheme" => Value::text(self.cx.client.scheme.as_str()),
+            "server_port" => Value::owned(self.cx.client.local.port().to_string()),
+            "uri" => Value::owned(decode_path(request.path())),
+            _ => Value::Nil,
+        }
+    }
+}
+
+fn one_or_all<'a>(mut all: impl Iterator<Item = Value<'a>>) -> Value<'a> {
+    let Some(first) = all.next() else { return Value::Nil };
+    match all.next() {
+        None => first,
+        Some(second) => Value::list([first, second].into_iter().chain(all)),
+    }
+}
+
+fn record<'a, const N: usize>(fields: [(&'a str, Value<'a>); N]) -> Value<'a> {
+    let present = fields.into_iter().filter(|(_, value)| !matches!(value, Value::Nil));
+    Value::Table(Rc::new(present.map(|(name, value)| (Value::text(name), value)).collect()))
+}
+
+fn named<'a>(id: &uuid::Uuid, name: Option<&'a str>) -> Value<'a> {
+    record([("id", Value::owned(id.to_string())), ("name", name.map_or(Value::Nil, Value::text))])
+}
+
+fn normal_path(path: &[u8]) -> String {
+    schema::validators::normalize(&String::from_utf8_lossy(path))
+}
+
+/// `%XX` undone; a plus is a plus in a path.
+fn decode_path(path: &[u8]) -> Vec<u8> {
+    let escaped: Vec<u8> = path
+        .iter()
+        .flat_map(|byte| if *byte == b'+' { &b"%2B"[..] } else { std::slice::from_ref(byte) })
+        .copied()
+        .collect();
+    decode(&escaped).into_owned()
+}

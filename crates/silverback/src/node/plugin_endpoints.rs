@@ -1,0 +1,56 @@
+//! The endpoints that plugins bring to the Admin API.
+
+use admin::{PluginEndpoint, Request, Response};
+use entities::Configuration;
+use pdk::Definition;
+use plugins::proxy_cache;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub(super) const METRICS: &str = "/metrics";
+
+/// A plugin and its endpoints.
+const ALL: &[(&str, &[PluginEndpoint])] = &[
+    ("prometheus", &[PluginEndpoint { path: METRICS, methods: &["GET"] }]),
+    (
+        "proxy-cache",
+        &[
+            PluginEndpoint { path: "/proxy-cache", methods: &["DELETE"] },
+            PluginEndpoint { path: "/proxy-cache/:cache_key", methods: &["GET", "DELETE"] },
+            PluginEndpoint { path: "/proxy-cache/:plugin_id/caches/:cache_key", methods: &["GET", "DELETE"] },
+        ],
+    ),
+];
+
+/// The endpoints of the plugins that this node has.
+pub(super) fn of(plugins: &[Definition]) -> Vec<PluginEndpoint> {
+    let known = ALL.iter().filter(|(name, _)| plugins.iter().any(|plugin| plugin.name == *name));
+    known.flat_map(|(_, endpoints)| endpoints.iter().cloned()).collect()
+}
+
+/// What is kept by `proxy-cache`: shown, or let go.
+pub(super) fn proxy_cache(
+    configuration: &Configuration,
+    parameters: &[(String, String)],
+    request: &Request,
+) -> Response {
+    let parameter = |wanted: &str| parameters.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+    if let Some(id) = parameter("plugin_id") {
+        let mut plugins = configuration.plugins.values();
+        if !plugins.any(|plugin| plugin.name == proxy_cache::DEFINITION.name && plugin.id.to_string() == id) {
+            return Response::page(404);
+        }
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let is_delete = request.method == "DELETE";
+    match parameter("cache_key") {
+        None => {
+            proxy_cache::forget_all();
+            Response::empty(204)
+        }
+        Some(key) if is_delete && proxy_cache::forget(key, now) => Response::empty(204),
+        Some(key) if !is_delete => {
+            proxy_cache::cached(key, now).map_or_else(|| Response::page(404), |cached| Response::json(200, &cached))
+        }
+        Some(_) => Response::page(404),
+    }
+}
