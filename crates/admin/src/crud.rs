@@ -242,7 +242,9 @@ pub(crate) fn patch_nested(api: &Api, call: &Call<'_>, relation: &Relation) -> O
     let body = Body::of(call)?;
     let row = api.writing(|writer| {
         let (key, stored) = child_row(api, writer.reader(), call, relation)?;
-        let patch = body.entity(schema, subschema(schema, &stored))?;
+        let mut patch = body.entity(schema, subschema(schema, &stored))?;
+        // The path names the parent, so that what is made from both (a password's hash) has both.
+        patch[&relation.field] = stored[&relation.field].clone();
         update(api, writer, schema, &key, stored, patch)
     })?;
     Ok(ok(&row))

@@ -3,6 +3,7 @@
 use ahash::HashMap;
 use entities::{
     Acl, BasicauthCredential, Configuration, Consumer, ConsumerGroup, HmacauthCredential, JwtSecret, KeyauthCredential,
+    Oauth2Credential,
 };
 use std::future::Future;
 use std::pin::Pin;
@@ -43,6 +44,8 @@ pub struct Consumers {
     basic: HashMap<Arc<str>, Arc<BasicauthCredential>>,
     hmac: HashMap<Arc<str>, Arc<HmacauthCredential>>,
     jwt: HashMap<Arc<str>, Arc<JwtSecret>>,
+    applications: HashMap<Arc<str>, Arc<Oauth2Credential>>,
+    applications_by_id: HashMap<Uuid, Arc<Oauth2Credential>>,
     acls: HashMap<Uuid, Vec<Arc<Acl>>>,
     groups: HashMap<Uuid, Vec<Arc<ConsumerGroup>>>,
 }
@@ -62,6 +65,8 @@ impl Consumers {
         new.basic = from.basicauth_credentials.values().map(|c| (c.username.as_str().into(), c.clone())).collect();
         new.hmac = from.hmacauth_credentials.values().map(|c| (c.username.as_str().into(), c.clone())).collect();
         new.jwt = from.jwt_secrets.values().map(|c| (c.key.as_str().into(), c.clone())).collect();
+        new.applications = from.oauth2_credentials.values().map(|c| (c.client_id.as_str().into(), c.clone())).collect();
+        new.applications_by_id = from.oauth2_credentials.clone().into_iter().collect();
         for acl in from.acls.values() {
             new.acls.entry(acl.consumer.id).or_default().push(acl.clone());
         }
@@ -107,6 +112,16 @@ impl Consumers {
 
     pub fn jwt_secret(&self, key: &str) -> Lookup<'_, Arc<JwtSecret>> {
         Lookup::Ready(self.jwt.get(key).cloned())
+    }
+
+    /// An application of the plugin oauth2, by its `client_id`.
+    pub fn oauth2_application(&self, client_id: &str) -> Lookup<'_, Arc<Oauth2Credential>> {
+        Lookup::Ready(self.applications.get(client_id).cloned())
+    }
+
+    /// The application that a token was given to.
+    pub fn oauth2_credential(&self, id: Uuid) -> Lookup<'_, Arc<Oauth2Credential>> {
+        Lookup::Ready(self.applications_by_id.get(&id).cloned())
     }
 
     pub fn acls(&self, consumer: Uuid) -> Lookup<'_, Vec<Arc<Acl>>> {

@@ -2,12 +2,14 @@
 
 use crate::error::Templates;
 use crate::log::LogField;
-use crate::{Clock, Consumers, Format, Headers, Node, Request, Response, Version};
+use crate::{Clock, Consumers, Format, Headers, Node, Request, Response, Storage, Version};
 use entities::{Consumer, Route, Service};
 use smallvec::SmallVec;
 use std::any::{Any, TypeId};
 use std::borrow::Cow;
+use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -253,6 +255,8 @@ pub struct Shared {
     pub error_templates: Templates,
     pub node: Arc<Node>,
     pub clock: Clock,
+    /// Where plugins keep rows.
+    pub storage: Arc<dyn Storage>,
 }
 
 /// A request with all that belongs to it.
@@ -289,6 +293,7 @@ pub struct Context {
     pub log_fields: Vec<LogField>,
     pub shared: Rc<Shared>,
     request_id: [u8; 32],
+    before_head: Vec<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
 impl Context {
@@ -321,6 +326,7 @@ impl Context {
             log_fields: Vec::new(),
             shared,
             request_id,
+            before_head: Vec::new(),
         }
     }
 
@@ -346,6 +352,24 @@ impl Context {
             Source::Exit | Source::Error => early.retain(|name, _| !is_in(own, name)),
         }
         own.prepend(&early);
+    }
+
+    /// Has the response's head wait for this: for what must be done before the client may know of it, in a phase that
+    /// cannot wait itself (a session is stored before its cookie is sent).
+    pub fn before_head(&mut self, work: impl Future<Output = ()> + 'static) {
+        self.before_head.push(Box::pin(work));
+    }
+
+    /// Waits for what [`before_head`](Self::before_head) was given.
+    pub async fn settle_head(&mut self) {
+        for work in std::mem::take(&mut self.before_head) {
+            work.await;
+        }
+    }
+
+    /// Whether the head has anything to wait for.
+    pub fn head_waits(&self) -> bool {
+        !self.before_head.is_empty()
     }
 
     /// The scheme the client used: a trusted peer's `X-Forwarded-Proto`, else the connection's.

@@ -90,7 +90,7 @@ impl Form {
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Args(args) => args.encode(),
-            Self::Json(json) => json.encode(),
+            Self::Json(json) => json.encode_compact(),
             Self::Multipart(parts) => parts.encode(),
         }
     }

@@ -18,6 +18,7 @@ mod pages;
 mod plugin;
 mod request;
 mod response;
+mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -35,3 +36,4 @@ pub use node::Node;
 pub use plugin::{BuildError, Chunk, Definition, Flow, Instance, Phases, Plugin, Step};
 pub use request::{Request, Version};
 pub use response::Response;
+pub use storage::{NoStorage, Storage, StorageError, Stored, Write};

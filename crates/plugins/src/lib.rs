@@ -5,6 +5,7 @@
 pub mod acl;
 mod auth;
 pub mod basic_auth;
+pub mod bot_detection;
 mod calendar;
 pub mod correlation_id;
 pub mod cors;
@@ -14,9 +15,12 @@ pub mod hmac_auth;
 mod http_date;
 pub mod http_log;
 pub mod ip_restriction;
+pub mod jwt;
 pub mod key_auth;
+pub mod ldap_auth;
 pub mod loggly;
 mod lua_fields;
+pub mod oauth2;
 mod post;
 pub mod prometheus;
 mod propagation;
@@ -30,6 +34,7 @@ pub mod request_transformer;
 pub mod response_ratelimiting;
 pub mod response_transformer;
 mod sender;
+pub mod session;
 mod severity;
 pub mod standard_webhooks;
 mod stats;
@@ -53,8 +58,13 @@ const VERSION: &str = "3.10.0";
 pub const TABLE: &[Definition] = &[
     correlation_id::DEFINITION,
     zipkin::DEFINITION,
+    bot_detection::DEFINITION,
     cors::DEFINITION,
+    session::DEFINITION,
+    jwt::DEFINITION,
+    oauth2::DEFINITION,
     key_auth::DEFINITION,
+    ldap_auth::DEFINITION,
     basic_auth::DEFINITION,
     hmac_auth::DEFINITION,
     ip_restriction::DEFINITION,

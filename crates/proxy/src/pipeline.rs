@@ -44,6 +44,9 @@ pub(crate) async fn handle(thread: Rc<Thread>, request: Request, client: Client,
         Forwarded::default()
     });
     header_filter(&thread, &mut cx, &chosen);
+    if cx.head_waits() {
+        cx.settle_head().await;
+    }
     send(&mut cx, &chosen, forwarded, &mut to).await;
     cx.timing.end = Some(Instant::now());
     log(&thread, &mut cx, &chosen, &to);

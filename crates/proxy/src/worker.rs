@@ -8,7 +8,7 @@ use crate::snapshot::{Snapshot, SnapshotHandle};
 use crate::stats::{Stats, ThreadStats};
 use crate::upstream::Upstreams;
 use crate::upstream::pool::Pool;
-use pdk::{Client, Clock, Context, Request, Response, Shared};
+use pdk::{Client, Clock, Context, Request, Response, Shared, Storage};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
@@ -23,17 +23,25 @@ pub struct Proxy {
     pub snapshots: Arc<SnapshotHandle>,
     pub upstreams: Arc<Upstreams>,
     pub stats: Stats,
+    storage: Arc<dyn Storage>,
     draining: AtomicBool,
     connections: AtomicU64,
 }
 
 impl Proxy {
-    pub fn new(settings: Settings, snapshots: Arc<SnapshotHandle>, upstreams: Arc<Upstreams>, threads: usize) -> Self {
+    pub fn new(
+        settings: Settings,
+        snapshots: Arc<SnapshotHandle>,
+        upstreams: Arc<Upstreams>,
+        storage: Arc<dyn Storage>,
+        threads: usize,
+    ) -> Self {
         Self {
             settings: Arc::new(settings),
             snapshots,
             upstreams,
             stats: Stats::new(threads),
+            storage,
             draining: AtomicBool::new(false),
             connections: AtomicU64::new(0),
         }
@@ -119,6 +127,7 @@ fn pinned(proxy: &Proxy) -> Rc<Pinned> {
         error_templates: proxy.settings.error_templates.clone(),
         node: proxy.settings.node.clone(),
         clock: Clock::default(),
+        storage: proxy.storage.clone(),
     });
     Rc::new(Pinned { snapshot, shared })
 }

@@ -3,10 +3,12 @@
 //!
 //! The wall clock and tokio's clock stand still unless a test moves them; request ids, ports and addresses are fixed.
 
+mod storage;
+
 use crate::log::document;
 use crate::{
     Body, Chunk, Client, Clock, Consumers, Context, Definition, Flow, Format, Headers, Instance, Method, Node, Phases,
-    Plugin, Request, Response, Scheme, Shared, Source, Upstream, Version,
+    Plugin, Request, Response, Scheme, Shared, Source, Storage, Upstream, Version,
 };
 use bytes::Bytes;
 use entities::{Configuration, Plugin as PluginEntity, Route, Service};
@@ -17,6 +19,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
+pub use storage::MemoryStorage;
+
 /// 2026-01-01 00:00:30 UTC: when the clock of a harness stands at first.
 pub const START: Duration = Duration::from_secs(1_767_225_630);
 /// The id of every request.
@@ -26,6 +30,7 @@ pub const REQUEST_ID: &str = "00000000000000000000000000000001";
 pub struct Harness {
     plugins: Vec<(&'static Definition, Arc<dyn Plugin>)>,
     configuration: Configuration,
+    storage: Arc<MemoryStorage>,
     shared: Rc<Shared>,
     upstream: String,
     client: Client,
@@ -85,10 +90,12 @@ impl Harness {
         });
         let plugins = built.collect();
         let configuration = Configuration::default();
+        let storage = Arc::new(MemoryStorage::default());
         Self {
             plugins,
-            shared: Rc::new(shared(&configuration, Clock::stopped(START))),
+            shared: Rc::new(shared(&configuration, Clock::stopped(START), storage.clone())),
             configuration,
+            storage,
             upstream: "200\n\n".to_owned(),
             client: client(),
             route: Some(Arc::new(entity(json!({
@@ -114,7 +121,8 @@ impl Harness {
             members.entry("updated_at").or_insert(0.into());
         }
         self.configuration.set(kind, &value).unwrap_or_else(|e| panic!("{kind}: {e}"));
-        self.shared = Rc::new(shared(&self.configuration, Clock::stopped(self.shared.clock.now())));
+        self.shared =
+            Rc::new(shared(&self.configuration, Clock::stopped(self.shared.clock.now()), self.storage.clone()));
         self
     }
 
@@ -158,6 +166,19 @@ impl Harness {
     /// Requests match a route without a service.
     pub fn without_service(mut self) -> Self {
         self.service = None;
+        self
+    }
+
+    /// What plugins have stored.
+    pub fn storage(&self) -> &MemoryStorage {
+        &self.storage
+    }
+
+    /// Forgets an entity that [`with`](Self::with) added.
+    pub fn without(mut self, kind: &str, id: u128) -> Self {
+        self.configuration.remove(kind, Uuid::from_u128(id));
+        self.shared =
+            Rc::new(shared(&self.configuration, Clock::stopped(self.shared.clock.now()), self.storage.clone()));
         self
     }
 
@@ -205,6 +226,7 @@ impl Harness {
             cx.respond(*response, Source::Exit);
         }
         self.each(Phases::HEADER_FILTER, |plugin| plugin.header_filter(&mut cx));
+        cx.settle_head().await;
         let body = self.filter_body(&mut cx).await;
         cx.sent = (cx.response.headers.wire_size() + body.len()) as u64;
         cx.timing.upstream_end = cx.timing.upstream_head;
@@ -296,8 +318,9 @@ impl Harness {
     }
 }
 
-fn shared(configuration: &Configuration, clock: Clock) -> Shared {
+fn shared(configuration: &Configuration, clock: Clock, storage: Arc<dyn Storage>) -> Shared {
     Shared {
+        storage,
         consumers: Arc::new(Consumers::new(configuration)),
         error_default: Format::Plain,
         error_templates: Default::default(),

@@ -45,6 +45,12 @@ impl Origins {
             [] => return Ok(Self::Any),
             [one] if one == "*" => return Ok(Self::Any),
             [one] if is_literal(one) => return Ok(Self::One(one.clone())),
+            // Where none is a pattern, `*` has the say wherever it stands.
+            all if all.iter().any(|entry| entry == "*")
+                && all.iter().all(|entry| entry == "*" || is_literal(entry)) =>
+            {
+                return Ok(Self::Some(vec![Entry::Any]));
+            }
             _ => {}
         }
         let entry = |entry: &String| {

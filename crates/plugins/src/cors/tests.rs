@@ -44,6 +44,7 @@ fn tells_which_origin_is_allowed() {
         (two_hosts, "http://a.test", "Vary=Origin"),
         (json!({ "origins": ["null", "http://a.test"] }), "null", "Vary=Origin Origin=null"),
         (among.clone(), "http://x.test", "Vary=Origin Origin=*"),
+        (among.clone(), "http://b.test", "Vary=Origin Origin=*"),
         (among, "", "Vary=Origin"),
         (json!({ "credentials": true }), "http://a.test", "Origin=http://a.test Vary=Origin Credentials=true"),
         (json!({ "credentials": true }), "", "Origin=*"),

@@ -8,6 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use store::{Change, Held, Loaded};
 use uuid::Uuid;
 
+/// Rows that plugins keep while they work (`pdk::Storage`): they are read from the store, never from a snapshot.
+const KEPT_BY_PLUGINS: [&str; 4] = ["oauth2_authorization_codes", "oauth2_tokens", "session_metadatas", "sessions"];
+
 /// Holds the configuration and makes snapshots of it. Writers take turns; readers see whole snapshots only.
 pub(super) struct ConfigLine {
     environment: Environment,
@@ -43,9 +46,13 @@ impl ConfigLine {
 
     /// Changes the configuration; the next request sees it when this returns.
     pub(super) fn apply(&self, changes: &[Change]) {
+        let mut configuring = changes.iter().filter(|change| is_configuration(&change.entity)).peekable();
+        if configuring.peek().is_none() {
+            return;
+        }
         {
             let mut current = self.current();
-            for change in changes {
+            for change in configuring {
                 match &change.value {
                     Some(row) => set(&mut current, &change.entity, row),
                     None => current.remove(&change.entity, change.id),
@@ -107,7 +114,14 @@ impl Held for ConfigLine {
     }
 }
 
+fn is_configuration(entity: &str) -> bool {
+    !KEPT_BY_PLUGINS.contains(&entity)
+}
+
 fn set(configuration: &mut Configuration, entity: &str, row: &Value) {
+    if !is_configuration(entity) {
+        return;
+    }
     if let Err(error) = configuration.set(entity, row) {
         log::error!("a stored row of {entity} cannot be used and is left out: {error}");
     }

@@ -7,6 +7,7 @@ mod facts;
 mod plugin_endpoints;
 mod settings;
 mod status_service;
+mod storage;
 pub(crate) mod stores;
 mod threads;
 
@@ -23,6 +24,7 @@ pub(crate) use settings::trusted_authorities;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use storage::PluginStorage;
 use store::Watch;
 use stores::Opened;
 use threads::{Plan, Threads};
@@ -128,7 +130,8 @@ impl Node {
             Opened::Postgres(store) => store.workspace(),
             _ => None,
         };
-        let proxy = Arc::new(Proxy::new(settings::proxy(conf, workspace)?, snapshots, upstreams, threads));
+        let storage = Arc::new(PluginStorage::new(opened.store(), catalog.clone()));
+        let proxy = Arc::new(Proxy::new(settings::proxy(conf, workspace)?, snapshots, upstreams, storage, threads));
         let facts = Arc::new(Facts::new(conf, proxy.clone(), line.clone(), plugins, log)?);
         Ok(Self { catalog, proxy, line, facts, opened, watch: OnceLock::new(), log_generation: Arc::default() })
     }

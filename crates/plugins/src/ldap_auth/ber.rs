@@ -1,0 +1,74 @@
+//! As much of BER (X.690) as an LDAP bind needs: definite lengths, one level at a time.
+
+pub(super) const INTEGER: u8 = 0x02;
+pub(super) const OCTETS: u8 = 0x04;
+pub(super) const ENUMERATED: u8 = 0x0a;
+pub(super) const SEQUENCE: u8 = 0x30;
+
+/// A value with its tag and length before it.
+pub(super) fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+    let mut out = vec![tag];
+    match u8::try_from(content.len()) {
+        Ok(length) if length < 0x80 => out.push(length),
+        _ => {
+            let bytes = content.len().to_be_bytes();
+            let length: Vec<u8> = bytes.into_iter().skip_while(|byte| *byte == 0).collect();
+            out.push(0x80 | length.len() as u8);
+            out.extend_from_slice(&length);
+        }
+    }
+    out.extend_from_slice(content);
+    out
+}
+
+/// A small number, which is not negative.
+pub(super) fn integer(tag: u8, value: u8) -> Vec<u8> {
+    // A first bit that is set would be a sign.
+    if value < 0x80 { element(tag, &[value]) } else { element(tag, &[0, value]) }
+}
+
+/// How long the element is whose first bytes these are: its head, and what follows. `Ok(None)`: more bytes are needed.
+pub(super) fn length(start: &[u8], longest: usize) -> Result<Option<(usize, usize)>, Malformed> {
+    let Some(first) = start.get(1) else { return Ok(None) };
+    if *first < 0x80 {
+        return Ok(Some((2, usize::from(*first))));
+    }
+    let count = usize::from(first & 0x7f);
+    if count == 0 || count > 4 {
+        return Err(Malformed);
+    }
+    let Some(bytes) = start.get(2..2 + count) else { return Ok(None) };
+    let length = bytes.iter().fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte));
+    if length > longest { Err(Malformed) } else { Ok(Some((2 + count, length))) }
+}
+
+/// Bytes that are no BER, or longer than they may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an answer that is no LDAP")]
+pub(super) struct Malformed;
+
+/// Reads elements one after the other.
+pub(super) struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The next element's tag and content.
+    pub(super) fn next(&mut self) -> Result<(u8, &'a [u8]), Malformed> {
+        let tag = *self.0.first().ok_or(Malformed)?;
+        let (head, length) = length(self.0, self.0.len())?.ok_or(Malformed)?;
+        let content = self.0.get(head..head + length).ok_or(Malformed)?;
+        self.0 = self.0.get(head + length..).unwrap_or_default();
+        Ok((tag, content))
+    }
+
+    /// The next element's content, where it has this tag.
+    pub(super) fn expect(&mut self, tag: u8) -> Result<&'a [u8], Malformed> {
+        match self.next()? {
+            (found, content) if found == tag => Ok(content),
+            _ => Err(Malformed),
+        }
+    }
+}
