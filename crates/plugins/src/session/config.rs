@@ -108,10 +108,10 @@ pub(super) fn record() -> Arc<RecordSchema> {
         .clone()
         .shorthand("cookie_lifetime", Field::number(), renamed("rolling_timeout"))
         .shorthand("cookie_idletime", Field::number(), renamed("idling_timeout"))
+        .shorthand("cookie_renew", Field::number(), |_| Map::new())
+        .shorthand("cookie_discard", Field::number(), renamed("stale_ttl"))
         .shorthand("cookie_samesite", Field::string(), same_site)
         .shorthand("cookie_httponly", Field::boolean(), renamed("cookie_http_only"))
-        .shorthand("cookie_discard", Field::number(), renamed("stale_ttl"))
-        .shorthand("cookie_renew", Field::number(), |_| Map::new())
         .shorthand("cookie_persistent", Field::boolean(), renamed("remember"));
     Arc::new(record)
 }
