@@ -1,7 +1,8 @@
 //! Header fields as they stand on the wire: one arena of bytes, and spans into it.
 //!
 //! A parsed head is moved in whole, so reading a request allocates nothing per field; order, case and repeated fields
-//! are kept. Look-ups compare names without case (RFC 9110, 5.1).
+//! are kept. Look-ups compare names without case (RFC 9110, 5.1). Fields that are added stand in the arena as lines too,
+//! so that neighbours are written out in one piece.
 
 /// A range of bytes in the arena.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,9 +99,47 @@ impl Headers {
 
     /// Adds a field at the end. Bytes that would end the line are replaced by spaces (no header injection).
     pub fn append(&mut self, name: &str, value: &[u8]) {
+        self.arena.reserve(name.len() + value.len() + 4);
         let name = self.store(name.as_bytes());
+        self.arena.extend_from_slice(b": ");
         let value = self.store_value(value);
+        self.arena.extend_from_slice(b"\r\n");
         self.entries.push(Entry { name, value });
+    }
+
+    /// Writes the fields as lines (`name: value CRLF`), in order, without those that `is_left_out` names.
+    pub fn write_lines<'a>(&'a self, out: &mut Vec<u8>, mut is_left_out: impl FnMut(&'a [u8], &'a [u8]) -> bool) {
+        // Lines that stand in the arena one behind the other go out together.
+        let mut run = 0..0;
+        for entry in &self.entries {
+            if is_left_out(self.bytes(entry.name), self.bytes(entry.value)) {
+                continue;
+            }
+            let line = self.line(entry);
+            if let Some(line) = &line
+                && line.start == run.end
+            {
+                run.end = line.end;
+                continue;
+            }
+            out.extend_from_slice(self.arena.get(run).unwrap_or_default());
+            run = line.unwrap_or_else(|| {
+                for piece in [self.bytes(entry.name), b": ", self.bytes(entry.value), b"\r\n"] {
+                    out.extend_from_slice(piece);
+                }
+                0..0
+            });
+        }
+        out.extend_from_slice(self.arena.get(run).unwrap_or_default());
+    }
+
+    /// Where the arena has the field as a line of its own.
+    fn line(&self, entry: &Entry) -> Option<std::ops::Range<usize>> {
+        let (name, value) = (entry.name.range(), entry.value.range());
+        let is_line = value.start == name.end + 2
+            && self.arena.get(name.end..value.start) == Some(b": ")
+            && self.arena.get(value.end..value.end + 2) == Some(b"\r\n");
+        is_line.then_some(name.start..value.end + 2)
     }
 
     /// Makes this the only field of its name, in the place of the first one.

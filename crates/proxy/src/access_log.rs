@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// When a buffer is written out, beside once a second.
 const FULL: usize = 32 * 1024;
@@ -37,8 +38,9 @@ pub struct AccessLog {
     /// Grows when log files are to be opened anew.
     generation: Arc<AtomicU64>,
     opened: u64,
-    second: u64,
     date: String,
+    /// When the date is another one: the second's end.
+    until: Option<Instant>,
 }
 
 impl AccessLog {
@@ -51,14 +53,15 @@ impl AccessLog {
         };
         let opened = generation.load(Ordering::Relaxed);
         let buffer = Vec::with_capacity(FULL + 1024);
-        Ok(Self { target, format, buffer, generation, opened, second: 0, date: String::new() })
+        Ok(Self { target, format, buffer, generation, opened, date: String::new(), until: None })
     }
 
     pub(crate) fn write(&mut self, cx: &Context, body_sent: u64) {
-        let at = cx.shared.clock.now();
-        if self.second != at.as_secs() {
-            self.second = at.as_secs();
-            self.date = local_time(self.second);
+        let end = cx.timing.end.unwrap_or_else(Instant::now);
+        if self.until.is_none_or(|until| end >= until) {
+            let at = cx.shared.clock.now();
+            self.date = local_time(at.as_secs());
+            self.until = Some(end + Duration::from_nanos(1_000_000_000 - u64::from(at.subsec_nanos())));
         }
         match self.format {
             LogFormat::Kong => self.write_kong(cx, body_sent),

@@ -9,6 +9,7 @@ mod listen;
 mod phases;
 mod pipeline;
 mod settings;
+mod slots;
 mod snapshot;
 mod stats;
 mod trusted;

@@ -105,3 +105,18 @@ impl Drop for Busy<'_> {
         self.0.stats.busy.subtract(1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::handle;
+
+    /// Each request makes, moves and drops this future: what few requests need is boxed where it is awaited.
+    #[test]
+    fn the_future_of_a_request_is_small() {
+        fn size<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = size(handle);
+        assert!(size <= 5 * 1024, "{size} bytes");
+    }
+}

@@ -4,6 +4,7 @@ use crate::access_log::AccessLog;
 use crate::http::{Downstream, Service};
 use crate::pipeline;
 use crate::settings::Settings;
+use crate::slots::Slots;
 use crate::snapshot::{Snapshot, SnapshotHandle};
 use crate::stats::{Stats, ThreadStats};
 use crate::upstream::Upstreams;
@@ -15,7 +16,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What all threads of a worker process share.
 pub struct Proxy {
@@ -75,6 +76,8 @@ pub struct Thread {
     pub(crate) access_log: RefCell<Option<AccessLog>>,
     version: Cell<u64>,
     pinned: RefCell<Rc<Pinned>>,
+    /// A moment on both clocks, a second old at most.
+    moment: Cell<(Instant, Duration)>,
 }
 
 impl Thread {
@@ -83,7 +86,15 @@ impl Thread {
         let pool = Rc::new(Pool::new(proxy.settings.pool));
         let version = proxy.snapshots.version();
         let pinned = RefCell::new(pinned(&proxy));
-        Rc::new(Self { proxy, pool, stats, access_log: RefCell::new(access_log), version: Cell::new(version), pinned })
+        Rc::new(Self {
+            proxy,
+            pool,
+            stats,
+            access_log: RefCell::new(access_log),
+            version: Cell::new(version),
+            pinned,
+            moment: Cell::new(moment()),
+        })
     }
 
     /// The current snapshot, for one request from start to end.
@@ -94,6 +105,15 @@ impl Thread {
             self.version.set(version);
         }
         self.pinned.borrow().clone()
+    }
+
+    /// A moment after the epoch, without a look at the wall clock.
+    pub(crate) fn wall_time(&self, at: Instant) -> Duration {
+        let (known, wall) = self.moment.get();
+        match at.checked_duration_since(known) {
+            Some(later) => wall + later,
+            None => wall.saturating_sub(known.duration_since(at)),
+        }
     }
 
     /// The request's surroundings.
@@ -107,6 +127,7 @@ impl Thread {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
             ticks += 1;
+            self.moment.set(moment());
             if let Some(log) = &mut *self.access_log.borrow_mut() {
                 log.flush();
             }
@@ -117,6 +138,10 @@ impl Thread {
             self.pin();
         }
     }
+}
+
+fn moment() -> (Instant, Duration) {
+    (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 fn pinned(proxy: &Proxy) -> Rc<Pinned> {
@@ -132,19 +157,32 @@ fn pinned(proxy: &Proxy) -> Rc<Pinned> {
     Rc::new(Pinned { snapshot, shared })
 }
 
-/// The proxy as a connection sees it.
-pub(crate) struct ProxyService(pub(crate) Rc<Thread>);
+/// The proxy as its connections see it.
+pub(crate) fn proxy_service(thread: Rc<Thread>) -> Rc<dyn Service> {
+    Rc::new(ProxyService { thread, handle: pipeline::handle, slots: Slots::new() })
+}
 
-impl Service for ProxyService {
+/// `H` is `pipeline::handle`: its future has no name of its own.
+struct ProxyService<H, F> {
+    thread: Rc<Thread>,
+    handle: H,
+    slots: Rc<Slots<F>>,
+}
+
+impl<H, F> Service for ProxyService<H, F>
+where
+    H: Fn(Rc<Thread>, Request, Client, Downstream) -> F,
+    F: Future<Output = ()> + 'static,
+{
     fn call(&self, request: Request, client: Client, to: Downstream) -> Pin<Box<dyn Future<Output = ()>>> {
-        Box::pin(pipeline::handle(self.0.clone(), request, client, to))
+        Box::pin(self.slots.hold((self.handle)(self.thread.clone(), request, client, to)))
     }
 
     fn refuse(&self, client: Client, status: u16, message: &'static str) -> Response {
-        pipeline::refuse(&self.0, client, status, message)
+        pipeline::refuse(&self.thread, client, status, message)
     }
 
     fn is_draining(&self) -> bool {
-        self.0.proxy.is_draining()
+        self.thread.proxy.is_draining()
     }
 }

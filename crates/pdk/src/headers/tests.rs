@@ -47,3 +47,22 @@ fn a_value_cannot_end_its_line() {
     h.append("a", b"1\r\nx: 2\0");
     assert_eq!(h.get("a"), Some(&b"1  x: 2 "[..]));
 }
+
+#[test]
+fn lines_are_written_in_order_whatever_shape_the_arena_has() {
+    // As a client may send them: without a space, with two, with a bare line feed.
+    let head = b"A: 1\r\nB:2\r\nC:  3\r\nD: 4\nE: 5\r\nF: 6\r\n\r\n";
+    let mut h = Headers::from_arena(head.to_vec());
+    for (name, value) in [(0, 3), (6, 8), (11, 15), (18, 21), (23, 26), (29, 32)] {
+        h.push_parsed(Span::new(name, name + 1), Span::new(value, value + 1));
+    }
+    h.append("G", b"7");
+    h.append("Gone", b"x");
+    h.append("H", b"8");
+    h.set("E", b"five");
+    h.append("I", b"");
+    let mut out = Vec::new();
+    h.write_lines(&mut out, |name, _| name == b"Gone");
+    let expected = "A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nE: five\r\nF: 6\r\nG: 7\r\nH: 8\r\nI: \r\n";
+    assert_eq!(String::from_utf8_lossy(&out), expected);
+}

@@ -240,6 +240,12 @@ impl Short {
         text
     }
 
+    /// A count: mostly whole, which needs none of what formatting a fraction does.
+    fn of_count(count: f64) -> Self {
+        let whole = count as u64;
+        if whole as f64 == count { Self::of(whole) } else { Self::of(count) }
+    }
+
     fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
@@ -342,7 +348,7 @@ impl RateLimiting {
         for (at, limit) in self.limits.iter().enumerate() {
             let remaining = usage.remaining[at];
             headers.append(&limit.limit_name, limit.limit_text.as_bytes());
-            headers.append(&limit.remaining_name, Short::of(remaining).as_bytes());
+            headers.append(&limit.remaining_name, Short::of_count(remaining).as_bytes());
             if tightest.is_none_or(|(_, least)| remaining <= least) {
                 tightest = Some((at, remaining));
             }
@@ -350,7 +356,7 @@ impl RateLimiting {
         let Some((at, remaining)) = tightest else { return 1 };
         let reset = self.limits[at].period.reset(now);
         headers.append("RateLimit-Limit", self.limits[at].limit_text.as_bytes());
-        headers.append("RateLimit-Remaining", Short::of(remaining).as_bytes());
+        headers.append("RateLimit-Remaining", Short::of_count(remaining).as_bytes());
         headers.append("RateLimit-Reset", Short::of(reset).as_bytes());
         reset
     }

@@ -2,15 +2,20 @@
 //!
 //! Reading and writing go through `&self`, so that a body can be read while the other direction is written. A connection
 //! that waits for its peer's first byte holds no buffer: buffers come from a pool of the thread.
+//!
+//! A connection waits with one timer for all of its time-outs.
 
+use super::idle::{Alarm, Elapsed};
 use bytes::{Buf, Bytes, BytesMut};
 use std::cell::{Cell, RefCell, RefMut};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context as Task, Poll, Waker, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
 /// What a buffer holds at first: enough for nearly every head.
@@ -100,11 +105,12 @@ pub(crate) struct Connection {
     input: RefCell<BytesMut>,
     /// Bytes sent since the start.
     sent: Cell<u64>,
+    alarm: RefCell<Alarm>,
 }
 
 impl Connection {
     pub(crate) fn new(stream: Stream) -> Self {
-        Self { stream: RefCell::new(stream), input: RefCell::default(), sent: Cell::new(0) }
+        Self { stream: RefCell::new(stream), input: RefCell::default(), sent: Cell::new(0), alarm: RefCell::default() }
     }
 
     /// What was received and not yet used.
@@ -201,6 +207,20 @@ impl Connection {
     pub(crate) fn is_quiet(&self) -> bool {
         let mut task = Task::from_waker(Waker::noop());
         self.input.borrow().is_empty() && self.poll_fill(&mut task, 0).is_pending()
+    }
+
+    /// Waits for something of this connection, at most `limit`. What is ready at once costs neither timer nor clock.
+    pub(crate) async fn within<F: Future>(&self, limit: Duration, future: F) -> Result<F::Output, Elapsed> {
+        let mut future = pin!(future);
+        let mut due = None;
+        poll_fn(|task| {
+            if let Poll::Ready(output) = future.as_mut().poll(task) {
+                return Poll::Ready(Ok(output));
+            }
+            let due = *due.get_or_insert_with(|| Instant::now() + limit);
+            self.alarm.borrow_mut().poll(task, due).map(|()| Err(Elapsed))
+        })
+        .await
     }
 
     /// Drops the input buffer of a connection that goes idle.

@@ -66,7 +66,7 @@ impl Downstream {
     pub async fn data(&mut self, data: Bytes) -> Result<(), ClientGone> {
         match self {
             Self::H1(to) => to.data(&data).await,
-            Self::H2(to) => to.data(data).await,
+            Self::H2(to) => Box::pin(to.data(data)).await,
         }
     }
 
@@ -74,7 +74,7 @@ impl Downstream {
     pub async fn finish(&mut self, last: Bytes, trailers: Option<&Headers>) -> Result<(), ClientGone> {
         match self {
             Self::H1(to) => to.finish(&last, trailers).await,
-            Self::H2(to) => to.finish(last, trailers).await,
+            Self::H2(to) => Box::pin(to.finish(last, trailers)).await,
         }
     }
 

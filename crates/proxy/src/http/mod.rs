@@ -8,6 +8,7 @@ pub(crate) mod h1;
 pub(crate) mod h2;
 pub(crate) mod head;
 pub(crate) mod idle;
+pub(crate) mod scratch;
 pub(crate) mod tunnel;
 
 pub use head::HeadLimits;

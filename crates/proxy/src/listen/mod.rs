@@ -7,7 +7,7 @@ pub use tls::{Shown, Tls};
 
 use crate::http::connection::{Connection, Stream};
 use crate::http::{Limits, Service, h1, h2};
-use crate::worker::{ProxyService, Thread};
+use crate::worker::{Thread, proxy_service};
 use pdk::{Client, Scheme};
 use std::io;
 use std::net::SocketAddr;
@@ -33,7 +33,7 @@ pub struct Listener {
 impl Thread {
     /// Accepts connections for the proxy until the handle is aborted.
     pub fn listen(self: &Rc<Self>, listener: Listener) -> io::Result<JoinHandle<()>> {
-        self.listen_for(listener, Rc::new(ProxyService(self.clone())))
+        self.listen_for(listener, proxy_service(self.clone()))
     }
 
     /// Accepts connections for a service of the caller's.

@@ -84,7 +84,7 @@ pub(crate) async fn balance(
 async fn by_name(upstreams: &Upstreams, service: &ServiceTarget) -> Result<Target, NoTarget> {
     let answers = match upstreams.dns().peek(&service.host, Instant::now()) {
         Some(answers) => answers,
-        None => upstreams.dns().resolve(&service.host).await.map_err(|error| {
+        None => Box::pin(upstreams.dns().resolve(&service.host)).await.map_err(|error| {
             log::warn!("host {}: {error}", service.host);
             match error.is_not_found() {
                 true => NoTarget { status: 503, message: "name resolution failed".to_owned() },

@@ -2,12 +2,12 @@
 
 use super::balance::{Target, Tries, balance};
 use super::{body, upstream_head};
-use crate::http::Downstream;
 use crate::http::connection::Connection;
 use crate::http::h1::body::OnEnd;
 use crate::http::h1::client::{Answer, ExchangeError, Outgoing, Waiting, exchange};
 use crate::http::h1::server::decimal;
 use crate::http::h2::client::Channel;
+use crate::http::{Downstream, scratch};
 use crate::pipeline::Exit;
 use crate::snapshot::{Destination, Endpoint, ServiceTarget};
 use crate::upstream::connect::{ConnectError, connect};
@@ -19,7 +19,7 @@ use balancer::health::Report;
 use pdk::{Address, Attempt, Body, BodyError, Context, Headers, Method, Response, Source, Upstream, default_message};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 /// What belongs to an upstream's answer beside the response.
 #[derive(Default)]
@@ -44,21 +44,27 @@ pub(crate) async fn forward(
     cx: &mut Context,
     to: &mut Downstream,
 ) -> Result<Forwarded, Exit> {
-    cx.timing.access_end = Some(Instant::now());
+    let mut began = Instant::now();
+    cx.timing.access_end = Some(began);
     let Some(service) = &endpoint.service else {
         return Err(Exit::new(Response::error(cx, 503, "no Service found with those values")));
     };
     let Some(upstream) = cx.upstream.take() else {
         return Err(Exit::new(Response::error(cx, 503, "no Service found with those values")));
     };
-    let request_body = match take_body(thread, endpoint, cx).await {
-        Ok(body) => body,
-        Err(exit) => {
-            cx.upstream = Some(upstream);
-            return Err(exit);
-        }
-    };
-    let forwarded = with_retries(thread, service, &upstream, request_body, cx, to).await;
+    let mut request_body = std::mem::take(&mut cx.request.body);
+    if request_body.is_stream() {
+        request_body = match Box::pin(take_body(thread, endpoint, cx, request_body)).await {
+            Ok(body) => body,
+            Err(exit) => {
+                cx.upstream = Some(upstream);
+                return Err(exit);
+            }
+        };
+        began = Instant::now();
+    }
+    cx.received += request_body.len().unwrap_or_default();
+    let forwarded = with_retries(thread, service, &upstream, request_body, began, cx, to).await;
     cx.upstream = Some(upstream);
     forwarded
 }
@@ -68,18 +74,18 @@ async fn with_retries(
     service: &ServiceTarget,
     upstream: &Upstream,
     mut request_body: Body,
+    mut started: Instant,
     cx: &mut Context,
     to: &mut Downstream,
 ) -> Result<Forwarded, Exit> {
     let mut tries = Tries::default();
     let mut left = service.retries;
     loop {
-        let started = Instant::now();
         let is_first = cx.attempts.is_empty();
         let target = balance(&thread.proxy.upstreams, service, cx, &mut tries)
             .await
             .map_err(|none| Exit::error(none.into_response(cx, is_first)))?;
-        note_attempt(cx, &target, started);
+        note_attempt(thread, service, cx, &target, started);
         // A stream can be sent once only; bytes at hand as often as need be.
         let (this_time, is_repeatable) = match &request_body {
             Body::Empty => (Body::Empty, true),
@@ -106,13 +112,13 @@ async fn with_retries(
         }
         left -= 1;
         tries.note(&target);
+        started = Instant::now();
     }
 }
 
 /// The request's body as it will go out: held whole first where the route asks for that.
-async fn take_body(thread: &Thread, endpoint: &Endpoint, cx: &mut Context) -> Result<Body, Exit> {
+async fn take_body(thread: &Thread, endpoint: &Endpoint, cx: &Context, mut taken: Body) -> Result<Body, Exit> {
     let settings = &thread.proxy.settings;
-    let mut taken = std::mem::take(&mut cx.request.body);
     if settings.max_body > 0 {
         taken = body::Limited::wrap(taken, settings.max_body);
     }
@@ -121,7 +127,6 @@ async fn take_body(thread: &Thread, endpoint: &Endpoint, cx: &mut Context) -> Re
         let held = body::hold(&mut taken, settings.body_buffer, waits).await;
         held.map_err(|error| broken_body(cx, error))?;
     }
-    cx.received += taken.len().unwrap_or_default();
     Ok(taken)
 }
 
@@ -135,13 +140,13 @@ fn broken_body(cx: &Context, error: BodyError) -> Exit {
     Exit::error(Response::proxy_error(cx, status, default_message(status)))
 }
 
-fn note_attempt(cx: &mut Context, target: &Target, started: Instant) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let latency = started.elapsed();
+fn note_attempt(thread: &Thread, service: &ServiceTarget, cx: &mut Context, target: &Target, started: Instant) {
+    // Where there is nothing to choose from, it took no time.
+    let is_fixed = matches!(service.destination, Destination::Address(_));
     cx.attempts.push(Attempt {
         address: Address { ip: target.address.ip(), port: target.address.port() },
-        started_at: now.saturating_sub(latency),
-        balancer_latency: latency,
+        started_at: thread.wall_time(started),
+        balancer_latency: if is_fixed { Duration::ZERO } else { started.elapsed() },
         failure: None,
     });
 }
@@ -194,7 +199,7 @@ struct Try<'a> {
     cx: &'a Context,
     tls: Option<&'a TlsTarget>,
     key: PoolKey,
-    host: Vec<u8>,
+    host: upstream_head::Host,
 }
 
 async fn attempt(
@@ -220,16 +225,13 @@ async fn attempt(
     let key = PoolKey { address: target.address, tls: sni.zip(tls.map(|t| t.id.clone())) };
     let this = Try { thread, service, upstream, cx, tls, key, host };
     if service.scheme.is_grpc() {
-        let channel = match this.kept_channel().await {
-            Some(channel) => channel,
-            None => this.new_channel(this.open().await?).await?,
-        };
-        return this.over_http2(channel, body, to).await;
+        // Boxed, as all that not every request does: its future is as large as its largest turn.
+        return Box::pin(this.over_grpc(body, to)).await;
     }
     if tls.is_some_and(|t| t.without_http2.is_some())
-        && let Some(channel) = this.kept_channel().await
+        && let Some(channel) = Box::pin(this.kept_channel()).await
     {
-        return this.over_http2(channel, body, to).await;
+        return Box::pin(this.over_http2(channel, body, to)).await;
     }
     this.over_http1(body, to).await
 }
@@ -267,19 +269,30 @@ impl Try<'_> {
                     thread.pool.forget(key);
                     first = again;
                 }
-                other => return other.map_err(|error| Failure { error, was_sent: true }),
+                other => {
+                    scratch::give_back(head);
+                    return other.map_err(|error| Failure { error, was_sent: true });
+                }
             }
         }
-        let conn = self.open().await?;
+        let conn = Box::pin(self.open()).await?;
         let body = first.take().unwrap_or_default();
         if conn.speaks_http2() {
-            let channel = self.new_channel(conn).await?;
+            let channel = Box::pin(self.new_channel(conn)).await?;
             return Box::pin(self.over_http2(channel, body, to)).await;
         }
         let waiting = Waiting { patience: service.patience, is_head, to };
-        exchange(Rc::new(conn), &head, body, outgoing, waiting, self.back(1))
-            .await
-            .map_err(|error| Failure { error, was_sent: true })
+        let answered = exchange(Rc::new(conn), &head, body, outgoing, waiting, self.back(1)).await;
+        scratch::give_back(head);
+        answered.map_err(|error| Failure { error, was_sent: true })
+    }
+
+    async fn over_grpc(&self, body: Body, to: &mut Downstream) -> Result<Answer, Failure> {
+        let channel = match self.kept_channel().await {
+            Some(channel) => channel,
+            None => self.new_channel(self.open().await?).await?,
+        };
+        self.over_http2(channel, body, to).await
     }
 
     fn back(&self, requests: u64) -> OnEnd {

@@ -10,7 +10,7 @@ pub(crate) async fn response(thread: &Thread, chosen: &Chosen<'_>, cx: &mut Cont
     if !chosen.any(Phases::RESPONSE) {
         return Ok(());
     }
-    if cx.response.collect(thread.proxy.settings.response_buffer).await.is_err() {
+    if Box::pin(cx.response.collect(thread.proxy.settings.response_buffer)).await.is_err() {
         return Err(Exit::error(Response::proxy_error(cx, 502, pdk::default_message(502))));
     }
     for built in chosen.iter().filter(|b| b.phases.contains(Phases::RESPONSE)) {

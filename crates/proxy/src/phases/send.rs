@@ -22,15 +22,17 @@ pub(crate) async fn send(cx: &mut Context, chosen: &Chosen<'_>, forwarded: Forwa
             && let Some(client) = to.upgrade()
         {
             let idle = cx.service.as_ref().and_then(|s| s.read_timeout).and_then(|ms| ms.try_into().ok());
-            tunnel::run(client, upstream, idle.map_or(TUNNEL, Duration::from_millis)).await;
+            Box::pin(tunnel::run(client, upstream, idle.map_or(TUNNEL, Duration::from_millis))).await;
         }
         return;
     }
+    let is_here = !cx.response.body.is_stream();
     if relay(cx, chosen, &reason, to).await.is_err() {
         to.abort();
     }
     drop(pick);
-    cx.timing.upstream_end = cx.timing.upstream_head.map(|_| Instant::now());
+    let came = cx.timing.upstream_head;
+    cx.timing.upstream_end = if is_here { came } else { came.map(|_| Instant::now()) };
 }
 
 /// Why the response did not go out whole.
@@ -73,7 +75,8 @@ async fn relay(cx: &mut Context, chosen: &Chosen<'_>, reason: &[u8], to: &mut Do
     };
     tell_logs(cx, chosen, length);
     to.head(cx.response.status, reason, &cx.response.headers, length)?;
-    let (last, trailers) = stream(cx, &mut filters, &mut body, to).await?;
+    // Boxed, as other rare turns are: the future of every request stays small.
+    let (last, trailers) = Box::pin(stream(cx, &mut filters, &mut body, to)).await?;
     let last = if filters.is_empty() { last } else { filters.run(cx, last, true) };
     Ok(to.finish(last, trailers.as_ref()).await?)
 }

@@ -2,6 +2,7 @@
 
 use crate::http::h1::server::decimal;
 use crate::http::head::write_field;
+use crate::http::scratch;
 use crate::settings::Settings;
 use pdk::{Body, Context, Headers, Scheme, Upstream, host_without_port};
 use smallvec::SmallVec;
@@ -26,30 +27,43 @@ const PREFIX: usize = 4;
 
 /// Where the head is written to: HTTP/1 bytes, or fields for HTTP/2.
 pub(crate) trait Sink {
-    fn field(&mut self, name: &str, value: &[u8]) {
-        self.raw(name.as_bytes(), value);
-    }
+    fn field(&mut self, name: &str, value: &[u8]);
 
-    fn raw(&mut self, name: &[u8], value: &[u8]);
+    /// Takes the fields that are not left out.
+    fn fields<'a>(&mut self, headers: &'a Headers, is_left_out: impl FnMut(&'a [u8], &'a [u8]) -> bool);
 }
 
 impl Sink for Vec<u8> {
-    fn raw(&mut self, name: &[u8], value: &[u8]) {
-        write_field(self, name, value);
+    // Inlined, a name that is known at compile time is a few stores instead of a call: a head has a dozen of them.
+    #[inline(always)]
+    fn field(&mut self, name: &str, value: &[u8]) {
+        write_field(self, name.as_bytes(), value);
+    }
+
+    fn fields<'a>(&mut self, headers: &'a Headers, is_left_out: impl FnMut(&'a [u8], &'a [u8]) -> bool) {
+        headers.write_lines(self, is_left_out);
     }
 }
 
 impl Sink for Headers {
-    fn raw(&mut self, name: &[u8], value: &[u8]) {
-        if let Ok(name) = std::str::from_utf8(name) {
-            self.append(&name.to_ascii_lowercase(), value);
+    fn field(&mut self, name: &str, value: &[u8]) {
+        self.append(&name.to_ascii_lowercase(), value);
+    }
+
+    fn fields<'a>(&mut self, headers: &'a Headers, mut is_left_out: impl FnMut(&'a [u8], &'a [u8]) -> bool) {
+        for (name, value) in headers.iter() {
+            if !is_left_out(name, value)
+                && let Ok(name) = std::str::from_utf8(name)
+            {
+                self.field(name, value);
+            }
         }
     }
 }
 
 /// The whole HTTP/1 head.
 pub(crate) fn http1(settings: &Settings, cx: &Context, upstream: &Upstream, host: &[u8], body: &Body) -> Vec<u8> {
-    let mut out = Vec::with_capacity(512 + cx.request.headers.wire_size());
+    let mut out = scratch::take(512 + cx.request.headers.wire_size());
     let method = upstream.method.as_ref().unwrap_or(&cx.request.method);
     out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
@@ -90,11 +104,9 @@ pub(crate) fn target(out: &mut Vec<u8>, cx: &Context, upstream: &Upstream) {
 pub(crate) fn fields(out: &mut impl Sink, settings: &Settings, cx: &Context, upstream: &Upstream) -> bool {
     let mut notes = Notes::default();
     let named = named_by_connection(&cx.request.headers);
-    for (name, value) in cx.request.headers.iter() {
-        if !is_ours(name, value, &mut notes) && !named.iter().any(|n| n.eq_ignore_ascii_case(name)) {
-            out.raw(name, value);
-        }
-    }
+    out.fields(&cx.request.headers, |name, value| {
+        is_ours(name, value, &mut notes) || named.iter().any(|n| n.eq_ignore_ascii_case(name))
+    });
     if notes.wants_trailers || upstream.scheme.is_grpc() {
         out.field("TE", b"trailers");
     }
@@ -197,13 +209,16 @@ fn forwarded(out: &mut impl Sink, cx: &Context, upstream: &Upstream, notes: &Not
 pub(crate) fn push_ip(text: &mut impl Text, ip: IpAddr) {
     let value = match ip.to_canonical() {
         IpAddr::V4(ip) => {
-            for (at, octet) in ip.octets().into_iter().enumerate() {
-                if at > 0 {
-                    text.write(b".");
+            let (mut dotted, mut len) = ([b'.'; 16], 0);
+            for octet in ip.octets() {
+                for (power, is_needed) in [(100, octet >= 100), (10, octet >= 10), (1, true)] {
+                    dotted[len] = b'0' + octet / power % 10;
+                    len += usize::from(is_needed);
                 }
-                text.write(decimal(octet.into(), &mut [0; 20]));
+                dotted[len] = b'.';
+                len += 1;
             }
-            return;
+            return text.write(&dotted[..len - 1]);
         }
         IpAddr::V6(ip) => ip,
     };
@@ -239,26 +254,28 @@ fn via(out: &mut impl Sink, settings: &Settings, cx: &Context, before: Option<&[
     out.field("Via", &text);
 }
 
+/// A Host field's value, mostly short enough to need no allocation.
+pub(crate) type Host = SmallVec<[u8; 64]>;
+
 /// The Host field: the client's where the route preserves it, else what the upstream entity or the target says, with
 /// the port unless it is the scheme's own.
-pub(crate) fn host(cx: &Context, upstream: &Upstream, own: Option<&str>, name: &str, port: u16) -> Vec<u8> {
+pub(crate) fn host(cx: &Context, upstream: &Upstream, own: Option<&str>, name: &str, port: u16) -> Host {
     if let Some(set) = &upstream.host_header {
-        return set.clone();
+        return Host::from_slice(set);
     }
     let preserves = cx.route.as_ref().is_some_and(|r| r.preserve_host);
     if preserves && !cx.request.host().is_empty() {
-        return cx.request.host().to_vec();
+        return Host::from_slice(cx.request.host());
     }
-    let name = own.unwrap_or(name);
-    with_port(name, port, upstream.scheme)
+    with_port(own.unwrap_or(name), port, upstream.scheme)
 }
 
-fn with_port(name: &str, port: u16, scheme: Scheme) -> Vec<u8> {
-    let mut host = name.as_bytes().to_vec();
+fn with_port(name: &str, port: u16, scheme: Scheme) -> Host {
+    let mut host = Host::from_slice(name.as_bytes());
     let has_port = host_without_port(&host).len() < host.len();
     if scheme.default_port() != Some(port) && !has_port {
         host.push(b':');
-        crate::http::h1::server::push_number(&mut host, port.into());
+        host.extend_from_slice(decimal(port.into(), &mut [0; 20]));
     }
     host
 }

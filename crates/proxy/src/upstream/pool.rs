@@ -20,7 +20,8 @@ pub(crate) struct PoolKey {
 
 struct Idle {
     conn: Rc<Connection>,
-    since: Instant,
+    /// When a sweep first saw it: the way of a request reads no clock for this.
+    seen: Option<Instant>,
     requests: u64,
 }
 
@@ -60,7 +61,7 @@ impl Pool {
         if waiting.len() >= self.settings.size {
             waiting.remove(0);
         }
-        waiting.push(Idle { conn, since: Instant::now(), requests });
+        waiting.push(Idle { conn, seen: None, requests });
     }
 
     /// A kept connection to there turned out to be closed: the others will be too (the upstream has restarted).
@@ -90,9 +91,12 @@ impl Pool {
 
     /// Closes what has been idle for too long or was closed by its peer.
     pub(crate) fn sweep(&self) {
-        let limit = self.settings.idle_timeout;
+        let (limit, now) = (self.settings.idle_timeout, Instant::now());
         self.idle.borrow_mut().retain(|_, waiting| {
-            waiting.retain(|idle| idle.since.elapsed() < limit && idle.conn.is_quiet());
+            waiting.retain_mut(|idle| {
+                let seen = *idle.seen.get_or_insert(now);
+                now.saturating_duration_since(seen) < limit && idle.conn.is_quiet()
+            });
             !waiting.is_empty()
         });
         // One that still carries a long answer goes on until its end; only new requests get another one.

@@ -6,7 +6,6 @@ use crate::http::chunked;
 use crate::http::connection::Connection;
 use crate::http::downstream::Downstream;
 use crate::http::head::{self, Framing, ResponseHead};
-use crate::http::idle::within;
 use bytes::{Buf, Bytes};
 use pdk::{Body, BodyError, Frame, Headers, Version};
 use std::future::{Future, poll_fn};
@@ -145,7 +144,7 @@ fn answer(
 }
 
 async fn write(conn: &Connection, limit: Duration, first: &[u8], second: &[u8]) -> Result<(), ExchangeError> {
-    match within(limit, conn.write_all(first, second)).await {
+    match conn.within(limit, conn.write_all(first, second)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(ExchangeError::Closed),
         Err(_) => Err(ExchangeError::Timeout),
@@ -204,7 +203,7 @@ async fn wait_for_head(
             // The upstream has closed its reading side; it may have answered before.
             Ok(_) => *pump = None,
         }
-        return match within(limit, early).await {
+        return match conn.within(limit, early).await {
             Ok(head) => head,
             Err(_) => Err(ExchangeError::Timeout),
         };
@@ -213,7 +212,7 @@ async fn wait_for_head(
 }
 
 async fn read_head(conn: &Connection, waiting: &mut Waiting<'_>) -> Result<ResponseHead, ExchangeError> {
-    within(waiting.patience.read, next_head(conn, waiting)).await.unwrap_or(Err(ExchangeError::Timeout))
+    conn.within(waiting.patience.read, next_head(conn, waiting)).await.unwrap_or(Err(ExchangeError::Timeout))
 }
 
 /// The head of the final response; interim ones are passed on meanwhile.

@@ -7,12 +7,10 @@ use crate::http::date::with_date;
 use crate::http::downstream::{BodyLength, ClientGone, Downstream};
 use crate::http::h2::is_connection_field;
 use crate::http::head::{self, Framing, HeadError, RequestHead, write_field};
-use crate::http::idle::within;
-use crate::http::{Limits, Service};
+use crate::http::{Limits, Service, scratch};
 use bytes::Buf;
 use pdk::{Body, Client, Headers, Method, Version};
 use std::cell::{Cell, RefCell};
-use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -39,8 +37,8 @@ pub(crate) async fn serve(conn: Rc<Connection>, client: Client, service: Rc<dyn 
             Ok(Some(head)) => head,
             Ok(None) => break,
             Err(error) => {
-                refuse(&conn, error, &client, &service, &limits).await;
-                return linger(&conn).await;
+                Box::pin(refuse(&conn, error, &client, &service, &limits)).await;
+                return Box::pin(linger(&conn)).await;
             }
         };
         let keep_alive = head.keep_alive && served < limits.requests && !service.is_draining();
@@ -65,8 +63,8 @@ pub(crate) async fn serve(conn: Rc<Connection>, client: Client, service: Rc<dyn 
         {
             // A client that still waits for `100 Continue` may send its body or not: nobody can tell the next request.
             let is_unclear = head.expects_continue && !payload.borrow().was_read;
-            if is_unclear || !turn.reusable.get() || !discard(&payload).await {
-                return linger(&conn).await;
+            if is_unclear || !turn.reusable.get() || !Box::pin(discard(&payload)).await {
+                return Box::pin(linger(&conn)).await;
             }
         }
         conn.rest();
@@ -112,7 +110,7 @@ async fn linger(conn: &Connection) {
 async fn next_head(conn: &Connection, limits: &Limits, is_first: bool) -> Result<Option<RequestHead>, HeadError> {
     if conn.input().is_empty() {
         let patience = if is_first { limits.head_timeout } else { limits.keep_alive };
-        match within(patience, conn.fill(0)).await {
+        match conn.within(patience, conn.fill(0)).await {
             Ok(Ok(count)) if count > 0 => {}
             _ => return Ok(None),
         }
@@ -120,7 +118,7 @@ async fn next_head(conn: &Connection, limits: &Limits, is_first: bool) -> Result
     if let Some(head) = parse(conn, limits, is_first)? {
         return Ok(Some(head));
     }
-    let whole = async {
+    let whole = Box::pin(async {
         loop {
             match conn.fill(0).await {
                 Ok(count) if count > 0 => {}
@@ -130,7 +128,7 @@ async fn next_head(conn: &Connection, limits: &Limits, is_first: bool) -> Result
                 return Ok(Some(head));
             }
         }
-    };
+    });
     timeout(limits.head_timeout, whole).await.unwrap_or(Ok(None))
 }
 
@@ -247,7 +245,7 @@ impl H1Responder {
             BodyLength::Unknown => Mode::Close,
         };
         self.keep_alive &= !matches!(self.mode, Mode::Close);
-        self.out.reserve(256 + headers.wire_size());
+        scratch::give_back(std::mem::replace(&mut self.out, scratch::take(256 + headers.wire_size())));
         let out = &mut self.out;
         out.extend_from_slice(b"HTTP/1.1 ");
         push_number(out, u64::from(status));
@@ -255,17 +253,17 @@ impl H1Responder {
         out.extend_from_slice(if reason.is_empty() { standard_reason(status).as_bytes() } else { reason });
         out.extend_from_slice(b"\r\n");
         let mut has_date = false;
-        for (name, value) in headers.iter() {
-            match name.len() {
-                4 if name.eq_ignore_ascii_case(b"date") => has_date = true,
-                10 if name.eq_ignore_ascii_case(b"connection") && status != 101 => continue,
-                10 if name.eq_ignore_ascii_case(b"keep-alive") => continue,
-                14 if name.eq_ignore_ascii_case(b"content-length") && length != BodyLength::None => continue,
-                17 if name.eq_ignore_ascii_case(b"transfer-encoding") => continue,
-                _ => {}
+        headers.write_lines(out, |name, _| match name.len() {
+            4 => {
+                has_date |= name.eq_ignore_ascii_case(b"date");
+                false
             }
-            write_field(out, name, value);
-        }
+            10 if name.eq_ignore_ascii_case(b"connection") => status != 101,
+            10 => name.eq_ignore_ascii_case(b"keep-alive"),
+            14 => length != BodyLength::None && name.eq_ignore_ascii_case(b"content-length"),
+            17 => name.eq_ignore_ascii_case(b"transfer-encoding"),
+            _ => false,
+        });
         if !has_date {
             with_date(|date| write_field(out, b"Date", date));
         }
@@ -300,15 +298,15 @@ impl H1Responder {
             write_field(&mut out, name, value);
         }
         out.extend_from_slice(b"\r\n");
-        let _ = patient(self.patience, self.conn.write_all(&out, &[])).await;
+        let _ = self.conn.within(self.patience, self.conn.write_all(&out, &[])).await;
         // It is not a part of the answer, whose bytes logs count.
         self.sent_before += out.len() as u64;
     }
 
     async fn write(&mut self, data: &[u8]) -> Result<(), ClientGone> {
-        let written = patient(self.patience, self.conn.write_all(&self.out, data)).await;
+        let written = self.conn.within(self.patience, self.conn.write_all(&self.out, data)).await;
         self.out.clear();
-        written
+        if matches!(written, Ok(Ok(()))) { Ok(()) } else { Err(ClientGone) }
     }
 
     pub(crate) async fn flush(&mut self) -> Result<(), ClientGone> {
@@ -364,6 +362,7 @@ impl H1Responder {
         } else {
             self.write(last).await?;
         }
+        scratch::give_back(std::mem::take(&mut self.out));
         // A body shorter than announced must not look complete.
         let is_whole = !matches!(self.mode, Mode::Length(left) if left > 0);
         self.turn.reusable.set(self.keep_alive && is_whole);
@@ -384,13 +383,6 @@ impl H1Responder {
 /// An interim answer has no body and nothing to say about the connection.
 fn is_of_interim(name: &[u8]) -> bool {
     !is_connection_field(name) && !name.eq_ignore_ascii_case(b"content-length")
-}
-
-async fn patient(limit: Duration, write: impl Future<Output = std::io::Result<()>>) -> Result<(), ClientGone> {
-    match within(limit, write).await {
-        Ok(Ok(())) => Ok(()),
-        _ => Err(ClientGone),
-    }
 }
 
 pub(crate) fn push_number(out: &mut Vec<u8>, number: u64) {
