@@ -8,7 +8,7 @@ mod services;
 pub(crate) use certificates::Certificates;
 pub use certificates::pair as certificate_pair;
 pub(crate) use endpoint::Endpoint;
-pub(crate) use plan::{Chosen, Plan};
+pub(crate) use plan::{Built, Chosen, Plan};
 pub(crate) use services::{Destination, ServiceTarget};
 
 use crate::upstream::Upstreams;
