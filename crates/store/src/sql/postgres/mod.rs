@@ -5,6 +5,7 @@ mod ends;
 mod events;
 mod follow;
 mod migrations;
+mod order;
 mod pool;
 mod rows;
 mod settings;
@@ -22,17 +23,18 @@ use crate::{Change, Clock, Error, Follower, Layout, Reader, Store, Table, Writer
 use columns::SqlLayout;
 use copy::{Copied, Copy};
 use ends::Ends;
-use events::Event;
-use pool::{Bound, Pool, Sockets, Transaction, text};
+use events::{Event, Wanted};
+use follow::Signal;
+use order::{Began, Order, Turns};
+use pool::{Pool, Sockets, Transaction};
 use rows::PgRows;
 use schema::EntitySchema;
 use serde_json::Value;
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
-use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 pub struct Postgres {
@@ -45,15 +47,20 @@ pub struct Postgres {
     main: Pool,
     replica: Option<Pool>,
     sql: RwLock<Option<Arc<SqlLayout>>>,
-    /// Held from a commit, or from reading what others committed, until the followers have heard of it: so they hear of the
-    /// changes of one row in the order in which the database made them.
-    gate: Mutex<()>,
+    /// Held while followers are told: of this node's commits, and from reading what others committed on.
+    gate: Mutex<Order>,
     followers: Followers,
     ends: Mutex<Ends>,
     cleaned: Mutex<Option<Instant>>,
     copy: Option<Copy>,
     /// The database's time up to which events have been read.
     position: Mutex<Option<f64>>,
+    /// Whether the database could not be reached when it was last tried.
+    is_away: AtomicBool,
+    /// The number of the next write of a row.
+    turn: AtomicU64,
+    /// Whom to wake to notify other nodes, where somebody follows the database.
+    notifier: Mutex<Option<Arc<Signal>>>,
 }
 
 /// Where a configuration came from.
@@ -66,6 +73,8 @@ pub enum Loaded {
 
 /// Rows read at once.
 const PAGE: usize = 1000;
+/// Events written by one statement.
+const TOLD_AT_ONCE: usize = 500;
 
 impl Postgres {
     /// Connects to nothing yet. `schemas` bring rows that another version wrote into today's form.
@@ -94,6 +103,9 @@ impl Postgres {
             cleaned: Mutex::default(),
             copy: None,
             position: Mutex::default(),
+            is_away: AtomicBool::new(false),
+            turn: AtomicU64::new(1),
+            notifier: Mutex::default(),
         })
     }
 
@@ -129,12 +141,10 @@ impl Postgres {
     }
 
     fn rules<'a>(&'a self, transaction: &'a Transaction<'a>, sql: &'a SqlLayout) -> Rules<'a, PgRows<'a>> {
-        let ends = RefCell::default();
-        let rows = PgRows { transaction, layout: &self.layout, sql, ends, events: Vec::new() };
-        Rules::new(rows, &self.layout, (self.clock)())
+        Rules::new(PgRows::new(transaction, &self.layout, sql, &self.turn), &self.layout, (self.clock)())
     }
 
-    fn gate(&self) -> MutexGuard<'_, ()> {
+    fn gate(&self) -> MutexGuard<'_, Order> {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -142,45 +152,54 @@ impl Postgres {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells other nodes, within the transaction.
-    fn announce(&self, transaction: &Transaction<'_>, events: Vec<Event>) -> Result<(), Error> {
+    /// Tells other nodes, and commits: in one round trip, unless there is much to tell.
+    fn announce(&self, transaction: Transaction<'_>, events: Vec<Event>) -> Result<(), Error> {
         let events = events::distinct(events);
-        let (mut ids, mut channels, mut data) = (Vec::new(), Vec::new(), Vec::new());
-        for event in events {
-            ids.push(events::own_id().to_string());
-            channels.push(event.channel);
-            data.push(event.data);
+        let is_short = events.len() <= TOLD_AT_ONCE;
+        for events in events.chunks(TOLD_AT_ONCE).take(if is_short { 0 } else { usize::MAX }) {
+            transaction.batch(&events::insertion(events, self.node))?;
         }
-        let node = self.node.to_string();
-        let values: [Bound<'_>; 4] =
-            [text(&node), (&ids, Type::TEXT_ARRAY), (&channels, Type::TEXT_ARRAY), (&data, Type::TEXT_ARRAY)];
-        let statement = format!(
-            "WITH told AS (
-               INSERT INTO cluster_events (id, node_id, at, expire_at, channel, data)
-               SELECT e.id::uuid, $1::uuid, clock_timestamp(), clock_timestamp() + interval '1 hour', e.channel, e.data
-               FROM unnest($2, $3, $4) AS e(id, channel, data) RETURNING 1)
-             SELECT count(*), pg_notify('{}', $1)::text FROM told",
-            events::OWN
-        );
-        transaction.query(&statement, &values)?;
+        let mut last = if is_short { events::insertion(&events, self.node) } else { String::new() };
+        let notifier = self.notifier.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match notifier {
+            // A transaction that notifies holds a lock of the whole server while it is flushed to the disk: commits would
+            // follow each other, on all nodes. So the notification follows the commit, and stands for all that are done by then.
+            Some(notifier) => {
+                transaction.commit_after(&last)?;
+                notifier.must_notify();
+            }
+            None => {
+                last += &format!("SELECT pg_notify('{}', '{}')", events::OWN, self.node);
+                transaction.commit_after(&last)?;
+            }
+        }
         Ok(())
     }
 
-    /// Commits what `rules` wrote, and tells everybody.
-    fn commit(&self, transaction: Transaction<'_>, changes: &[Change], events: Vec<Event>) -> Result<(), Error> {
-        if changes.is_empty() && events.is_empty() {
-            return transaction.commit();
+    /// Within the gate. `turns`: when this node wrote the rows; a row that was told of since is read anew, as nobody knows here
+    /// which of the two the database took last.
+    fn publish(&self, order: &mut Order, mut changes: Vec<Change>, turns: &Turns) {
+        let doubtful: BTreeSet<Wanted> = order.doubtful(turns).map(|(entity, id)| Wanted::Row { entity, id }).collect();
+        order.told(turns.iter().map(|(place, turn)| (place.clone(), *turn)));
+        if !doubtful.is_empty() {
+            let is_sure =
+                |change: &Change| !doubtful.contains(&Wanted::Row { entity: change.entity.clone(), id: change.id });
+            changes.retain(is_sure);
+            let turn = self.next_turn();
+            match self.read_anew(&doubtful, None) {
+                Ok(read) => {
+                    order.told(read.iter().map(|change| ((change.entity.clone(), change.id), turn)));
+                    changes.extend(read);
+                }
+                // The data plane keeps the other change, whose event names the row once more.
+                Err(error) => log::warn!("{error}: a row that was changed twice is not read anew"),
+            }
         }
-        let events = events::of_changes(changes).into_iter().chain(events).collect();
-        let _gate = self.gate();
-        self.announce(&transaction, events)?;
-        transaction.commit()?;
-        self.publish(changes);
-        Ok(())
+        self.tell(&changes);
     }
 
     /// Within the gate.
-    fn publish(&self, changes: &[Change]) {
+    fn tell(&self, changes: &[Change]) {
         if let Some(copy) = &self.copy {
             copy.apply(changes, (self.clock)());
         }
@@ -192,19 +211,33 @@ impl Postgres {
         self.followers.changed(changes);
     }
 
+    fn next_turn(&self) -> u64 {
+        self.turn.fetch_add(1, Ordering::SeqCst)
+    }
+
     /// Runs `work` in a transaction of the main server.
     fn transact(&self, work: &mut dyn FnMut(&mut Rules<'_, PgRows<'_>>) -> bool) -> Result<(), Error> {
+        // Before a connection is taken: who holds the gate may wait for one.
+        let began = Began::now(self);
         let transaction = self.main.begin(true)?;
         let sql = self.sql(&transaction)?;
         let mut rules = self.rules(&transaction, &sql);
         let keeps = work(&mut rules);
-        let Rules { changes, rows: PgRows { events, ends, .. }, .. } = rules;
+        let Rules { changes, rows: PgRows { events, ends, turns, .. }, .. } = rules;
         if !keeps {
             transaction.roll_back();
             return Ok(());
         }
+        if changes.is_empty() && events.is_empty() {
+            return transaction.commit();
+        }
         self.ends().learn(ends.into_inner());
-        self.commit(transaction, &changes, events)
+        self.announce(transaction, events::of_changes(&changes).into_iter().chain(events).collect())?;
+        let mut order = self.gate();
+        self.publish(&mut order, changes, &turns);
+        drop(order);
+        drop(began);
+        Ok(())
     }
 
     /// Everything there is, for a node that starts: from the database, else from this node's disk.
@@ -309,6 +342,10 @@ impl Store for Postgres {
         asked.is_ok_and(|transaction| transaction.commit().is_ok())
     }
 
+    fn was_reachable(&self) -> bool {
+        !self.is_away.load(Ordering::Relaxed)
+    }
+
     fn read(&self, work: &mut dyn FnMut(&dyn Reader)) -> Result<(), Error> {
         let transaction = self.replica.as_ref().unwrap_or(&self.main).begin(false)?;
         let sql = self.sql(&transaction)?;
@@ -349,9 +386,11 @@ impl Store for Postgres {
         changes.extend(rows.iter().cloned());
         let PgRows { events, .. } = rules.rows;
         let events = events::of_changes(&changes).into_iter().chain(events).collect();
-        let _gate = self.gate();
-        self.announce(&transaction, events)?;
-        transaction.commit()?;
+        // Within the gate from before the commit on: nothing else is told of in between.
+        let mut order = self.gate();
+        self.announce(transaction, events)?;
+        let turn = self.next_turn();
+        order.told(changes.iter().map(|change| ((change.entity.clone(), change.id), turn)));
         if let Some(copy) = &self.copy {
             copy.apply(&changes, (self.clock)());
         }
@@ -360,6 +399,8 @@ impl Store for Postgres {
     }
 
     fn purge(&self) -> Result<usize, Error> {
+        self.main.close_idle();
+        self.replica.iter().for_each(Pool::close_idle);
         let purged = self.clean();
         let over = self.ends().over((self.clock)(), PAGE);
         if !over.is_empty() {
@@ -376,7 +417,7 @@ impl Store for Postgres {
 /// Statements of tests, around the store.
 #[cfg(test)]
 pub(crate) mod for_tests {
-    use super::{Arc, Pool, Postgres, Server, Sockets};
+    use super::{Arc, Error, Pool, Postgres, Server, Sockets};
 
     pub(crate) fn run_on(server: &Server, statements: &str) {
         let pool = Pool::new(server, Arc::new(Sockets::start().unwrap())).unwrap();
@@ -386,8 +427,11 @@ pub(crate) mod for_tests {
 
     /// The first column of the answer.
     pub(crate) fn ask(store: &Postgres, question: &str) -> Vec<String> {
-        let transaction = store.main.begin(false).unwrap();
-        let rows = transaction.query(question, &[]).unwrap();
-        rows.iter().map(|row| row.get(0)).collect()
+        try_ask(store, question).unwrap()
+    }
+
+    pub(crate) fn try_ask(store: &Postgres, question: &str) -> Result<Vec<String>, Error> {
+        let rows = store.main.begin(false)?.query(question, &[])?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 }
