@@ -219,3 +219,18 @@ fn a_long_body_is_held_whole_before_it_goes_out_with_its_length() {
     let left = fs::read_dir(gateway.prefix().join("client_body_temp")).unwrap().count();
     assert_eq!(left, 0, "files stay behind");
 }
+
+#[test]
+fn the_method_that_the_upstream_gets_decides_on_the_body_of_its_answer() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(
+        &upstream.kong_yml(&["{ paths: [/], plugins: [{ name: request-transformer, config: { http_method: GET } }] }"]),
+    );
+    let mut client = Client::open(gateway.ports.proxy);
+    for n in 0..3 {
+        client.send(format!("HEAD /head{n} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).unwrap();
+        assert_eq!(client.interim().unwrap(), "HTTP/1.1 200 OK");
+        assert!(client.get(&format!("/get{n}"), &[]).body.starts_with(&format!("GET /get{n} ")));
+    }
+    assert!(upstream.seen().iter().all(|request| request.starts_with("GET ")), "{:?}", upstream.seen());
+}
