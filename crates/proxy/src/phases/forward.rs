@@ -138,6 +138,9 @@ fn broken_body(cx: &Context, error: BodyError) -> Exit {
 fn note_attempt(cx: &mut Context, target: &Target, started: Instant) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let latency = started.elapsed();
+    if let Some(trace) = &mut cx.trace {
+        trace.note_peer(&target.name);
+    }
     cx.attempts.push(Attempt {
         address: Address { ip: target.address.ip(), port: target.address.port() },
         started_at: now.saturating_sub(latency),
