@@ -4,6 +4,7 @@ use super::request_debug;
 use super::rewrite::finish;
 use crate::pipeline::Exit;
 use crate::snapshot::{Built, Chosen, Plan};
+use pdk::trace::{Instrumentations, Part};
 use pdk::{Context, Phases};
 
 /// Runs the plan. What it chose stays chosen for the response phases, also behind an exit (Kong's rule).
@@ -32,7 +33,9 @@ pub(crate) async fn access<'a>(plan: &'a Plan, cx: &mut Context, chosen: &mut Ch
 
 async fn run(built: &Built, cx: &mut Context) -> Result<(), Exit> {
     let started = request_debug::start(cx);
+    let mark = cx.mark(Instrumentations::PLUGIN_ACCESS);
     let done = finish(built.plugin.access(cx)).await;
+    cx.record(mark, Part::Access(built.name));
     request_debug::end_plugin(cx, started, built);
     done
 }

@@ -4,6 +4,7 @@ use super::request_debug;
 use crate::snapshot::{Destination, ServiceTarget};
 use crate::upstream::Upstreams;
 use balancer::{AddressId, HashValue, Inputs, Pick, hash_value};
+use pdk::trace::{Instrumentations, Part};
 use pdk::{Context, Response};
 use smallvec::SmallVec;
 use std::borrow::Cow;
@@ -64,7 +65,9 @@ pub(crate) async fn balance(
         }
         Destination::Name => {
             let started = request_debug::start(cx);
+            let mark = cx.mark(Instrumentations::DNS_QUERY);
             let (found, is_known) = by_name(upstreams, service).await;
+            cx.record(mark, Part::Dns);
             request_debug::end(cx, started, &["dns", &service.host, "resolve"], &[("cache_hit", is_known.into())]);
             found
         }

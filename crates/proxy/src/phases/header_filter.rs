@@ -5,6 +5,7 @@ use crate::http::h1::server::decimal;
 use crate::http::h2::is_connection_field;
 use crate::snapshot::Chosen;
 use crate::worker::Thread;
+use pdk::trace::{Instrumentations, Part};
 use pdk::{Context, Headers, Phases, Source, Version};
 use std::time::Instant;
 
@@ -15,7 +16,9 @@ pub(crate) fn header_filter(thread: &Thread, cx: &mut Context, chosen: &Chosen<'
     }
     for built in chosen.iter().filter(|b| b.phases.contains(Phases::HEADER_FILTER)) {
         let started = request_debug::start(cx);
+        let mark = cx.mark(Instrumentations::PLUGIN_HEADER_FILTER);
         built.plugin.header_filter(cx);
+        cx.record(mark, Part::HeaderFilter(built.name));
         request_debug::end_plugin(cx, started, built);
     }
     add_own(thread, cx);

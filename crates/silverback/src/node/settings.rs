@@ -5,6 +5,7 @@ use super::config_line::Vaults;
 use crate::conf::{self, Block, Conf, ErrorType, LogFile, Pem, RealIpHeader, RouterFlavor};
 use anyhow::Context as _;
 use entities::Catalog;
+use pdk::trace::{Instrumentations, Tracing};
 use pdk::{Definition, Format, Node};
 use proxy::{
     AccessLog, CustomFormat, Environment, HeadLimits, HeaderTokens, Limits, LogFormat, LogTarget, PoolSettings,
@@ -85,6 +86,7 @@ pub(super) fn environment(
         client_certificate: client_certificate(conf)?,
         upstream_http2: conf.directive(Block::Proxy, "proxy_http_version") == Some("2"),
         trusted_certificates,
+        tracing: tracing(conf)?,
     })
 }
 
@@ -95,6 +97,17 @@ pub(crate) fn trusted_authorities(conf: &Conf) -> anyhow::Result<Vec<Vec<u8>>> {
         _ => pem.read().context("lua_ssl_trusted_certificate"),
     };
     conf.lua_ssl_trusted_certificate.iter().map(read).collect()
+}
+
+/// What is recorded for traces.
+fn tracing(conf: &Conf) -> anyhow::Result<Tracing> {
+    let mut instrumentations = Instrumentations::NONE;
+    for name in &conf.tracing_instrumentations {
+        let known = Instrumentations::from_name(name);
+        instrumentations = instrumentations
+            | known.with_context(|| format!("tracing_instrumentations: '{name}' is no instrumentation there is"))?;
+    }
+    Ok(Tracing { instrumentations, sampling_rate: conf.tracing_sampling_rate })
 }
 
 /// The certificate authorities of the operating system, where distributions keep them.
