@@ -17,7 +17,7 @@ mod worker;
 
 pub use access_log::{AccessLog, LogFormat};
 pub use http::{BodyLength, ClientGone, Downstream, HeadLimits, Limits, Service};
-pub use listen::{Listener, Shown, Tls};
+pub use listen::{Clients, Listener, Shown, Tls};
 pub use settings::{HeaderTokens, PoolSettings, RealIpHeader, Settings};
 pub use snapshot::{Environment, Secrets, Snapshot, SnapshotHandle, certificate_pair};
 pub use stats::{Stats, StatsView};

@@ -3,7 +3,7 @@
 mod proxy_protocol;
 mod tls;
 
-pub use tls::{Shown, Tls};
+pub use tls::{Clients, Shown, Tls};
 
 use crate::http::connection::{Connection, Stream};
 use crate::http::{Limits, Service, h1, h2};

@@ -2,10 +2,12 @@
 
 use crate::snapshot::SnapshotHandle;
 use pdk::TlsInfo;
-use rustls::crypto::aws_lc_rs;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{ProtocolVersion, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
+use rustls::{ProtocolVersion, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
+use rustls_pki_types::CertificateDer;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -28,21 +30,47 @@ pub enum Shown {
     Fixed(Arc<CertifiedKey>),
 }
 
+/// Which client certificates a listener takes.
+pub struct Clients {
+    /// The authorities that sign them.
+    pub authorities: Vec<CertificateDer<'static>>,
+    /// Whether a client without one is refused.
+    pub must_show: bool,
+}
+
+impl Clients {
+    fn verifier(self, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, rustls::Error> {
+        let mut roots = RootCertStore::empty();
+        for authority in self.authorities {
+            roots.add(authority)?;
+        }
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+        let builder = if self.must_show { builder } else { builder.allow_unauthenticated() };
+        builder.build().map_err(|error| rustls::Error::General(error.to_string()))
+    }
+}
+
 impl Tls {
-    /// `versions`: TLS 1.2, 1.3 or both; `suites`: `None` for all good ones.
+    /// `versions`: TLS 1.2, 1.3 or both; `suites`: `None` for all good ones; `clients`: `None` asks for no certificate.
     pub fn new(
         shown: Shown,
         versions: &[&'static SupportedProtocolVersion],
         suites: Option<Vec<SupportedCipherSuite>>,
         session_tickets: bool,
+        clients: Option<Clients>,
     ) -> Result<Self, rustls::Error> {
         let mut provider = aws_lc_rs::default_provider();
         if let Some(suites) = suites {
             provider.cipher_suites = suites;
         }
-        let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+        let provider = Arc::new(provider);
+        let verifier = match clients {
+            Some(clients) => clients.verifier(&provider)?,
+            None => WebPkiClientVerifier::no_client_auth(),
+        };
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)?
-            .with_no_client_auth()
+            .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(Resolver(shown)));
         if session_tickets {
             config.ticketer = aws_lc_rs::Ticketer::new()?;

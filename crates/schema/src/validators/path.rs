@@ -22,28 +22,39 @@ pub fn router_path(value: &Value) -> Result<(), String> {
             Some(err) => Err(format!("invalid regex: '{pattern}' (PCRE returned: {err})")),
         };
     }
+    percent_encoding(given)?;
     let normal = normalize(given);
     if normal != given {
         return Err(format!("non-normalized path, consider use '{normal}' instead"));
     }
-    percent_encoding(given)
-}
-
-fn percent_encoding(given: &str) -> Result<(), String> {
-    let bytes = given.as_bytes();
-    for (at, _) in given.match_indices('%') {
-        let hex = |offset: usize| bytes.get(at + offset).is_some_and(u8::is_ascii_hexdigit);
-        if !(hex(1) && hex(2)) {
-            let shown: String = given.chars().skip(given.chars().count() - rest_len(given, at)).take(3).collect();
-            return Err(format!("invalid url-encoded value: '{shown}'"));
-        }
-    }
     Ok(())
 }
 
-/// How many characters there are from byte `at` on.
-fn rest_len(given: &str, at: usize) -> usize {
-    given.char_indices().filter(|(index, _)| *index >= at).count()
+/// Kong blanks what is encoded well, and shows three characters from the first percent sign that is left.
+fn percent_encoding(given: &str) -> Result<(), String> {
+    let mut blanked = String::with_capacity(given.len());
+    let mut rest = given;
+    while let Some((before, after)) = rest.split_once('%') {
+        blanked.push_str(before);
+        match after.split_at_checked(2) {
+            Some((digits, after)) if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+                blanked.push_str("___");
+                rest = after;
+            }
+            _ => {
+                blanked.push('%');
+                rest = after;
+            }
+        }
+    }
+    blanked.push_str(rest);
+    match blanked.split_once('%') {
+        None => Ok(()),
+        Some((_, after)) => {
+            let shown: String = after.chars().take(2).collect();
+            Err(format!("invalid url-encoded value: '%{shown}'"))
+        }
+    }
 }
 
 /// The normal form of a URI's path: triplets of unreserved octets decoded, the others in upper case, dot segments and

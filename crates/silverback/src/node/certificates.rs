@@ -1,11 +1,13 @@
 //! The certificates of the node's own listeners: given in kong.conf, or made on first use and kept in the prefix.
 
-use crate::conf::{CipherSuite, Conf, Pem, PemKey};
+use crate::conf::{Block, CipherSuite, Conf, Pem, PemKey};
 use crate::supervisor::ListenerKind;
 use anyhow::Context as _;
-use proxy::{Shown, SnapshotHandle, Tls, certificate_pair};
+use proxy::{Clients, Shown, SnapshotHandle, Tls, certificate_pair};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -32,7 +34,7 @@ impl ServerTls {
 pub(super) fn server_tls(conf: &Conf, snapshots: &Arc<SnapshotHandle>) -> anyhow::Result<ServerTls> {
     let admin = pair(conf, &conf.admin_ssl_cert, &conf.admin_ssl_cert_key, "admin-kong-default")?;
     let status = pair(conf, &conf.status_ssl_cert, &conf.status_ssl_cert_key, "status-kong-default")?;
-    let make = |shown| -> anyhow::Result<Tls> {
+    let make = |shown, clients| -> anyhow::Result<Tls> {
         let text = conf.nginx_http_ssl_protocols.as_deref().unwrap_or(&conf.ssl_protocols);
         let versions: &[_] = match conf.ssl_cipher_suite {
             CipherSuite::Modern => &[&TLS13],
@@ -41,13 +43,30 @@ pub(super) fn server_tls(conf: &Conf, snapshots: &Arc<SnapshotHandle>) -> anyhow
             CipherSuite::Custom if !text.contains("TLSv1.3") => &[&TLS12],
             _ => &[&TLS13, &TLS12],
         };
-        Tls::new(shown, versions, None, conf.ssl_session_tickets).context("the TLS settings cannot be used")
+        Tls::new(shown, versions, None, conf.ssl_session_tickets, clients).context("the TLS settings cannot be used")
     };
     Ok(ServerTls {
-        proxy: make(Shown::Configured(snapshots.clone()))?,
-        admin: make(Shown::Fixed(admin))?,
-        status: make(Shown::Fixed(status))?,
+        proxy: make(Shown::Configured(snapshots.clone()), None)?,
+        admin: make(Shown::Fixed(admin), admin_clients(conf)?)?,
+        status: make(Shown::Fixed(status), None)?,
     })
+}
+
+/// Which clients may connect to the Admin API over TLS, with nginx's directives.
+fn admin_clients(conf: &Conf) -> anyhow::Result<Option<Clients>> {
+    let must_show = match conf.directive(Block::Admin, "ssl_verify_client") {
+        None | Some("off") => return Ok(None),
+        Some("on") => true,
+        Some("optional") => false,
+        Some(other) => anyhow::bail!("nginx_admin_ssl_verify_client is on, optional or off, not '{other}'"),
+    };
+    let Some(path) = conf.directive(Block::Admin, "ssl_client_certificate") else {
+        anyhow::bail!("nginx_admin_ssl_verify_client needs nginx_admin_ssl_client_certificate");
+    };
+    let pem = fs::read(conf.in_prefix(path)).with_context(|| format!("nginx_admin_ssl_client_certificate: {path}"))?;
+    let authorities: Vec<_> = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok).collect();
+    anyhow::ensure!(!authorities.is_empty(), "nginx_admin_ssl_client_certificate: {path} has no certificate");
+    Ok(Some(Clients { authorities, must_show }))
 }
 
 /// The certificate where no name fits (`ssl_cert`).

@@ -1,7 +1,7 @@
 //! The one way of configuration into the data plane: rows change the typed configuration, which becomes a snapshot.
 
 use anyhow::Context as _;
-use entities::Configuration;
+use entities::{Configuration, Touched};
 use proxy::{Environment, Snapshot, SnapshotHandle};
 use serde_json::Value;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,7 +37,9 @@ impl ConfigLine {
         each: impl FnOnce(&mut dyn FnMut(&str, Value)) -> Result<Loaded, store::Error>,
     ) -> anyhow::Result<Loaded> {
         let mut new = Configuration::default();
-        let read = each(&mut |entity, row| set(&mut new, entity, &row));
+        let read = each(&mut |entity, row| {
+            set(&mut new, entity, &row);
+        });
         let loaded = read.context("the stored configuration cannot be read")?;
         *self.current() = new;
         self.publish();
@@ -50,16 +52,15 @@ impl ConfigLine {
         if configuring.peek().is_none() {
             return;
         }
-        {
-            let mut current = self.current();
-            for change in configuring {
-                match &change.value {
-                    Some(row) => set(&mut current, &change.entity, row),
-                    None => current.remove(&change.entity, change.id),
-                }
-            }
+        let mut touched = Vec::with_capacity(changes.len());
+        let mut current = self.current();
+        for change in configuring {
+            touched.push(match &change.value {
+                Some(row) => set(&mut current, &change.entity, row),
+                None => current.remove(&change.entity, change.id),
+            });
         }
-        self.publish();
+        self.swap(self.snapshots.load().changed(&touched, &current, &self.environment));
     }
 
     /// Replaces the whole configuration.
@@ -77,7 +78,10 @@ impl ConfigLine {
     fn publish(&self) {
         let current = self.current();
         let previous = self.snapshots.load();
-        let (snapshot, problems) = Snapshot::build(&current, Some(&previous), &self.environment);
+        self.swap(Snapshot::build(&current, Some(&previous), &self.environment));
+    }
+
+    fn swap(&self, (snapshot, problems): (Snapshot, Vec<String>)) {
         for problem in problems {
             log::error!("{problem}");
         }
@@ -118,11 +122,12 @@ fn is_configuration(entity: &str) -> bool {
     !KEPT_BY_PLUGINS.contains(&entity)
 }
 
-fn set(configuration: &mut Configuration, entity: &str, row: &Value) {
+fn set(configuration: &mut Configuration, entity: &str, row: &Value) -> Touched {
     if !is_configuration(entity) {
-        return;
+        return Touched::Other;
     }
-    if let Err(error) = configuration.set(entity, row) {
+    configuration.set(entity, row).unwrap_or_else(|error| {
         log::error!("a stored row of {entity} cannot be used and is left out: {error}");
-    }
+        Touched::Other
+    })
 }
