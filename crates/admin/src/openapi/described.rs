@@ -19,6 +19,10 @@ pub(super) const ENDPOINTS: &[(&str, &str, &str)] = &[
     ("GET", "/plugins/schema/{name}", "The schema of a plugin's configuration alone."),
     ("GET", "/tags", "Which entities have which tags."),
     ("GET", "/tags/{tags}", "Which entities have a tag."),
+    ("POST", "/tags", "Refused: tags are written with their entities."),
+    ("PUT", "/tags/{tags}", "Refused: tags are written with their entities."),
+    ("PATCH", "/tags/{tags}", "Refused: tags are written with their entities."),
+    ("DELETE", "/tags/{tags}", "Refused: tags are written with their entities."),
     ("GET", "/config", "The whole configuration as YAML, where there is no database."),
     (
         "POST",

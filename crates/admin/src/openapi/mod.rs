@@ -78,11 +78,9 @@ pub(crate) fn document(catalog: &Catalog, routes: &Routes) -> Value {
     })
 }
 
-/// The entities that are written through the API.
+/// The entities that have paths.
 fn entities(catalog: &Catalog) -> impl Iterator<Item = &EntitySchema> {
-    let has_paths = |schema: &&EntitySchema| {
-        (schema.generate_admin_api || schema.name == "consumer_groups") && schema.name != "tags"
-    };
+    let has_paths = |schema: &&EntitySchema| schema.generate_admin_api || schema.name == "consumer_groups";
     catalog.entities().map(AsRef::as_ref).filter(has_paths)
 }
 

@@ -22,9 +22,13 @@ fn world() -> World {
 }
 
 fn call(world: &World, user: &str, method: &str, target: &str, body: &Value) -> (u16, Value) {
-    let headers = [("Authorization", user), ("Content-Type", "application/json")];
-    let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-    let response = world.send(method, target, &headers, &body);
+    let mut headers = vec![("Authorization", user)];
+    let mut text = Vec::new();
+    if !body.is_null() {
+        headers.push(("Content-Type", "application/json"));
+        text = body.to_string().into_bytes();
+    }
+    let response = world.send(method, target, &headers, &text);
     (response.status, serde_json::from_slice(&response.body).unwrap_or_default())
 }
 

@@ -70,10 +70,12 @@ impl<T> Index<T> {
     }
 }
 
+type Lists<T> = HashMap<Uuid, Vec<Arc<T>>>;
+
 /// Lists of values by the id they belong to.
 pub(super) struct Grouped<T> {
     hasher: RandomState,
-    shards: Box<[Arc<HashMap<Uuid, Vec<Arc<T>>>>]>,
+    shards: Box<[Arc<Lists<T>>]>,
 }
 
 impl<T> Clone for Grouped<T> {
