@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/silverback/target
 XTASK := cargo xtask
 
-.PHONY: help run build test check fmt bench conformance tidy generate clean
+.PHONY: help run build test check fmt bench conformance schemathesis tidy generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ bench: ## CPU, latency and memory against nginx on this machine
 
 conformance: ## play the recorded cases of Kong against the gateway
 	@$(XTASK) conformance $(ARGS)
+
+schemathesis: ## ask the Admin API by its OpenAPI document: no answer may be a failure of the server
+	@$(XTASK) schemathesis $(ARGS)
 
 clean: ## throw the build products away
 	cargo clean

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-const START_LIMIT: Duration = Duration::from_secs(30);
+/// Also long enough for a start from a store of millions of rows.
+const START_LIMIT: Duration = Duration::from_secs(120);
 
 pub(crate) struct Gateway {
     pub(crate) running: Running,

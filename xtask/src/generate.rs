@@ -5,7 +5,11 @@ use anyhow::{Context, Result, bail, ensure};
 use std::process::Command;
 
 /// Each file with the command that prints it.
-const FILES: [(&str, &[&str]); 1] = [("docs/reference/kong.conf.default", &["config", "default-conf"])];
+const FILES: [(&str, &[&str]); 3] = [
+    ("docs/reference/kong.conf.default", &["config", "default-conf"]),
+    ("docs/openapi.json", &["admin-api", "openapi"]),
+    ("docs/admin-api.md", &["admin-api", "reference"]),
+];
 
 #[derive(clap::Args)]
 pub(crate) struct Options {

@@ -11,6 +11,7 @@ mod postgres;
 mod process;
 mod project;
 mod run;
+mod schemathesis;
 mod tidy;
 mod upstream;
 
@@ -37,6 +38,8 @@ enum Command {
     Generate(generate::Options),
     /// Play the recorded cases of Kong against the gateway
     Conformance(conformance::Options),
+    /// Ask the Admin API by its own OpenAPI document, in search of failures of the server
+    Schemathesis(schemathesis::Options),
     /// Measure the gateway against nginx on this machine
     Bench(bench::Options),
 }
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Generate(options) => generate::run(&options),
         Command::Conformance(options) => conformance::run(&options),
+        Command::Schemathesis(options) => schemathesis::run(&options),
         Command::Bench(options) => bench::run(&options),
     };
     match done {

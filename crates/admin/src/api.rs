@@ -1,11 +1,13 @@
 //! The Admin API as a whole: what it is made of, and the way of a request through it.
+use crate::access::{Access, Caller};
+use crate::audit::{Audit, Notes, Told};
 use crate::dispatch::{Call, Routes};
 use crate::failure::Outcome;
 use crate::routes::config::Declared;
-use crate::{Node, Request, Response, generate, routes, urlencoded};
+use crate::{Node, PluginEndpoint, Request, Response, generate, routes, urlencoded};
 use entities::Catalog;
 use schema::EntitySchema;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use store::{Change, Follower, Store};
 
@@ -23,6 +25,9 @@ pub struct Settings {
     pub role_control_plane: bool,
     /// Whether `/status/dns` has anything to say.
     pub new_dns_client: bool,
+    /// Who may call; without it, everybody.
+    pub access: Option<Arc<Access>>,
+    pub audit: Option<Arc<Audit>>,
 }
 
 impl Default for Settings {
@@ -35,6 +40,8 @@ impl Default for Settings {
             wasm: false,
             role_control_plane: false,
             new_dns_client: false,
+            access: None,
+            audit: None,
         }
     }
 }
@@ -48,6 +55,20 @@ pub struct Api {
     pub(crate) declared: Mutex<Declared>,
     /// Held while a declarative configuration is loaded.
     pub(crate) loading: Mutex<()>,
+    /// The API described, made when it is first asked for.
+    pub(crate) openapi: OnceLock<Vec<u8>>,
+}
+
+/// All endpoints.
+pub(crate) fn table(catalog: &Catalog, plugins: &[PluginEndpoint], settings: &Settings) -> Routes {
+    let mut table = Routes::default();
+    generate::add(&mut table, catalog);
+    routes::add(&mut table, catalog, plugins, settings);
+    let entities = catalog.entities().filter(|schema| schema.generate_admin_api || schema.name == "consumer_groups");
+    let collections: Vec<&str> =
+        entities.map(|schema| generate::collection(schema)).filter(|name| *name != "tags").collect();
+    table.mark_entities(&collections);
+    table
 }
 
 /// Hands the store's changes to the node.
@@ -67,26 +88,53 @@ impl Api {
     /// From now on the node follows the store.
     pub fn new(catalog: Arc<Catalog>, store: Arc<dyn Store>, node: Arc<dyn Node>, settings: Settings) -> Api {
         store.follow(Arc::new(Feed(Arc::clone(&node))));
-        let mut table = Routes::default();
-        generate::add(&mut table, &catalog);
-        routes::add(&mut table, &catalog, &*node, &settings);
-        Api { catalog, store, node, settings, routes: table, declared: Mutex::default(), loading: Mutex::default() }
+        let routes = table(&catalog, &node.endpoints(), &settings);
+        Api {
+            catalog,
+            store,
+            node,
+            settings,
+            routes,
+            declared: Mutex::default(),
+            loading: Mutex::default(),
+            openapi: OnceLock::new(),
+        }
+    }
+
+    /// The largest body that is taken, in bytes: an engine need not read further.
+    pub fn body_limit(&self) -> usize {
+        self.settings.body_limit
     }
 
     pub fn handle(&self, request: Request) -> Response {
+        self.respond(&request, self.settings.access.as_deref())
+    }
+
+    /// The same without asking who calls, for listeners of the node that show a few paths only.
+    pub fn handle_open(&self, request: Request) -> Response {
+        self.respond(&request, None)
+    }
+
+    fn respond(&self, request: &Request, access: Option<&Access>) -> Response {
         let started = Instant::now();
         // These two nginx refuses before Kong sees them.
         if matches!(request.method.as_str(), "CONNECT" | "TRACE") {
             return Response::page(405);
         }
-        let mut response = self.answer(&request).unwrap_or_else(|failure| failure.into_response());
+        // A browser asks with OPTIONS before it shows credentials.
+        let caller = match access.filter(|_| request.method != "OPTIONS") {
+            Some(access) => Caller::of(access, request),
+            None => Ok(Caller::anyone()),
+        };
+        let answered = caller.and_then(|caller| self.answer(request, &caller));
+        let mut response = answered.unwrap_or_else(|failure| failure.into_response());
         if request.method == "HEAD" {
             response.body.clear();
         }
-        self.decorated(response, &request, started.elapsed())
+        self.decorated(response, request, started.elapsed())
     }
 
-    fn answer(&self, request: &Request) -> Outcome {
+    fn answer(&self, request: &Request, caller: &Caller) -> Outcome {
         if request.body.len() > self.settings.body_limit {
             return Ok(Response::too_large());
         }
@@ -94,9 +142,32 @@ impl Api {
             return Ok(Response::not_found());
         };
         let arguments = urlencoded::arguments(request.query.as_bytes());
-        let call = Call { request, endpoint, parameters, arguments };
+        caller.check(&request.method, endpoint)?;
+        let reads =
+            matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS") || endpoint.path.starts_with("/schemas/");
+        let notes = self.settings.audit.as_ref().filter(|_| !reads).map(|_| Notes::default());
+        let call = Call { request, endpoint, parameters, arguments, caller, transaction: None, notes: notes.as_ref() };
+        let answered = self.run(&call);
+        if let (Some(audit), Some(notes), Ok(response)) = (&self.settings.audit, &notes, &answered)
+            && response.status < 400
+        {
+            let told = Told {
+                user: caller.name(),
+                client: request.client,
+                method: &request.method,
+                path: &request.path,
+                status: response.status,
+            };
+            audit.add(&told, notes);
+        }
+        answered
+    }
+
+    /// Runs the endpoint's handler.
+    pub(crate) fn run(&self, call: &Call<'_>) -> Outcome {
+        let (request, endpoint) = (call.request, call.endpoint);
         if let Some(before) = &endpoint.before {
-            before(self, &call)?;
+            before(self, call)?;
         }
         if request.method == "OPTIONS" {
             return Ok(options(&endpoint.allowed(), request));
@@ -107,7 +178,7 @@ impl Api {
         call.check_content_type()?;
         let method = if request.method == "HEAD" { "GET" } else { request.method.as_str() };
         match endpoint.handler(method) {
-            Some(handler) => handler(self, &call),
+            Some(handler) => handler(self, call),
             None => Ok(Response::method_not_allowed()),
         }
     }

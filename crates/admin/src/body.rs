@@ -1,4 +1,5 @@
 //! The body of a write, in any of its notations, as a JSON object.
+use crate::bounded::{self, Refused};
 use crate::dispatch::Call;
 use crate::failure::{Failure, Outcome};
 use crate::urlencoded::{self, Argument, MOST_ARGUMENTS};
@@ -36,6 +37,8 @@ impl Body {
     /// As the schema understands it. `subschema`: the key of the stored entity, where a form need not repeat it.
     pub(crate) fn entity(&self, schema: &EntitySchema, subschema: Option<&str>) -> Outcome<Value> {
         let decoded = match self {
+            // No entity has so many fields, and each unknown one would be a line of the answer.
+            Body::Json(fields) if fields.len() > MOST_ARGUMENTS => return Err(too_many()),
             Body::Json(fields) => return Ok(Value::Object(fields.clone())),
             Body::Absent | Body::Text => return Ok(Value::Object(Map::new())),
             Body::Form(arguments) => match subschema {
@@ -45,7 +48,7 @@ impl Body {
                 _ => schema.decode_form(arguments),
             },
         };
-        decoded.map_err(|_| Failure::message(400, "Too many arguments"))
+        decoded.map_err(|_| too_many())
     }
 
     /// Without a schema: forms keep their texts.
@@ -53,27 +56,30 @@ impl Body {
         match self {
             Body::Json(fields) => Ok(Value::Object(fields.clone())),
             Body::Absent | Body::Text => Ok(Value::Object(Map::new())),
-            Body::Form(arguments) => {
-                schema::form::decode_untyped(arguments).map_err(|_| Failure::message(400, "Too many arguments"))
-            }
+            Body::Form(arguments) => schema::form::decode_untyped(arguments).map_err(|_| too_many()),
         }
     }
 }
 
+fn too_many() -> Failure {
+    Failure::message(400, "Too many arguments")
+}
+
 fn json(body: &[u8]) -> Outcome<Map<String, Value>> {
-    match serde_json::from_slice(body) {
+    match bounded::parse(body) {
         Ok(Value::Object(fields)) => Ok(fields),
         // To Lua a list is a table with the keys 1, 2, ...
         Ok(Value::Array(items)) => {
             Ok(items.into_iter().enumerate().map(|(i, item)| ((i + 1).to_string(), item)).collect())
         }
+        Err(Refused::TooMany) => Err(too_many()),
         _ => Err(Response::message(400, "Cannot parse JSON body").into()),
     }
 }
 
 fn form(arguments: Vec<Argument>) -> Outcome<FormArguments> {
     if arguments.len() > MOST_ARGUMENTS {
-        return Err(Failure::message(400, "Too many arguments"));
+        return Err(too_many());
     }
     arguments
         .into_iter()

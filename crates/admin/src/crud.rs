@@ -9,7 +9,7 @@ use crate::listing::{self, Paging, Repeats};
 use crate::{Api, Response};
 use schema::EntitySchema;
 use serde_json::{Value, json};
-use store::{Query, Reader, Writer};
+use store::{Query, Reader};
 use uuid::Uuid;
 
 /// A foreign field of a child, and whose key it holds.
@@ -21,14 +21,6 @@ pub(crate) struct Relation {
 }
 
 impl Api {
-    pub(crate) fn reading<T>(&self, work: impl FnOnce(&dyn Reader) -> Outcome<T>) -> Outcome<T> {
-        self.store.reading(work)
-    }
-
-    pub(crate) fn writing<T>(&self, work: impl FnOnce(&mut dyn Writer) -> Outcome<T>) -> Outcome<T> {
-        self.store.writing(work)
-    }
-
     /// The row that a parameter of the path names; without it, 404.
     pub(crate) fn named(&self, reader: &dyn Reader, call: &Call<'_>, place: usize, entity: &str) -> Outcome<Value> {
         let key = Key::parse(self, self.schema(entity)?, call.parameter(place)?)?;
@@ -53,7 +45,7 @@ pub(crate) fn list(api: &Api, call: &Call<'_>, entity: &str) -> Outcome {
     let schema = api.schema(entity)?;
     let paging = Paging::of(call)?;
     let tags = listing::tags(call, schema)?;
-    let (data, offset) = api.reading(|reader| {
+    let (data, offset) = api.reading(call, |reader| {
         let query = Query { size: paging.size, offset: paging.offset.as_deref(), foreign: None, tags };
         let page = reader.page(entity, &query)?;
         let data: Outcome<Vec<Value>> = page.rows.into_iter().map(|row| shown(reader, schema, row)).collect();
@@ -65,13 +57,13 @@ pub(crate) fn list(api: &Api, call: &Call<'_>, entity: &str) -> Outcome {
 pub(crate) fn create(api: &Api, call: &Call<'_>, entity: &str) -> Outcome {
     let schema = api.schema(entity)?;
     let input = Body::of(call)?.entity(schema, None)?;
-    let row = api.writing(|writer| insert(api, writer, schema, input))?;
+    let row = api.writing(call, |writer| insert(api, call, writer, schema, input))?;
     Ok(Response::json(201, &row))
 }
 
 pub(crate) fn get(api: &Api, call: &Call<'_>, entity: &str) -> Outcome {
     let schema = api.schema(entity)?;
-    let row = api.reading(|reader| {
+    let row = api.reading(call, |reader| {
         let row = api.named(reader, call, 0, entity)?;
         shown(reader, schema, row)
     })?;
@@ -82,7 +74,7 @@ pub(crate) fn put(api: &Api, call: &Call<'_>, entity: &str) -> Outcome {
     let schema = api.schema(entity)?;
     let key = Key::parse(api, schema, call.parameter(0)?)?;
     let input = Body::of(call)?.entity(schema, None)?;
-    let row = api.writing(|writer| upsert(api, writer, schema, &key, input))?;
+    let row = api.writing(call, |writer| upsert(api, call, writer, schema, &key, input))?;
     Ok(ok(&row))
 }
 
@@ -95,10 +87,10 @@ pub(crate) fn patch(api: &Api, call: &Call<'_>, entity: &str) -> Outcome {
 /// Changes what the key names; without it, Kong's error 6.
 pub(crate) fn patch_by(api: &Api, call: &Call<'_>, schema: &EntitySchema, key: &Key) -> Outcome {
     let body = Body::of(call)?;
-    let row = api.writing(|writer| {
+    let row = api.writing(call, |writer| {
         let stored = key.find(writer.reader(), &schema.name)?.ok_or_else(|| key.missing(&schema.name))?;
         let patch = body.entity(schema, subschema(schema, &stored))?;
-        update(api, writer, schema, key, stored, patch)
+        update(api, call, writer, schema, key, stored, patch)
     })?;
     Ok(ok(&row))
 }
@@ -106,13 +98,13 @@ pub(crate) fn patch_by(api: &Api, call: &Call<'_>, schema: &EntitySchema, key: &
 pub(crate) fn remove(api: &Api, call: &Call<'_>, entity: &str) -> Outcome {
     let schema = api.schema(entity)?;
     let key = Key::parse(api, schema, call.parameter(0)?)?;
-    remove_by(api, schema, &key)
+    remove_by(api, call, schema, &key)
 }
 
 /// Deletes what the key names; that there is none is no error.
-pub(crate) fn remove_by(api: &Api, schema: &EntitySchema, key: &Key) -> Outcome {
-    api.writing(|writer| match key.find(writer.reader(), &schema.name)? {
-        Some(row) => delete(api, writer, schema, key, &row),
+pub(crate) fn remove_by(api: &Api, call: &Call<'_>, schema: &EntitySchema, key: &Key) -> Outcome {
+    api.writing(call, |writer| match key.find(writer.reader(), &schema.name)? {
+        Some(row) => delete(api, call, writer, schema, key, &row),
         None => Ok(()),
     })?;
     Ok(no_content())
@@ -121,7 +113,7 @@ pub(crate) fn remove_by(api: &Api, schema: &EntitySchema, key: &Key) -> Outcome 
 /// The parent of a child: `/routes/:routes/service`.
 pub(crate) fn get_parent(api: &Api, call: &Call<'_>, relation: &Relation) -> Outcome {
     let schema = api.schema(&relation.parent)?;
-    let row = api.reading(|reader| parent_row(api, reader, call, relation))?;
+    let row = api.reading(call, |reader| parent_row(api, reader, call, relation))?;
     // Kong reads the parent past the code that adds what is kept elsewhere: a certificate's SNIs are null here.
     Ok(ok(&shown_plainly(schema, row)))
 }
@@ -136,16 +128,16 @@ fn parent_row(api: &Api, reader: &dyn Reader, call: &Call<'_>, relation: &Relati
 pub(crate) fn put_parent(api: &Api, call: &Call<'_>, relation: &Relation) -> Outcome {
     let schema = api.schema(&relation.parent)?;
     let input = Body::of(call)?.entity(schema, None)?;
-    let row = api.writing(|writer| {
+    let row = api.writing(call, |writer| {
         let child = api.named(writer.reader(), call, 0, &relation.child)?;
         if let Some(id) = foreign_id(&child, &relation.field) {
-            return upsert(api, writer, schema, &Key::Id(id.to_owned()), input);
+            return upsert(api, call, writer, schema, &Key::Id(id.to_owned()), input);
         }
         let id = Uuid::new_v4().to_string();
-        let row = upsert(api, writer, schema, &Key::Id(id.clone()), input)?;
+        let row = upsert(api, call, writer, schema, &Key::Id(id.clone()), input)?;
         let key = Key::Id(id_of(&child).to_owned());
         let patch = json!({ &relation.field: { "id": id } });
-        update(api, writer, api.schema(&relation.child)?, &key, child, patch)?;
+        update(api, call, writer, api.schema(&relation.child)?, &key, child, patch)?;
         Ok(row)
     })?;
     Ok(ok(&row))
@@ -154,30 +146,30 @@ pub(crate) fn put_parent(api: &Api, call: &Call<'_>, relation: &Relation) -> Out
 pub(crate) fn patch_parent(api: &Api, call: &Call<'_>, relation: &Relation) -> Outcome {
     let schema = api.schema(&relation.parent)?;
     let body = Body::of(call)?;
-    let row = api.writing(|writer| {
+    let row = api.writing(call, |writer| {
         let stored = parent_row(api, writer.reader(), call, relation)?;
         let patch = body.entity(schema, subschema(schema, &stored))?;
-        update(api, writer, schema, &Key::Id(id_of(&stored).to_owned()), stored, patch)
+        update(api, call, writer, schema, &Key::Id(id_of(&stored).to_owned()), stored, patch)
     })?;
     Ok(ok(&row))
 }
 
 /// A parent is not deleted by way of its child.
 pub(crate) fn remove_parent(api: &Api, call: &Call<'_>, relation: &Relation) -> Outcome {
-    api.reading(|reader| parent_row(api, reader, call, relation))?;
+    api.reading(call, |reader| parent_row(api, reader, call, relation))?;
     Ok(Response::method_not_allowed())
 }
 
 /// The children of a parent: `/services/:services/routes`.
 pub(crate) fn list_nested(api: &Api, call: &Call<'_>, relation: &Relation) -> Outcome {
-    let parent = api.reading(|reader| api.named(reader, call, 0, &relation.parent))?;
+    let parent = api.reading(call, |reader| api.named(reader, call, 0, &relation.parent))?;
     list_children(api, call, relation, &parent)
 }
 
 pub(crate) fn list_children(api: &Api, call: &Call<'_>, relation: &Relation, parent: &Value) -> Outcome {
     let schema = api.schema(&relation.child)?;
     let paging = Paging::of(call)?;
-    let (data, offset) = api.reading(|reader| {
+    let (data, offset) = api.reading(call, |reader| {
         let foreign = Some((relation.field.as_str(), id_of(parent)));
         let query = Query { size: paging.size, offset: paging.offset.as_deref(), foreign, tags: None };
         let page = reader.page(&relation.child, &query)?;
@@ -191,9 +183,9 @@ pub(crate) fn list_children(api: &Api, call: &Call<'_>, relation: &Relation, par
 pub(crate) fn create_nested(api: &Api, call: &Call<'_>, relation: &Relation) -> Outcome {
     let schema = api.schema(&relation.child)?;
     let input = Body::of(call)?.entity(schema, None)?;
-    let row = api.writing(|writer| {
+    let row = api.writing(call, |writer| {
         let parent = api.named(writer.reader(), call, 0, &relation.parent)?;
-        insert(api, writer, schema, of_parent(input, relation, &parent))
+        insert(api, call, writer, schema, of_parent(input, relation, &parent))
     })?;
     Ok(Response::json(201, &row))
 }
@@ -218,7 +210,7 @@ fn child_row(api: &Api, reader: &dyn Reader, call: &Call<'_>, relation: &Relatio
 
 pub(crate) fn get_nested(api: &Api, call: &Call<'_>, relation: &Relation) -> Outcome {
     let schema = api.schema(&relation.child)?;
-    let row = api.reading(|reader| {
+    let row = api.reading(call, |reader| {
         let (_, row) = child_row(api, reader, call, relation)?;
         shown(reader, schema, row)
     })?;
@@ -229,10 +221,10 @@ pub(crate) fn get_nested(api: &Api, call: &Call<'_>, relation: &Relation) -> Out
 pub(crate) fn put_nested(api: &Api, call: &Call<'_>, relation: &Relation) -> Outcome {
     let schema = api.schema(&relation.child)?;
     let input = Body::of(call)?.entity(schema, None)?;
-    let row = api.writing(|writer| {
+    let row = api.writing(call, |writer| {
         let parent = api.named(writer.reader(), call, 0, &relation.parent)?;
         let key = Key::parse(api, schema, call.parameter(1)?)?;
-        upsert(api, writer, schema, &key, of_parent(input, relation, &parent))
+        upsert(api, call, writer, schema, &key, of_parent(input, relation, &parent))
     })?;
     Ok(ok(&row))
 }
@@ -240,21 +232,23 @@ pub(crate) fn put_nested(api: &Api, call: &Call<'_>, relation: &Relation) -> Out
 pub(crate) fn patch_nested(api: &Api, call: &Call<'_>, relation: &Relation) -> Outcome {
     let schema = api.schema(&relation.child)?;
     let body = Body::of(call)?;
-    let row = api.writing(|writer| {
+    let row = api.writing(call, |writer| {
         let (key, stored) = child_row(api, writer.reader(), call, relation)?;
         let mut patch = body.entity(schema, subschema(schema, &stored))?;
-        // The path names the parent, so that what is made from both (a password's hash) has both.
-        patch[&relation.field] = stored[&relation.field].clone();
-        update(api, writer, schema, &key, stored, patch)
+        // The path names the parent, so that what is made from both (a password's hash) has both; a body may name another.
+        if let Some(fields) = patch.as_object_mut() {
+            fields.entry(&relation.field).or_insert_with(|| stored[&relation.field].clone());
+        }
+        update(api, call, writer, schema, &key, stored, patch)
     })?;
     Ok(ok(&row))
 }
 
 pub(crate) fn remove_nested(api: &Api, call: &Call<'_>, relation: &Relation) -> Outcome {
     let schema = api.schema(&relation.child)?;
-    api.writing(|writer| {
+    api.writing(call, |writer| {
         let (key, row) = child_row(api, writer.reader(), call, relation)?;
-        delete(api, writer, schema, &key, &row)
+        delete(api, call, writer, schema, &key, &row)
     })?;
     Ok(no_content())
 }

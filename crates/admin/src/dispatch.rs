@@ -1,8 +1,14 @@
 //! Which endpoint a path names, and what a handler sees of the call.
+use crate::access::Caller;
+use crate::audit::{Action, Notes};
 use crate::failure::{Failure, Outcome};
+use crate::openapi::Shape;
+use crate::transaction::Transaction;
 use crate::urlencoded::{self, Argument};
 use crate::{Api, Request, Response};
 use indexmap::IndexMap;
+use schema::EntitySchema;
+use serde_json::Value;
 use std::collections::HashMap;
 
 pub(crate) type Handler = Box<dyn Fn(&Api, &Call<'_>) -> Outcome + Send + Sync>;
@@ -17,6 +23,12 @@ pub(crate) struct Endpoint {
     pub(crate) before: Option<Before>,
     /// Left out of `/endpoints`, which lists what Kong's open source edition has.
     is_unlisted: bool,
+    /// Whether it is about rows of entities, which scopes can tell apart.
+    pub(crate) is_of_entities: bool,
+    /// Whether every call is answered 404, though Kong lists the path.
+    pub(crate) is_disabled: bool,
+    /// What it is about, where it was generated from a schema.
+    pub(crate) shape: Option<Shape>,
 }
 
 impl Endpoint {
@@ -33,6 +45,10 @@ impl Endpoint {
 
     pub(crate) fn handler(&self, method: &str) -> Option<&Handler> {
         self.methods.get(method)
+    }
+
+    pub(crate) fn methods(&self) -> impl Iterator<Item = &'static str> {
+        self.methods.keys().copied()
     }
 
     fn is_parameter(segment: &str) -> bool {
@@ -75,6 +91,9 @@ impl Routes {
                 methods: IndexMap::new(),
                 before: None,
                 is_unlisted: false,
+                is_of_entities: false,
+                is_disabled: false,
+                shape: None,
             });
             self.endpoints.len() - 1
         });
@@ -100,6 +119,15 @@ impl Routes {
     pub(crate) fn unlist(&mut self, is_unlisted: impl Fn(&str) -> bool) {
         for endpoint in &mut self.endpoints {
             endpoint.is_unlisted |= is_unlisted(&endpoint.path);
+        }
+    }
+
+    /// Marks the endpoints below these collections as being about rows of entities.
+    pub(crate) fn mark_entities(&mut self, collections: &[&str]) {
+        for endpoint in &mut self.endpoints {
+            let first = segments(&endpoint.path).next().unwrap_or_default();
+            let is_fixed = matches!(endpoint.path.as_str(), "/plugins/enabled" | "/plugins/schema/:name");
+            endpoint.is_of_entities = collections.contains(&first) && !is_fixed;
         }
     }
 
@@ -150,9 +178,24 @@ pub(crate) struct Call<'a> {
     /// The path's parameters in their order, as they came.
     pub(crate) parameters: Vec<&'a str>,
     pub(crate) arguments: Vec<Argument>,
+    pub(crate) caller: &'a Caller,
+    /// The transaction that the call is a part of, where it is one of several.
+    pub(crate) transaction: Option<&'a dyn Transaction>,
+    /// What the call writes, for the audit log.
+    pub(crate) notes: Option<&'a Notes>,
 }
 
 impl Call<'_> {
+    pub(crate) fn takes_notes(&self) -> bool {
+        self.notes.is_some()
+    }
+
+    pub(crate) fn note(&self, action: Action, schema: &EntitySchema, before: Option<&Value>, after: Option<&Value>) {
+        if let Some(notes) = self.notes {
+            notes.add(action, schema, before, after);
+        }
+    }
+
     /// A parameter of the path, as it came.
     pub(crate) fn raw(&self, place: usize) -> &str {
         self.parameters.get(place).copied().unwrap_or_default()

@@ -1,4 +1,6 @@
 //! Reading and writing one entity by its schema: validation, the entity's own rules, the store, and how it is shown.
+use crate::audit::Action;
+use crate::dispatch::Call;
 use crate::failure::{Failure, Outcome};
 use crate::keys::{Key, id_of, is_uuid};
 use crate::listing::lua_number;
@@ -18,19 +20,28 @@ impl schema::Resolver for Resolving<'_> {
     }
 }
 
-pub(crate) fn insert(api: &Api, writer: &mut dyn Writer, schema: &EntitySchema, mut input: Value) -> Outcome<Value> {
+pub(crate) fn insert(
+    api: &Api,
+    call: &Call<'_>,
+    writer: &mut dyn Writer,
+    schema: &EntitySchema,
+    mut input: Value,
+) -> Outcome<Value> {
     let ttl = take_ttl(schema, &mut input)?.unwrap_or(Ttl::Keep);
     let rest = special::before_insert(api, writer.reader(), schema, &mut input)?;
     let row = api.with_context(|cx| schema.insert(input, cx, &mut Resolving(writer.reader())))?;
     check_writable(api, "create", schema, None)?;
+    call.caller.check_row(api, writer.reader(), schema, &row)?;
     let row = writer.insert(&schema.name, special::stored(schema, row), ttl)?;
-    special::after_write(api, writer, schema, &row, rest)?;
+    call.note(Action::Create, schema, None, Some(&row));
+    special::after_write(api, call, writer, schema, &row, rest)?;
     shown(writer.reader(), schema, row)
 }
 
 /// Creates or replaces the row that a path names.
 pub(crate) fn upsert(
     api: &Api,
+    call: &Call<'_>,
     writer: &mut dyn Writer,
     schema: &EntitySchema,
     key: &Key,
@@ -49,14 +60,19 @@ pub(crate) fn upsert(
     let rest = special::before_upsert(api, writer.reader(), schema, &mut input)?;
     let row = api.with_context(|cx| schema.upsert(input, cx, &mut Resolving(writer.reader())))?;
     check_writable(api, "create or update", schema, key.by())?;
+    call.caller.check_row(api, writer.reader(), schema, &row)?;
+    let before = if call.takes_notes() { writer.select(&schema.name, id_of(&row))? } else { None };
     let row = writer.upsert(&schema.name, special::stored(schema, row), ttl)?;
-    special::after_write(api, writer, schema, &row, rest)?;
+    let action = if before.is_some() { Action::Update } else { Action::Create };
+    call.note(action, schema, before.as_ref(), Some(&row));
+    special::after_write(api, call, writer, schema, &row, rest)?;
     shown(writer.reader(), schema, row)
 }
 
 /// Changes a stored row; `key` is what named it.
 pub(crate) fn update(
     api: &Api,
+    call: &Call<'_>,
     writer: &mut dyn Writer,
     schema: &EntitySchema,
     key: &Key,
@@ -75,15 +91,30 @@ pub(crate) fn update(
     let rest = special::before_update(api, writer.reader(), schema, &stored, &mut patch)?;
     let row = api.with_context(|cx| schema.update(patch, &stored, cx, &mut Resolving(writer.reader())))?;
     check_writable(api, "update", schema, key.by())?;
+    call.caller.check_row(api, writer.reader(), schema, &row)?;
     let row = writer.update(&schema.name, special::stored(schema, row), ttl)?;
-    special::after_write(api, writer, schema, &row, rest)?;
+    call.note(Action::Update, schema, Some(&stored), Some(&row));
+    special::after_write(api, call, writer, schema, &row, rest)?;
     shown(writer.reader(), schema, row)
 }
 
-pub(crate) fn delete(api: &Api, writer: &mut dyn Writer, schema: &EntitySchema, key: &Key, row: &Value) -> Outcome<()> {
-    special::before_delete(writer, schema, row)?;
+pub(crate) fn delete(
+    api: &Api,
+    call: &Call<'_>,
+    writer: &mut dyn Writer,
+    schema: &EntitySchema,
+    key: &Key,
+    row: &Value,
+) -> Outcome<()> {
+    special::before_delete(api, call, writer, schema, row)?;
     check_writable(api, "remove", schema, key.by())?;
+    erase(call, writer, schema, row)
+}
+
+/// Deletes a row that no path names.
+pub(crate) fn erase(call: &Call<'_>, writer: &mut dyn Writer, schema: &EntitySchema, row: &Value) -> Outcome<()> {
     writer.delete(&schema.name, id_of(row))?;
+    call.note(Action::Delete, schema, Some(row), None);
     Ok(())
 }
 

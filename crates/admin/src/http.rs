@@ -1,6 +1,7 @@
 //! Requests and answers as plain values, and the answers that Kong leaves to nginx.
 use crate::json;
 use serde_json::{Value, json};
+use std::net::IpAddr;
 
 #[derive(Clone, Debug, Default)]
 pub struct Request {
@@ -11,6 +12,10 @@ pub struct Request {
     pub query: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
+    /// Who sent it, for the logs.
+    pub client: Option<IpAddr>,
+    /// The certificate (DER) that the client showed and the listener verified.
+    pub certificate: Option<Vec<u8>>,
 }
 
 impl Request {

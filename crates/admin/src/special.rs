@@ -1,6 +1,7 @@
 //! What some entities ask for beyond their schemas, because it takes other rows: plugins' protocols, certificates' SNIs,
 //! certificate authorities in use.
-use crate::failure::Outcome;
+use crate::dispatch::Call;
+use crate::failure::{Failure, Outcome};
 use crate::keys::{foreign_id, id_of};
 use crate::{Api, entity};
 use schema::{EntitySchema, Error};
@@ -72,6 +73,7 @@ pub(crate) fn stored(schema: &EntitySchema, mut row: Value) -> Value {
 
 pub(crate) fn after_write(
     api: &Api,
+    call: &Call<'_>,
     writer: &mut dyn Writer,
     schema: &EntitySchema,
     row: &Value,
@@ -81,23 +83,33 @@ pub(crate) fn after_write(
     let certificate = id_of(row).to_owned();
     debug_assert_eq!(schema.name, "certificates");
     let existing = snis(writer.reader(), &certificate)?;
-    for sni in existing.iter().filter(|sni| !wanted.iter().any(|name| name == name_of(sni))) {
-        writer.delete("snis", id_of(sni))?;
-    }
     let snis_schema = api.schema("snis")?;
+    for sni in existing.iter().filter(|sni| !wanted.iter().any(|name| name == name_of(sni))) {
+        entity::erase(call, writer, snis_schema, sni)?;
+    }
     for name in wanted.iter().filter(|name| !existing.iter().any(|sni| name_of(sni) == name.as_str())) {
-        entity::insert(api, writer, snis_schema, json!({ "name": name, "certificate": { "id": certificate } }))?;
+        entity::insert(api, call, writer, snis_schema, json!({ "name": name, "certificate": { "id": certificate } }))?;
     }
     Ok(())
 }
 
-pub(crate) fn before_delete(writer: &mut dyn Writer, schema: &EntitySchema, row: &Value) -> Outcome<()> {
+pub(crate) fn before_delete(
+    api: &Api,
+    call: &Call<'_>,
+    writer: &mut dyn Writer,
+    schema: &EntitySchema,
+    row: &Value,
+) -> Outcome<()> {
     match schema.name.as_str() {
         "certificates" => {
             for sni in snis(writer.reader(), id_of(row))? {
-                writer.delete("snis", id_of(&sni))?;
+                entity::erase(call, writer, api.schema("snis")?, &sni)?;
             }
             Ok(())
+        }
+        // Who sees a part of the configuration cannot tell whether the rest needs it.
+        "ca_certificates" if call.caller.scope().is_some() => {
+            Err(Failure::message(403, "Forbidden: certificate authorities are deleted by users without a scope"))
         }
         "ca_certificates" => check_unreferenced(writer.reader(), id_of(row)),
         _ => Ok(()),

@@ -29,6 +29,55 @@ pub enum ConfigurationError {
 /// Entities that are of no use to the data plane.
 const NOT_KEPT: [&str; 4] = ["workspaces", "parameters", "tags", "clustering_data_planes"];
 
+/// A row that was set or removed: what it was, and what it is now. What is of no client is not told in detail.
+#[derive(Clone, Debug)]
+pub enum Touched {
+    Consumers(Option<Arc<Consumer>>, Option<Arc<Consumer>>),
+    ConsumerGroups(Option<Arc<ConsumerGroup>>, Option<Arc<ConsumerGroup>>),
+    ConsumerGroupConsumers(Option<Arc<ConsumerGroupConsumer>>, Option<Arc<ConsumerGroupConsumer>>),
+    Acls(Option<Arc<Acl>>, Option<Arc<Acl>>),
+    KeyauthCredentials(Option<Arc<KeyauthCredential>>, Option<Arc<KeyauthCredential>>),
+    BasicauthCredentials(Option<Arc<BasicauthCredential>>, Option<Arc<BasicauthCredential>>),
+    HmacauthCredentials(Option<Arc<HmacauthCredential>>, Option<Arc<HmacauthCredential>>),
+    JwtSecrets(Option<Arc<JwtSecret>>, Option<Arc<JwtSecret>>),
+    Oauth2Credentials(Option<Arc<Oauth2Credential>>, Option<Arc<Oauth2Credential>>),
+    Other,
+}
+
+macro_rules! touched {
+    (consumers, $old:expr, $new:expr) => {
+        Touched::Consumers($old, $new)
+    };
+    (consumer_groups, $old:expr, $new:expr) => {
+        Touched::ConsumerGroups($old, $new)
+    };
+    (consumer_group_consumers, $old:expr, $new:expr) => {
+        Touched::ConsumerGroupConsumers($old, $new)
+    };
+    (acls, $old:expr, $new:expr) => {
+        Touched::Acls($old, $new)
+    };
+    (keyauth_credentials, $old:expr, $new:expr) => {
+        Touched::KeyauthCredentials($old, $new)
+    };
+    (basicauth_credentials, $old:expr, $new:expr) => {
+        Touched::BasicauthCredentials($old, $new)
+    };
+    (hmacauth_credentials, $old:expr, $new:expr) => {
+        Touched::HmacauthCredentials($old, $new)
+    };
+    (jwt_secrets, $old:expr, $new:expr) => {
+        Touched::JwtSecrets($old, $new)
+    };
+    (oauth2_credentials, $old:expr, $new:expr) => {
+        Touched::Oauth2Credentials($old, $new)
+    };
+    ($other:ident, $old:expr, $new:expr) => {{
+        drop($old);
+        Touched::Other
+    }};
+}
+
 macro_rules! configuration {
     ($($name:ident: $type:ty,)+) => {
         /// All entities; see the module.
@@ -50,26 +99,28 @@ macro_rules! configuration {
             ///
             /// # Errors
             /// When there is no such entity, or the row is not one.
-            pub fn set(&mut self, entity: &str, row: &Value) -> Result<(), ConfigurationError> {
+            pub fn set(&mut self, entity: &str, row: &Value) -> Result<Touched, ConfigurationError> {
                 match entity {
                     $(stringify!($name) => {
                         let value = <$type>::from_value(row)
                             .map_err(|source| ConfigurationError::Shape { entity: entity.to_owned(), source })?;
-                        self.$name.insert(value.id, Arc::new(value));
+                        let value = Arc::new(value);
+                        let old = self.$name.insert(value.id, value.clone());
+                        Ok(touched!($name, old, Some(value)))
                     })+
-                    other if NOT_KEPT.contains(&other) => {}
-                    other => return Err(ConfigurationError::UnknownEntity(other.to_owned())),
+                    other if NOT_KEPT.contains(&other) => Ok(Touched::Other),
+                    other => Err(ConfigurationError::UnknownEntity(other.to_owned())),
                 }
-                Ok(())
             }
 
             /// Removes an entity; there need not be one.
-            pub fn remove(&mut self, entity: &str, id: Uuid) {
+            pub fn remove(&mut self, entity: &str, id: Uuid) -> Touched {
                 match entity {
                     $(stringify!($name) => {
-                        self.$name.remove(&id);
+                        let old = self.$name.remove(&id);
+                        touched!($name, old, None)
                     })+
-                    _ => {}
+                    _ => Touched::Other,
                 }
             }
 

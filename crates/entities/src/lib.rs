@@ -49,7 +49,7 @@ pub use ca_certificate::CaCertificate;
 pub use catalog::{AvailablePlugin, Catalog, PluginSchema, RouterFlavor, UnknownFlavor};
 pub use certificate::Certificate;
 pub use clustering_data_plane::{CertDetails, ClusteringDataPlane};
-pub use configuration::{Configuration, ConfigurationError, EMPTY_HASH, Map};
+pub use configuration::{Configuration, ConfigurationError, EMPTY_HASH, Map, Touched};
 pub use consumer::Consumer;
 pub use consumer_group::ConsumerGroup;
 pub use consumer_group_consumer::ConsumerGroupConsumer;

@@ -107,6 +107,10 @@ fn steps(name: &str) -> Vec<Step> {
     if name.starts_with('.') || name.ends_with('.') {
         return vec![Step::Name("name".into())];
     }
+    // Far too deep, whatever the brackets mean: not worth a look at each.
+    if name.bytes().filter(|byte| matches!(byte, b'.' | b'[')).count() > 4 * MAX_DEPTH {
+        return vec![Step::Name(name.into())];
+    }
     let mut out = Vec::new();
     for part in name.split('.') {
         brackets(part, &mut out);

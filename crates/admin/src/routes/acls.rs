@@ -13,12 +13,12 @@ use uuid::Uuid;
 const PATH: &str = "/consumers/:consumers/acls/:acls";
 
 pub(super) fn add(routes: &mut Routes) {
-    routes.before(PATH, |api, call| api.reading(|reader| consumer(api, reader, call)).map(|_| ()));
+    routes.before(PATH, |api, call| api.reading(call, |reader| consumer(api, reader, call)).map(|_| ()));
     routes.on("GET", PATH, |api, call| match group(call)? {
         None => crud::get_nested(api, call, &relation()),
         Some(group) => {
             let schema = api.schema("acls")?;
-            let row = api.reading(|reader| shown(reader, schema, existing(api, reader, call, &group)?))?;
+            let row = api.reading(call, |reader| shown(reader, schema, existing(api, reader, call, &group)?))?;
             Ok(Response::json(200, &row))
         }
     });
@@ -68,13 +68,13 @@ fn existing(api: &Api, reader: &dyn Reader, call: &Call<'_>, group: &str) -> Out
 fn put(api: &Api, call: &Call<'_>, group: &str) -> Outcome {
     let schema = api.schema("acls")?;
     let input = Body::of(call)?.entity(schema, None)?;
-    let row = api.writing(|writer: &mut dyn Writer| {
+    let row = api.writing(call, |writer: &mut dyn Writer| {
         let consumer = consumer(api, writer.reader(), call)?;
         let found = find(writer.reader(), &consumer, group)?;
         let id = found.as_ref().map_or_else(|| Uuid::new_v4().to_string(), |row| id_of(row).to_owned());
         let mut input = crud::of_parent(input, &relation(), &consumer);
         input["group"] = Value::from(group);
-        upsert(api, writer, schema, &Key::Id(id), input)
+        upsert(api, call, writer, schema, &Key::Id(id), input)
     })?;
     Ok(Response::json(200, &row))
 }
@@ -82,19 +82,19 @@ fn put(api: &Api, call: &Call<'_>, group: &str) -> Outcome {
 fn patch(api: &Api, call: &Call<'_>, group: &str) -> Outcome {
     let schema = api.schema("acls")?;
     let body = Body::of(call)?;
-    let row = api.writing(|writer: &mut dyn Writer| {
+    let row = api.writing(call, |writer: &mut dyn Writer| {
         let stored = existing(api, writer.reader(), call, group)?;
         let patch = body.entity(schema, None)?;
-        update(api, writer, schema, &Key::Id(id_of(&stored).to_owned()), stored, patch)
+        update(api, call, writer, schema, &Key::Id(id_of(&stored).to_owned()), stored, patch)
     })?;
     Ok(Response::json(200, &row))
 }
 
 fn remove(api: &Api, call: &Call<'_>, group: &str) -> Outcome {
     let schema = api.schema("acls")?;
-    api.writing(|writer: &mut dyn Writer| {
+    api.writing(call, |writer: &mut dyn Writer| {
         let row = existing(api, writer.reader(), call, group)?;
-        delete(api, writer, schema, &Key::Id(id_of(&row).to_owned()), &row)
+        delete(api, call, writer, schema, &Key::Id(id_of(&row).to_owned()), &row)
     })?;
     Ok(Response::empty(204))
 }

@@ -20,7 +20,7 @@ pub(super) fn add(routes: &mut Routes) {
     routes.on("PATCH", PATH, patch);
     routes.on("DELETE", PATH, remove);
     routes.on("GET", SNIS, |api, call| {
-        let certificate = api.reading(|reader| certificate(api, reader, call))?;
+        let certificate = api.reading(call, |reader| certificate(api, reader, call))?;
         crud::list_children(api, call, &relation(), &certificate)
     });
     routes.on("POST", SNIS, create_sni);
@@ -56,7 +56,7 @@ fn certificate(api: &Api, reader: &dyn Reader, call: &Call<'_>) -> Outcome<Value
 
 fn get(api: &Api, call: &Call<'_>) -> Outcome {
     let schema = api.schema("certificates")?;
-    let row = api.reading(|reader| {
+    let row = api.reading(call, |reader| {
         let key = known_key(api, reader, call)?;
         let row = key.find(reader, "certificates")?.ok_or_else(|| key.not_found())?;
         shown(reader, schema, row)
@@ -68,7 +68,7 @@ fn get(api: &Api, call: &Call<'_>) -> Outcome {
 fn put(api: &Api, call: &Call<'_>) -> Outcome {
     let schema = api.schema("certificates")?;
     let mut input = Body::of(call)?.entity(schema, None)?;
-    let row = api.writing(|writer: &mut dyn Writer| {
+    let row = api.writing(call, |writer: &mut dyn Writer| {
         let key = match key(api, writer.reader(), call)? {
             Some(key) => key,
             None => {
@@ -81,27 +81,27 @@ fn put(api: &Api, call: &Call<'_>) -> Outcome {
                 Key::Id(Uuid::new_v4().to_string())
             }
         };
-        upsert(api, writer, schema, &key, input)
+        upsert(api, call, writer, schema, &key, input)
     })?;
     Ok(Response::json(200, &row))
 }
 
 fn patch(api: &Api, call: &Call<'_>) -> Outcome {
-    let key = api.reading(|reader| known_key(api, reader, call))?;
+    let key = api.reading(call, |reader| known_key(api, reader, call))?;
     crud::patch_by(api, call, api.schema("certificates")?, &key)
 }
 
 fn remove(api: &Api, call: &Call<'_>) -> Outcome {
-    let key = api.reading(|reader| known_key(api, reader, call))?;
-    crud::remove_by(api, api.schema("certificates")?, &key)
+    let key = api.reading(call, |reader| known_key(api, reader, call))?;
+    crud::remove_by(api, call, api.schema("certificates")?, &key)
 }
 
 fn create_sni(api: &Api, call: &Call<'_>) -> Outcome {
     let schema = api.schema("snis")?;
     let input = Body::of(call)?.entity(schema, None)?;
-    let row = api.writing(|writer: &mut dyn Writer| {
+    let row = api.writing(call, |writer: &mut dyn Writer| {
         let certificate = certificate(api, writer.reader(), call)?;
-        insert(api, writer, schema, crud::of_parent(input, &relation(), &certificate))
+        insert(api, call, writer, schema, crud::of_parent(input, &relation(), &certificate))
     })?;
     Ok(Response::json(201, &row))
 }
@@ -116,17 +116,17 @@ fn sni(api: &Api, reader: &dyn Reader, call: &Call<'_>) -> Outcome<(Key, Value)>
 
 fn get_sni(api: &Api, call: &Call<'_>) -> Outcome {
     let schema = api.schema("snis")?;
-    let row = api.reading(|reader| shown(reader, schema, sni(api, reader, call)?.1))?;
+    let row = api.reading(call, |reader| shown(reader, schema, sni(api, reader, call)?.1))?;
     Ok(Response::json(200, &row))
 }
 
 fn put_sni(api: &Api, call: &Call<'_>) -> Outcome {
     let schema = api.schema("snis")?;
     let input = Body::of(call)?.entity(schema, None)?;
-    let row = api.writing(|writer: &mut dyn Writer| {
+    let row = api.writing(call, |writer: &mut dyn Writer| {
         let certificate = certificate(api, writer.reader(), call)?;
         let key = Key::parse(api, schema, call.parameter(1)?)?;
-        upsert(api, writer, schema, &key, crud::of_parent(input, &relation(), &certificate))
+        upsert(api, call, writer, schema, &key, crud::of_parent(input, &relation(), &certificate))
     })?;
     Ok(Response::json(200, &row))
 }
@@ -134,19 +134,19 @@ fn put_sni(api: &Api, call: &Call<'_>) -> Outcome {
 fn patch_sni(api: &Api, call: &Call<'_>) -> Outcome {
     let schema = api.schema("snis")?;
     let body = Body::of(call)?;
-    let row = api.writing(|writer: &mut dyn Writer| {
+    let row = api.writing(call, |writer: &mut dyn Writer| {
         let (key, stored) = sni(api, writer.reader(), call)?;
         let patch = body.entity(schema, subschema(schema, &stored))?;
-        update(api, writer, schema, &key, stored, patch)
+        update(api, call, writer, schema, &key, stored, patch)
     })?;
     Ok(Response::json(200, &row))
 }
 
 fn remove_sni(api: &Api, call: &Call<'_>) -> Outcome {
     let schema = api.schema("snis")?;
-    api.writing(|writer: &mut dyn Writer| {
+    api.writing(call, |writer: &mut dyn Writer| {
         let (_, row) = sni(api, writer.reader(), call)?;
-        delete(api, writer, schema, &Key::Id(id_of(&row).to_owned()), &row)
+        delete(api, call, writer, schema, &Key::Id(id_of(&row).to_owned()), &row)
     })?;
     Ok(Response::empty(204))
 }

@@ -24,10 +24,10 @@ fn check_role(api: &Api) -> Outcome<()> {
     Err(Failure::message(400, message))
 }
 
-fn status(api: &Api, _: &Call<'_>) -> Outcome {
+fn status(api: &Api, call: &Call<'_>) -> Outcome {
     check_role(api)?;
     let mut body = Map::new();
-    api.reading(|reader| {
+    api.reading(call, |reader| {
         every(reader, ENTITY, None, |plane| {
             let field = |name: &str| plane.get(name).cloned().unwrap_or(Value::Null);
             let shown = json!({

@@ -1,7 +1,7 @@
 //! Consumer groups, with the paths and shapes of Kong Enterprise: which consumers are members of which groups.
 use crate::body::Body;
 use crate::dispatch::{Call, Routes};
-use crate::entity::{insert, shown};
+use crate::entity::{delete, erase, insert, shown, update};
 use crate::failure::{Failure, Outcome};
 use crate::keys::{Key, foreign_id, id_of};
 use crate::special::every;
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use store::{Reader, Writer};
 
 const MEMBERS: &str = "consumer_group_consumers";
+const OVERRIDE: &str = "/consumer_groups/:consumer_groups/overrides/plugins/:plugins";
 
 /// One side of a membership: what the path names, and what it lists.
 #[derive(Clone, Copy)]
@@ -28,6 +29,9 @@ pub(super) fn add(routes: &mut Routes, catalog: &Catalog) {
         generate::add_entity(routes, groups);
         generate::add_relation(routes, plugins, GROUP.field, groups);
     }
+    routes.on("GET", "/consumer_groups/:consumer_groups", get_group);
+    routes.on("PUT", OVERRIDE, put_override);
+    routes.on("DELETE", OVERRIDE, remove_override);
     add_memberships(routes);
     routes.unlist(|path| path.contains("consumer_group"));
 }
@@ -57,14 +61,19 @@ fn memberships(reader: &dyn Reader, side: Side, row: &Value) -> Outcome<Vec<Valu
     Ok(found)
 }
 
-fn list(api: &Api, call: &Call<'_>, owner: Side, listed: Side, plural: &str) -> Outcome {
+/// What a row is joined with, as shown.
+fn others(api: &Api, reader: &dyn Reader, owner: Side, row: &Value, listed: Side) -> Outcome<Vec<Value>> {
     let schema = api.schema(listed.entity)?;
-    let rows: Vec<Value> = api.reading(|reader| {
+    let memberships = memberships(reader, owner, row)?;
+    let ids = memberships.iter().filter_map(|membership| foreign_id(membership, listed.field));
+    let rows = ids.filter_map(|id| reader.select(listed.entity, id).transpose());
+    rows.map(|row| shown(reader, schema, row?)).collect()
+}
+
+fn list(api: &Api, call: &Call<'_>, owner: Side, listed: Side, plural: &str) -> Outcome {
+    let rows = api.reading(call, |reader| {
         let row = api.named(reader, call, 0, owner.entity)?;
-        let ids = memberships(reader, owner, &row)?;
-        let members = ids.iter().filter_map(|membership| foreign_id(membership, listed.field));
-        let rows = members.filter_map(|id| reader.select(listed.entity, id).transpose());
-        rows.map(|row| shown(reader, schema, row?)).collect()
+        others(api, reader, owner, &row, listed)
     })?;
     Ok(Response::json(200, &json!({ "data": rows, plural: rows, "next": Value::Null })))
 }
@@ -81,14 +90,14 @@ fn join(api: &Api, call: &Call<'_>, owner: Side, listed: Side, argument: &str) -
         return Err(Error::schema_violation(json!({ argument: "required field missing" })).into());
     }
     let (schema, listed_schema) = (api.schema(MEMBERS)?, api.schema(listed.entity)?);
-    let (row, added) = api.writing(|writer: &mut dyn Writer| {
+    let (row, added) = api.writing(call, |writer: &mut dyn Writer| {
         let row = api.named(writer.reader(), call, 0, owner.entity)?;
         let mut added = Vec::new();
         for name in names {
             let key = Key::parse(api, listed_schema, name)?;
             let other = key.find(writer.reader(), listed.entity)?.ok_or_else(|| key.not_found())?;
             let membership = json!({ owner.field: { "id": id_of(&row) }, listed.field: { "id": id_of(&other) } });
-            insert(api, writer, schema, membership)?;
+            insert(api, call, writer, schema, membership)?;
             added.push(shown(writer.reader(), listed_schema, other)?);
         }
         let row = shown(writer.reader(), api.schema(owner.entity)?, row)?;
@@ -99,10 +108,11 @@ fn join(api: &Api, call: &Call<'_>, owner: Side, listed: Side, argument: &str) -
 }
 
 fn leave_all(api: &Api, call: &Call<'_>, owner: Side) -> Outcome {
-    api.writing(|writer: &mut dyn Writer| {
+    let schema = api.schema(MEMBERS)?;
+    api.writing(call, |writer: &mut dyn Writer| {
         let row = api.named(writer.reader(), call, 0, owner.entity)?;
         for membership in memberships(writer.reader(), owner, &row)? {
-            writer.delete(MEMBERS, id_of(&membership))?;
+            erase(call, writer, schema, &membership)?;
         }
         Ok(())
     })?;
@@ -120,7 +130,7 @@ fn membership(api: &Api, reader: &dyn Reader, call: &Call<'_>, owner: Side, list
 
 fn get(api: &Api, call: &Call<'_>, owner: Side, listed: Side) -> Outcome {
     let schema = api.schema(listed.entity)?;
-    let row = api.reading(|reader| {
+    let row = api.reading(call, |reader| {
         let (_, other) = membership(api, reader, call, owner, listed)?;
         shown(reader, schema, other)
     })?;
@@ -128,10 +138,80 @@ fn get(api: &Api, call: &Call<'_>, owner: Side, listed: Side) -> Outcome {
 }
 
 fn leave(api: &Api, call: &Call<'_>, owner: Side, listed: Side) -> Outcome {
-    api.writing(|writer: &mut dyn Writer| {
+    let schema = api.schema(MEMBERS)?;
+    api.writing(call, |writer: &mut dyn Writer| {
         let (membership, _) = membership(api, writer.reader(), call, owner, listed)?;
-        writer.delete(MEMBERS, id_of(&membership))?;
+        erase(call, writer, schema, &membership)
+    })?;
+    Ok(super::no_content())
+}
+
+/// The group with its members and plugins; `list_consumers=false` leaves the members out, which may be many.
+fn get_group(api: &Api, call: &Call<'_>) -> Outcome {
+    let (schema, plugins_schema) = (api.schema(GROUP.entity)?, api.schema("plugins")?);
+    let lists = call.argument("list_consumers").flatten().as_deref() != Some("false");
+    let (group, consumers, plugins) = api.reading(call, |reader| {
+        let row = api.named(reader, call, 0, GROUP.entity)?;
+        let consumers = if lists { Some(others(api, reader, GROUP, &row, CONSUMER)?) } else { None };
+        let mut plugins = Vec::new();
+        every(reader, "plugins", Some((GROUP.field, id_of(&row))), |plugin| {
+            plugins.push(shown(reader, plugins_schema, plugin)?);
+            Ok(())
+        })?;
+        Ok((shown(reader, schema, row)?, consumers, plugins))
+    })?;
+    let mut body = json!({ "consumer_group": group, "plugins": plugins });
+    if let Some(consumers) = consumers {
+        body["consumers"] = Value::Array(consumers);
+    }
+    Ok(Response::json(200, &body))
+}
+
+/// The plugin of a name that is scoped to the group and to nothing else.
+fn override_of(reader: &dyn Reader, group: &Value, name: &str) -> Outcome<Option<Value>> {
+    let mut found = None;
+    every(reader, "plugins", Some((GROUP.field, id_of(group))), |plugin| {
+        let is_alone = ["route", "service", "consumer"].iter().all(|field| foreign_id(&plugin, field).is_none());
+        if is_alone && plugin.get("name").and_then(Value::as_str) == Some(name) {
+            found = Some(plugin);
+        }
         Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Kong Enterprise keeps overrides by themselves; here one is the group's own instance of the plugin.
+fn put_override(api: &Api, call: &Call<'_>) -> Outcome {
+    let schema = api.schema("plugins")?;
+    let name = call.parameter(1)?;
+    let body = Body::of(call)?.entity(schema, Some(&name))?;
+    let (group, plugin) = api.writing(call, |writer: &mut dyn Writer| {
+        let group = api.named(writer.reader(), call, 0, GROUP.entity)?;
+        let config = body.get("config").cloned().unwrap_or_else(|| json!({}));
+        let plugin = match override_of(writer.reader(), &group, &name)? {
+            Some(stored) => {
+                let key = Key::Id(id_of(&stored).to_owned());
+                update(api, call, writer, schema, &key, stored, json!({ "config": config }))?
+            }
+            None => {
+                let plugin = json!({ "name": name, "config": config, GROUP.field: { "id": id_of(&group) } });
+                insert(api, call, writer, schema, plugin)?
+            }
+        };
+        Ok((group, plugin))
+    })?;
+    let field = |row: &Value, field: &str| row.get(field).cloned().unwrap_or_default();
+    let answer = json!({ "config": field(&plugin, "config"), "consumer_group": field(&group, "name"), "plugin": name });
+    Ok(Response::json(201, &answer))
+}
+
+fn remove_override(api: &Api, call: &Call<'_>) -> Outcome {
+    let schema = api.schema("plugins")?;
+    let name = call.parameter(1)?;
+    api.writing(call, |writer: &mut dyn Writer| {
+        let group = api.named(writer.reader(), call, 0, GROUP.entity)?;
+        let plugin = override_of(writer.reader(), &group, &name)?.ok_or_else(Failure::not_found)?;
+        delete(api, call, writer, schema, &Key::Id(id_of(&plugin).to_owned()), &plugin)
     })?;
     Ok(super::no_content())
 }

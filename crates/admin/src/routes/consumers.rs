@@ -14,7 +14,7 @@ fn list(api: &Api, call: &Call<'_>) -> Outcome {
     let custom_id = first.filter(|id| !id.is_empty() && call.values("custom_id").count() == 1);
     let custom_id = custom_id.ok_or_else(|| Failure::message(400, "custom_id must be an unempty string"))?;
     let schema = api.schema("consumers")?;
-    let found = api.reading(|reader| {
+    let found = api.reading(call, |reader| {
         let row = reader.select_by("consumers", "custom_id", &[&custom_id])?;
         row.map(|row| shown(reader, schema, row)).transpose()
     })?;

@@ -24,7 +24,7 @@ pub(super) fn add(routes: &mut Routes, is_on: bool) {
 
 /// The filters of the route's service, then its own.
 fn filters(api: &Api, call: &Call<'_>, enabled: Option<bool>) -> Outcome {
-    let filters = api.reading(|reader| {
+    let filters = api.reading(call, |reader| {
         let route = api.named(reader, call, 0, "routes")?;
         let mut filters = Vec::new();
         if let Some(service) = foreign_id(&route, "service") {

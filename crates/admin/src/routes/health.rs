@@ -13,7 +13,7 @@ pub(super) fn add(routes: &mut Routes) {
 }
 
 fn health(api: &Api, call: &Call<'_>) -> Outcome {
-    let (upstream, (targets, offset)) = api.reading(|reader| {
+    let (upstream, (targets, offset)) = api.reading(call, |reader| {
         let upstream = api.named(reader, call, 0, "upstreams")?;
         let targets = newest(api, reader, call, &upstream)?;
         Ok((upstream, targets))

@@ -1,5 +1,7 @@
 //! What is not CRUD: one file a path.
 mod acls;
+mod audit;
+mod batch;
 mod cache;
 mod certificates;
 mod clustering;
@@ -10,6 +12,7 @@ mod debug;
 mod endpoints;
 mod filters;
 mod health;
+mod openapi;
 mod plugins;
 mod root;
 mod schemas;
@@ -20,11 +23,11 @@ mod timers;
 
 use crate::dispatch::{Call, Routes};
 use crate::failure::{Failure, Outcome};
-use crate::{Node, Response, Settings};
+use crate::{PluginEndpoint, Response, Settings};
 use entities::Catalog;
 
 /// Adds to the generated endpoints, and takes the place of some.
-pub(crate) fn add(routes: &mut Routes, catalog: &Catalog, node: &dyn Node, settings: &Settings) {
+pub(crate) fn add(routes: &mut Routes, catalog: &Catalog, plugins: &[PluginEndpoint], settings: &Settings) {
     root::add(routes);
     status::add(routes);
     endpoints::add(routes);
@@ -43,19 +46,23 @@ pub(crate) fn add(routes: &mut Routes, catalog: &Catalog, node: &dyn Node, setti
     clustering::add(routes);
     timers::add(routes);
     cache::add(routes);
+    batch::add(routes);
+    audit::add(routes);
+    openapi::add(routes);
     disable(routes);
-    add_plugins(routes, node);
+    add_plugins(routes, plugins);
 }
 
 /// Generated, and listed, but switched off in Kong.
 fn disable(routes: &mut Routes) {
     for path in ["/targets", "/targets/:targets", "/targets/:targets/upstream", "/snis/:snis/certificate"] {
         routes.before(path, |_, _| Err(Failure::not_found()));
+        routes.at(path).is_disabled = true;
     }
 }
 
-fn add_plugins(routes: &mut Routes, node: &dyn Node) {
-    for endpoint in node.endpoints() {
+fn add_plugins(routes: &mut Routes, plugins: &[PluginEndpoint]) {
+    for endpoint in plugins {
         for method in endpoint.methods {
             routes.on(method, endpoint.path, |api, call| {
                 Ok(api.node.call(&call.endpoint.path, &named_parameters(call)?, call.request))

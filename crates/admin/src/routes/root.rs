@@ -1,17 +1,17 @@
 //! `/`: what this node is, and `/robots.txt`.
-use crate::dispatch::Routes;
+use crate::dispatch::{Call, Routes};
 use crate::failure::Outcome;
 use crate::special::every;
 use crate::{Api, Response};
 use serde_json::{Map, Value, json};
 
 pub(super) fn add(routes: &mut Routes) {
-    routes.on("GET", "/", |api, _| information(api));
+    routes.on("GET", "/", information);
     routes.on("GET", "/robots.txt", |_, _| Ok(Response::text(200, "text/plain", "User-agent: *\nDisallow: /")));
     routes.unlist(|path| path == "/robots.txt");
 }
 
-fn information(api: &Api) -> Outcome {
+fn information(api: &Api, call: &Call<'_>) -> Outcome {
     let node = &api.node;
     let mut configuration = node.configuration();
     configuration.insert("log_level".to_owned(), Value::from(node.log_level()));
@@ -31,7 +31,7 @@ fn information(api: &Api) -> Outcome {
             "hostname": node.hostname(),
             "node_id": node.node_id(),
             "timers": { "running": running, "pending": pending },
-            "plugins": { "available_on_server": available, "enabled_in_cluster": enabled(api)? },
+            "plugins": { "available_on_server": available, "enabled_in_cluster": enabled(api, call)? },
             "lua_version": "LuaJIT 2.1.0-20231117",
             "configuration": configuration,
             "pids": { "master": pids.master, "workers": pids.workers },
@@ -40,9 +40,9 @@ fn information(api: &Api) -> Outcome {
 }
 
 /// The names of the plugins that are configured anywhere.
-fn enabled(api: &Api) -> Outcome<Vec<String>> {
+fn enabled(api: &Api, call: &Call<'_>) -> Outcome<Vec<String>> {
     let mut names: Vec<String> = Vec::new();
-    api.reading(|reader| {
+    api.reading(call, |reader| {
         every(reader, "plugins", None, |plugin| {
             if let Some(name) = plugin.get("name").and_then(Value::as_str)
                 && !names.iter().any(|known| known == name)

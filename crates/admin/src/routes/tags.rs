@@ -25,7 +25,7 @@ fn list(api: &Api, call: &Call<'_>, tag: Option<&str>) -> Outcome {
         api.with_context(|cx| schema.validate_unique("tag", &Value::from(tag), cx))?;
     }
     let paging = Paging::of(call)?;
-    let page = api.reading(|reader| Ok(reader.tags(tag, paging.size, paging.offset.as_deref())?))?;
+    let page = api.reading(call, |reader| Ok(reader.tags(tag, paging.size, paging.offset.as_deref())?))?;
     let shown =
         |tagged: store::Tagged| json!({ "entity_name": tagged.entity, "entity_id": tagged.id, "tag": tagged.tag });
     let data = page.tags.into_iter().map(shown).collect();
@@ -36,6 +36,6 @@ fn list(api: &Api, call: &Call<'_>, tag: Option<&str>) -> Outcome {
 fn refuse(api: &Api, call: &Call<'_>) -> Outcome {
     let schema = api.schema("tags")?;
     let mut input = Body::of(call)?.untyped()?;
-    api.reading(|reader| special::before_insert(api, reader, schema, &mut input))?;
+    api.reading(call, |reader| special::before_insert(api, reader, schema, &mut input))?;
     Err(Error::operation_unsupported("tags are written with their entities").into())
 }

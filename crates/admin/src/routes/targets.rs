@@ -59,7 +59,7 @@ pub(super) fn newest(
 }
 
 fn list(api: &Api, call: &Call<'_>) -> Outcome {
-    let (data, offset) = api.reading(|reader| {
+    let (data, offset) = api.reading(call, |reader| {
         let upstream = api.named(reader, call, 0, "upstreams")?;
         newest(api, reader, call, &upstream)
     })?;
@@ -82,7 +82,7 @@ fn target(api: &Api, reader: &dyn Reader, call: &Call<'_>) -> Outcome<(Value, Va
 
 fn get(api: &Api, call: &Call<'_>) -> Outcome {
     let schema = api.schema("targets")?;
-    let row = api.reading(|reader| shown(reader, schema, target(api, reader, call)?.1))?;
+    let row = api.reading(call, |reader| shown(reader, schema, target(api, reader, call)?.1))?;
     Ok(Response::json(200, &row))
 }
 
@@ -90,24 +90,24 @@ fn get(api: &Api, call: &Call<'_>) -> Outcome {
 fn change(api: &Api, call: &Call<'_>) -> Outcome {
     let schema = api.schema("targets")?;
     let input = Body::of(call)?.entity(schema, None)?;
-    let row = api.writing(|writer: &mut dyn Writer| {
+    let row = api.writing(call, |writer: &mut dyn Writer| {
         let (_, stored) = target(api, writer.reader(), call)?;
-        update(api, writer, schema, &Key::Id(id_of(&stored).to_owned()), stored, input)
+        update(api, call, writer, schema, &Key::Id(id_of(&stored).to_owned()), stored, input)
     })?;
     Ok(Response::json(200, &row))
 }
 
 fn remove(api: &Api, call: &Call<'_>) -> Outcome {
     let schema = api.schema("targets")?;
-    api.writing(|writer: &mut dyn Writer| {
+    api.writing(call, |writer: &mut dyn Writer| {
         let (_, row) = target(api, writer.reader(), call)?;
-        delete(api, writer, schema, &Key::Id(id_of(&row).to_owned()), &row)
+        delete(api, call, writer, schema, &Key::Id(id_of(&row).to_owned()), &row)
     })?;
     Ok(super::no_content())
 }
 
 fn mark(api: &Api, call: &Call<'_>, has_address: bool, healthy: bool) -> Outcome {
-    let (upstream, target) = api.reading(|reader| target(api, reader, call))?;
+    let (upstream, target) = api.reading(call, |reader| target(api, reader, call))?;
     let address = if has_address { Some(call.parameter(2)?) } else { None };
     let name = target.get("target").and_then(Value::as_str).unwrap_or_default();
     let id = Uuid::parse_str(id_of(&upstream)).unwrap_or_default();

@@ -11,8 +11,10 @@ use store::{Change, Layout, Memory, Off, Store, system_clock};
 use uuid::Uuid;
 
 #[derive(Default)]
-struct Remembering {
-    changes: Mutex<Vec<Change>>,
+pub(super) struct Remembering {
+    pub(super) changes: Mutex<Vec<Change>>,
+    /// How often changes were told.
+    pub(super) applied: Mutex<usize>,
     replaced: Mutex<usize>,
     health: Mutex<Option<UpstreamHealth>>,
     marked: Mutex<Vec<(String, Option<String>, bool)>>,
@@ -22,6 +24,7 @@ struct Remembering {
 impl Node for Remembering {
     fn apply(&self, changes: &[Change]) {
         self.changes.lock().unwrap().extend_from_slice(changes);
+        *self.applied.lock().unwrap() += 1;
     }
     fn replace(&self, rows: &[Change]) {
         *self.replaced.lock().unwrap() += rows.len();
@@ -70,9 +73,9 @@ impl Node for Remembering {
     }
 }
 
-struct World {
-    api: Api,
-    node: Arc<Remembering>,
+pub(super) struct World {
+    pub(super) api: Api,
+    pub(super) node: Arc<Remembering>,
 }
 
 fn catalog() -> Arc<Catalog> {
@@ -85,7 +88,7 @@ fn catalog() -> Arc<Catalog> {
     Arc::new(Catalog::new(RouterFlavor::TraditionalCompatible, vec![limiter]))
 }
 
-fn world_with(settings: Settings, is_off: bool) -> World {
+pub(super) fn world_with(settings: Settings, is_off: bool) -> World {
     let catalog = catalog();
     let layout = Arc::new(Layout::of(&catalog));
     let store: Arc<dyn Store> =
@@ -95,24 +98,31 @@ fn world_with(settings: Settings, is_off: bool) -> World {
     World { api, node }
 }
 
-fn world() -> World {
+pub(super) fn world() -> World {
     world_with(Settings::default(), false)
 }
 
 impl World {
-    fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+    pub(super) fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let (path, query) = (path.to_owned(), query.to_owned());
-        self.api.handle(Request { method: method.to_owned(), path, query, headers, body: body.to_vec() })
+        self.api.handle(Request {
+            method: method.to_owned(),
+            path,
+            query,
+            headers,
+            body: body.to_vec(),
+            ..Request::default()
+        })
     }
 
-    fn json(&self, method: &str, target: &str, body: &Value) -> (u16, Value) {
+    pub(super) fn json(&self, method: &str, target: &str, body: &Value) -> (u16, Value) {
         let response = self.send(method, target, &[("Content-Type", "application/json")], body.to_string().as_bytes());
         (response.status, serde_json::from_slice(&response.body).unwrap_or_default())
     }
 
-    fn get(&self, target: &str) -> (u16, Value) {
+    pub(super) fn get(&self, target: &str) -> (u16, Value) {
         let response = self.send("GET", target, &[], b"");
         (response.status, serde_json::from_slice(&response.body).unwrap_or_default())
     }
@@ -123,7 +133,7 @@ impl World {
     }
 }
 
-fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
+pub(super) fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
     response.headers.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
 }
 
@@ -192,6 +202,33 @@ fn bodies_out_of_bounds_are_refused() {
     }
     let (status, body) = world.get(&format!("/services?{}", String::from_utf8(many(1001)).unwrap()));
     assert_eq!((status, body), (400, json!({ "message": "Too many arguments" })));
+    assert!(world.get("/services").1["data"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn bombs_are_refused_in_little_time() {
+    let world = world();
+    let started = std::time::Instant::now();
+    let too_many = br#"{"message":"Too many arguments"}"#;
+    let json = |body: &[u8]| world.send("POST", "/services", &[("Content-Type", "application/json")], body);
+    let keys = (0..100_000).map(|i| format!("\"k{i}\":1")).collect::<Vec<_>>().join(",");
+    assert_eq!(json(format!("{{{keys}}}").as_bytes()).body, too_many);
+    // Ten megabytes of empty lists would take some hundred as values.
+    let lists = format!("{{\"tags\":[{}]}}", vec!["[]"; 3_000_000].join(","));
+    assert_eq!(json(lists.as_bytes()).body, too_many);
+    let deep = [&br#"{"name":"#[..], &b"[".repeat(1_000_000)].concat();
+    assert_eq!(json(&deep).body, br#"{"message":"Cannot parse JSON body"}"#);
+    let form = [&b"name"[..], &b"[a]".repeat(1_000_000), &b".b".repeat(1_000_000), b"=1"].concat();
+    assert_eq!(world.form("POST", "/services", &form).0, 400);
+    let form = (0..100_000).map(|i| format!("k{i}=1")).collect::<Vec<_>>().join("&");
+    assert_eq!(world.form("POST", "/services", form.as_bytes()).0, 400);
+    let part = "--b\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\n\r\n";
+    let parts = part.repeat(100_000);
+    let multipart = [("Content-Type", "multipart/form-data; boundary=b")];
+    assert_eq!(world.send("POST", "/services", &multipart, parts.as_bytes()).status, 400);
+    let yaml = world.send("POST", "/services", &[("Content-Type", "application/yaml")], b"a: 1");
+    assert_eq!(yaml.status, 415);
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     assert!(world.get("/services").1["data"].as_array().unwrap().is_empty());
 }
 

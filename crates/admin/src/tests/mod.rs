@@ -1,5 +1,10 @@
 //! Tests of what needs no node: notations of bodies, JSON's spelling, paths, pages.
+mod access;
 mod api;
+mod audit;
+mod batch;
+mod consumer_groups;
+mod described;
 
 use crate::dispatch::Routes;
 use crate::{Request, Response};

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, and says what the gateway said"
 )]
 
+mod admin;
 mod backend;
 mod client;
 mod commands;

@@ -2,10 +2,12 @@
 
 use crate::snapshot::SnapshotHandle;
 use pdk::TlsInfo;
-use rustls::crypto::aws_lc_rs;
-use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{ProtocolVersion, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
+use rustls::{ProtocolVersion, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
+use rustls_pki_types::CertificateDer;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -42,17 +44,44 @@ pub enum Shown {
     Fixed(Arc<CertifiedKey>),
 }
 
+/// Which client certificates a listener takes.
+pub struct Clients {
+    /// The authorities that sign them.
+    pub authorities: Vec<CertificateDer<'static>>,
+    /// Whether a client without one is refused.
+    pub must_show: bool,
+}
+
+impl Clients {
+    fn verifier(self, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, rustls::Error> {
+        let mut roots = RootCertStore::empty();
+        for authority in self.authorities {
+            roots.add(authority)?;
+        }
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+        let builder = if self.must_show { builder } else { builder.allow_unauthenticated() };
+        builder.build().map_err(|error| rustls::Error::General(error.to_string()))
+    }
+}
+
 impl Tls {
+    /// `clients`: which certificates of clients it takes; `None` asks for none.
+    ///
     /// # Errors
-    /// Where no cipher suite goes with the versions.
-    pub fn new(shown: Shown, settings: &TlsSettings) -> Result<Self, rustls::Error> {
+    /// Where no cipher suite goes with the versions, or an authority of clients cannot be used.
+    pub fn new(shown: Shown, settings: &TlsSettings, clients: Option<Clients>) -> Result<Self, rustls::Error> {
         let mut provider = aws_lc_rs::default_provider();
         if let Some(suites) = &settings.suites {
             provider.cipher_suites.clone_from(suites);
         }
-        let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+        let provider = Arc::new(provider);
+        let verifier = match clients {
+            Some(clients) => clients.verifier(&provider)?,
+            None => WebPkiClientVerifier::no_client_auth(),
+        };
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&settings.versions)?
-            .with_no_client_auth()
+            .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(Resolver(shown)));
         config.ignore_client_order = settings.prefers_own_order;
         if settings.session_tickets {

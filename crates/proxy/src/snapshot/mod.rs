@@ -14,7 +14,7 @@ pub(crate) use services::{Destination, ServiceTarget};
 use crate::upstream::Upstreams;
 use ahash::HashMap;
 use arc_swap::ArcSwap;
-use entities::Configuration;
+use entities::{Configuration, Touched};
 use pdk::trace::Tracing;
 use pdk::{Consumers, Definition};
 use plan::Instances;
@@ -62,15 +62,15 @@ impl Environment {
 
 /// The configuration, ready.
 pub struct Snapshot {
-    pub(crate) router: Router,
-    pub(crate) endpoints: HashMap<Uuid, Arc<Endpoint>>,
+    pub(crate) router: Arc<Router>,
+    pub(crate) endpoints: Arc<HashMap<Uuid, Arc<Endpoint>>>,
     /// What runs where no route was found, and before routing.
     pub(crate) global: Arc<Plan>,
     pub(crate) consumers: Arc<Consumers>,
-    pub(crate) certificates: Certificates,
+    pub(crate) certificates: Arc<Certificates>,
     /// What is recorded, and of which share of requests at least; `None` where no plugin reports traces.
     pub(crate) traced: Option<(Tracing, f64)>,
-    instances: Instances,
+    instances: Arc<Instances>,
 }
 
 impl Snapshot {
@@ -79,11 +79,40 @@ impl Snapshot {
         Self::build(&Configuration::default(), None, env).0
     }
 
+    /// The snapshot after some rows were changed, which the configuration has already. Where all of them are of clients
+    /// (consumers, their groups and credentials), everything else is shared with this one.
+    pub fn changed(&self, touched: &[Touched], from: &Configuration, env: &Environment) -> (Self, Vec<String>) {
+        let (consumers, is_all) = self.consumers.updated(touched, from);
+        let consumers = Arc::new(consumers);
+        if !is_all {
+            return Self::build_with(from, Some(self), env, consumers);
+        }
+        let snapshot = Self {
+            router: self.router.clone(),
+            endpoints: self.endpoints.clone(),
+            global: self.global.clone(),
+            consumers,
+            certificates: self.certificates.clone(),
+            traced: self.traced,
+            instances: self.instances.clone(),
+        };
+        (snapshot, Vec::new())
+    }
+
     /// Builds a snapshot; what did not change is taken over from the previous one. The strings tell what of the
     /// configuration could not be used: it is left out, the rest serves.
     pub fn build(from: &Configuration, previous: Option<&Self>, env: &Environment) -> (Self, Vec<String>) {
+        Self::build_with(from, previous, env, Arc::new(Consumers::new(from)))
+    }
+
+    fn build_with(
+        from: &Configuration,
+        previous: Option<&Self>,
+        env: &Environment,
+        consumers: Arc<Consumers>,
+    ) -> (Self, Vec<String>) {
         let mut problems = Vec::new();
-        let instances = Instances::build(from, previous.map(|p| &p.instances), env, &mut problems);
+        let instances = Instances::build(from, previous.map(|p| &*p.instances), env, &mut problems);
         let certificates = Certificates::build(from, env, &mut problems);
         env.upstreams.update(from, env, &mut problems);
         let services = services::build(from, env, &mut problems);
@@ -101,8 +130,16 @@ impl Snapshot {
         let routes = from.routes.values().filter(|r| endpoints.contains_key(&r.id)).cloned();
         let (router, errors) = Router::build(env.flavor, routes);
         problems.extend(errors.iter().map(ToString::to_string));
-        let consumers = Arc::new(Consumers::new(from));
-        (Self { router, endpoints, global, consumers, certificates, traced, instances }, problems)
+        let snapshot = Self {
+            router: Arc::new(router),
+            endpoints: Arc::new(endpoints),
+            global,
+            consumers,
+            certificates: Arc::new(certificates),
+            traced,
+            instances: Arc::new(instances),
+        };
+        (snapshot, problems)
     }
 }
 

@@ -166,6 +166,7 @@ fn paths() {
             ("/a?b", Some(&rfc("/a?b"))),
             ("/a%2", Some("invalid url-encoded value: '%2'")),
             ("/a%zz/b", Some("invalid url-encoded value: '%zz'")),
+            ("/%%41", Some("invalid url-encoded value: '%__'")),
         ],
     );
     let normal = |path: &str| format!("non-normalized path, consider use '{path}' instead");

@@ -1,5 +1,6 @@
 //! The command line: one file a command, with Kong's names, flags, messages and exit codes.
 
+mod admin_api;
 mod backup;
 mod check;
 mod completions;
@@ -133,6 +134,8 @@ enum Command {
     Prepare(prepare::Prepare),
     /// Work with configuration files
     Config(config::Config),
+    /// Describe the Admin API
+    AdminApi(admin_api::AdminApi),
     /// Work with the tables of database = postgres
     Migrations(migrations::Migrations),
     /// Import the configuration of a running Kong
@@ -162,6 +165,7 @@ impl Command {
             Self::Health(command) => command.execute(detail),
             Self::Prepare(command) => command.execute(detail),
             Self::Config(command) => command.execute(detail, program),
+            Self::AdminApi(command) => command.execute(detail, program),
             Self::Migrations(command) => command.execute(detail, program),
             Self::Import(command) => command.execute(detail, program),
             Self::Backup(command) => command.execute(detail, program),

@@ -67,6 +67,7 @@ pub struct Directive {
 const SERVERS: &[Block] = &[Block::Http, Block::Proxy, Block::Admin, Block::Status];
 const PROXY: &[Block] = &[Block::Http, Block::Proxy, Block::Location];
 const ANY_HTTP: &[Block] = &[Block::Http, Block::Proxy, Block::Location, Block::Admin, Block::Status];
+const ADMIN: &[Block] = &[Block::Admin];
 const MAIN: &[Block] = &[Block::Main];
 
 macro_rules! directives {
@@ -95,6 +96,8 @@ directives! {
     "proxy_http_version" PROXY HttpVersion "2 offers HTTP/2 to the upstreams of every https service, by ALPN; a service asks for itself with the tag silverback:http2.";
     "ssl_protocols" PROXY Text "TLS versions.";
     "ssl_session_tickets" PROXY Switch "Whether TLS sessions are resumed by ticket.";
+    "ssl_client_certificate" ADMIN Text "The authorities, as a PEM file, that client certificates of the Admin API are of.";
+    "ssl_verify_client" ADMIN Text "Whether clients of the Admin API's TLS listeners must (on) or may (optional) show a certificate; off.";
     "log_format" ANY_HTTP Text "A format of access logs: its name, escape=default, json or none, then text in quotes with nginx's variables.";
     "user" MAIN Text "User (and group) of the worker process when started by root.";
     "daemon" MAIN Switch "Whether start puts the node into the background.";

@@ -67,6 +67,8 @@ properties! {
     proxy_listen: HttpListens = "0.0.0.0:8000 reuseport backlog=16384, 0.0.0.0:8443 http2 ssl reuseport backlog=16384", Active, "Where requests to proxy arrive: addresses with their flags (ssl, http2, proxy_protocol, backlog=, ipv6only=, so_keepalive=), or off. reuseport, bind and deferred are accepted and change nothing: each thread has a socket of its own, and a connection that says nothing costs no buffer.";
     stream_listen: StreamListens = "off", Later, "Where TCP, TLS and UDP streams arrive.";
     admin_listen: HttpListens = "127.0.0.1:8001 reuseport backlog=16384, 127.0.0.1:8444 http2 ssl reuseport backlog=16384", Active, "Where the Admin API listens. It is not protected: keep it on the loopback or behind a route.";
+    admin_users: Option<PathBuf> = "", Active, "A file of the users of the Admin API, read at start and on reload: one a line, as name, proof (a token, sha256:... of one, or certificate:...), role (read-only, editor, admin) and, for a scope, tags with commas. Unset, nobody is asked who they are. (Not a property of Kong.)";
+    admin_audit_log: LogFile = "off", Active, "The audit log of writes through the Admin API: a path, or off. Its end is also answered by GET /audit. (Not a property of Kong.)";
     admin_gui_listen: HttpListens = "0.0.0.0:8002, 0.0.0.0:8445 ssl", Later, "Where the Manager listens.";
     status_listen: HttpListens = "127.0.0.1:8007 reuseport backlog=16384", Active, "Where the Status API (/status, /status/ready, /metrics) listens.";
     trusted_ips: Vec<String> = "", Active, "The addresses (IP, CIDR or unix:) whose X-Forwarded-* and real_ip_header are believed.";
@@ -244,7 +246,7 @@ properties! {
     openresty_path: Option<PathBuf> = "", Moot, "Where OpenResty is.";
 }
 "Manager" {
-    admin_gui_url: Vec<String> = "", Later, "The Manager's addresses, from which browsers may call the Admin API.";
+    admin_gui_url: Vec<String> = "", Active, "The Manager's addresses, from which browsers may call the Admin API.";
     admin_gui_path: String = "/", Later, "The Manager's path.";
     admin_gui_api_url: Option<String> = "", Later, "The Admin API's address for browsers.";
     admin_gui_csp_header: bool = "off", Later, "Whether the Manager sends a Content-Security-Policy.";

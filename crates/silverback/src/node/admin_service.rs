@@ -6,24 +6,28 @@ use proxy::{BodyLength, Downstream, Proxy, Service};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
-/// The largest body the API takes (`nginx_admin_client_max_body_size`'s default).
-const BODY: usize = 10 * 1024 * 1024;
+/// A larger body waits for its turn: read, its values take many times its size.
+const LARGE: usize = 256 * 1024;
+/// How many large bodies are worked on at a time.
+const MOST_LARGE: usize = 8;
 
 pub(super) struct AdminService {
     api: Arc<admin::Api>,
     proxy: Arc<Proxy>,
+    large: Arc<Semaphore>,
 }
 
 impl AdminService {
     pub(super) fn new(api: Arc<admin::Api>, proxy: Arc<Proxy>) -> Self {
-        Self { api, proxy }
+        Self { api, proxy, large: Arc::new(Semaphore::new(MOST_LARGE)) }
     }
 }
 
 impl Service for AdminService {
-    fn call(&self, request: Request, _client: Client, to: Downstream) -> Pin<Box<dyn Future<Output = ()>>> {
-        Box::pin(handle(self.api.clone(), request, to))
+    fn call(&self, request: Request, client: Client, to: Downstream) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(handle(self.api.clone(), self.large.clone(), request, client, to))
     }
 
     fn refuse(&self, _client: Client, status: u16, message: &'static str) -> Response {
@@ -38,12 +42,19 @@ impl Service for AdminService {
     }
 }
 
-async fn handle(api: Arc<admin::Api>, mut request: Request, mut to: Downstream) {
-    let answer = match request.body.collect(BODY).await {
+async fn handle(api: Arc<admin::Api>, large: Arc<Semaphore>, mut request: Request, client: Client, mut to: Downstream) {
+    let answer = match request.body.collect(api.body_limit()).await {
         Ok(body) => {
-            let plain = plain(&request, body.into());
-            let answered = tokio::task::spawn_blocking(move || api.handle(plain)).await;
-            answered.unwrap_or_else(|_| admin::Response::message(500, "An unexpected error occurred"))
+            let turn = if body.len() > LARGE { large.acquire_owned().await.ok() } else { None };
+            let mut plain = plain(&request, body.into());
+            plain.client = Some(client.ip);
+            plain.certificate = client.tls.as_ref().and_then(|tls| tls.client_certificates.first().cloned());
+            let answered = tokio::task::spawn_blocking(move || {
+                let answer = api.handle(plain);
+                drop(turn);
+                answer
+            });
+            answered.await.unwrap_or_else(|_| admin::Response::message(500, "An unexpected error occurred"))
         }
         Err(BodyError::TooLarge) => admin::Response::too_large(),
         Err(_) => admin::Response::message(400, "Bad request"),
@@ -59,6 +70,7 @@ pub(super) fn plain(request: &Request, body: Vec<u8>) -> admin::Request {
         query: text(request.query().unwrap_or_default()),
         headers: request.headers.iter().map(|(name, value)| (text(name), text(value))).collect(),
         body,
+        ..admin::Request::default()
     }
 }
 

@@ -3,9 +3,11 @@
 use crate::conf::{Block, CipherSuite, Conf, Pem, PemKey, ciphers};
 use crate::supervisor::ListenerKind;
 use anyhow::Context as _;
-use proxy::{Shown, SnapshotHandle, Tls, TlsSettings, certificate_pair};
+use proxy::{Clients, Shown, SnapshotHandle, Tls, TlsSettings, certificate_pair};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -33,11 +35,11 @@ pub(super) fn server_tls(conf: &Conf, snapshots: &Arc<SnapshotHandle>) -> anyhow
     let admin = pair(conf, &conf.admin_ssl_cert, &conf.admin_ssl_cert_key, "admin-kong-default")?;
     let status = pair(conf, &conf.status_ssl_cert, &conf.status_ssl_cert_key, "status-kong-default")?;
     let settings = tls_settings(conf);
-    let make = |shown| Tls::new(shown, &settings).context("the TLS settings cannot be used");
+    let make = |shown, clients| Tls::new(shown, &settings, clients).context("the TLS settings cannot be used");
     Ok(ServerTls {
-        proxy: make(Shown::Configured(snapshots.clone()))?,
-        admin: make(Shown::Fixed(admin))?,
-        status: make(Shown::Fixed(status))?,
+        proxy: make(Shown::Configured(snapshots.clone()), None)?,
+        admin: make(Shown::Fixed(admin), admin_clients(conf)?)?,
+        status: make(Shown::Fixed(status), None)?,
     })
 }
 
@@ -81,6 +83,23 @@ fn tls_settings(conf: &Conf) -> TlsSettings {
         // nginx counts some 4,000 sessions a megabyte.
         sessions: usize::try_from(conf.ssl_session_cache_size.bytes / 256).unwrap_or(usize::MAX),
     }
+}
+
+/// Which clients may connect to the Admin API over TLS, with nginx's directives.
+fn admin_clients(conf: &Conf) -> anyhow::Result<Option<Clients>> {
+    let must_show = match conf.directive(Block::Admin, "ssl_verify_client") {
+        None | Some("off") => return Ok(None),
+        Some("on") => true,
+        Some("optional") => false,
+        Some(other) => anyhow::bail!("nginx_admin_ssl_verify_client is on, optional or off, not '{other}'"),
+    };
+    let Some(path) = conf.directive(Block::Admin, "ssl_client_certificate") else {
+        anyhow::bail!("nginx_admin_ssl_verify_client needs nginx_admin_ssl_client_certificate");
+    };
+    let pem = fs::read(conf.in_prefix(path)).with_context(|| format!("nginx_admin_ssl_client_certificate: {path}"))?;
+    let authorities: Vec<_> = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok).collect();
+    anyhow::ensure!(!authorities.is_empty(), "nginx_admin_ssl_client_certificate: {path} has no certificate");
+    Ok(Some(Clients { authorities, must_show }))
 }
 
 /// The certificate where no name fits (`ssl_cert`).

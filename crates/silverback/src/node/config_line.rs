@@ -2,7 +2,7 @@
 
 use crate::conf::vault::Prefixes;
 use anyhow::Context as _;
-use entities::Configuration;
+use entities::{Configuration, Touched};
 use proxy::{Environment, Snapshot, SnapshotHandle};
 use serde_json::Value;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -42,7 +42,9 @@ impl ConfigLine {
         each: impl FnOnce(&mut dyn FnMut(&str, Value)) -> Result<Loaded, store::Error>,
     ) -> anyhow::Result<Loaded> {
         let mut new = Configuration::default();
-        let read = each(&mut |entity, row| set(&mut new, entity, &row));
+        let read = each(&mut |entity, row| {
+            set(&mut new, entity, &row);
+        });
         let loaded = read.context("the stored configuration cannot be read")?;
         *self.current() = new;
         self.publish();
@@ -55,16 +57,19 @@ impl ConfigLine {
         if configuring.peek().is_none() {
             return;
         }
-        {
-            let mut current = self.current();
-            for change in configuring {
-                match &change.value {
-                    Some(row) => set(&mut current, &change.entity, row),
-                    None => current.remove(&change.entity, change.id),
-                }
-            }
+        let mut touched = Vec::with_capacity(changes.len());
+        let mut current = self.current();
+        for change in configuring {
+            touched.push(match &change.value {
+                Some(row) => set(&mut current, &change.entity, row),
+                None => current.remove(&change.entity, change.id),
+            });
         }
-        self.publish();
+        // Plugins that have secrets of a vault are made anew with it.
+        self.swap(match self.take_vaults(&current) {
+            true => Snapshot::build(&current, None, &self.environment),
+            false => self.snapshots.load().changed(&touched, &current, &self.environment),
+        });
     }
 
     /// Replaces the whole configuration.
@@ -84,7 +89,10 @@ impl ConfigLine {
         let previous = self.snapshots.load();
         // Plugins that have secrets of a vault are made anew with it.
         let kept = (!self.take_vaults(&current)).then_some(&*previous);
-        let (snapshot, problems) = Snapshot::build(&current, kept, &self.environment);
+        self.swap(Snapshot::build(&current, kept, &self.environment));
+    }
+
+    fn swap(&self, (snapshot, problems): (Snapshot, Vec<String>)) {
         for problem in problems {
             log::error!("{problem}");
         }
@@ -136,11 +144,12 @@ fn is_configuration(entity: &str) -> bool {
     !KEPT_BY_PLUGINS.contains(&entity)
 }
 
-fn set(configuration: &mut Configuration, entity: &str, row: &Value) {
+fn set(configuration: &mut Configuration, entity: &str, row: &Value) -> Touched {
     if !is_configuration(entity) {
-        return;
+        return Touched::Other;
     }
-    if let Err(error) = configuration.set(entity, row) {
+    configuration.set(entity, row).unwrap_or_else(|error| {
         log::error!("a stored row of {entity} cannot be used and is left out: {error}");
-    }
+        Touched::Other
+    })
 }

@@ -1,6 +1,7 @@
 //! A worker process assembled: the configuration's way in, the threads of the data plane, the Admin and status listeners.
 
 mod admin_service;
+mod admin_settings;
 mod certificates;
 mod config_line;
 mod facts;
@@ -90,6 +91,18 @@ pub fn catalog_with(conf: &Conf, plugins: &[Definition]) -> Catalog {
     Catalog::new(settings::catalog_flavor(conf), available.collect())
 }
 
+/// The Admin API as an OpenAPI document.
+#[must_use]
+pub fn openapi(catalog: &Catalog) -> serde_json::Value {
+    admin::openapi(catalog, &plugin_endpoints::of(|name| catalog.plugin(name).is_some()), &admin::Settings::default())
+}
+
+/// The reference of the Admin API, Markdown.
+#[must_use]
+pub fn admin_reference(catalog: &Catalog) -> String {
+    admin::reference(catalog, &plugin_endpoints::of(|name| catalog.plugin(name).is_some()), &admin::Settings::default())
+}
+
 /// What a worker process consists of.
 struct Node {
     catalog: Arc<Catalog>,
@@ -146,12 +159,8 @@ impl Node {
 
     /// Loads the configuration and starts the threads.
     fn serve(&self, conf: &Conf, listeners: Vec<Inherited>, threads: usize) -> anyhow::Result<Threads> {
-        let admin = admin::Settings {
-            origins: conf.admin_gui_url.clone(),
-            server_header: conf.headers.server.then(|| self.proxy.settings.server.clone()),
-            latency_header: conf.headers.admin_latency,
-            ..admin::Settings::default()
-        };
+        let server = conf.headers.server.then(|| self.proxy.settings.server.clone());
+        let admin = admin_settings::of(conf, server)?;
         let store = self.opened.store();
         let api = Arc::new(admin::Api::new(self.catalog.clone(), store.clone(), self.facts.clone(), admin));
         self.load(conf, &api)?;

@@ -2,7 +2,6 @@
 
 use admin::{PluginEndpoint, Request, Response};
 use entities::Configuration;
-use pdk::Definition;
 use plugins::proxy_cache;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -21,9 +20,9 @@ const ALL: &[(&str, &[PluginEndpoint])] = &[
     ),
 ];
 
-/// The endpoints of the plugins that this node has.
-pub(super) fn of(plugins: &[Definition]) -> Vec<PluginEndpoint> {
-    let known = ALL.iter().filter(|(name, _)| plugins.iter().any(|plugin| plugin.name == *name));
+/// The endpoints of the plugins that there are.
+pub(super) fn of(has_plugin: impl Fn(&str) -> bool) -> Vec<PluginEndpoint> {
+    let known = ALL.iter().filter(|(name, _)| has_plugin(name));
     known.flat_map(|(_, endpoints)| endpoints.iter().cloned()).collect()
 }
 

@@ -54,7 +54,7 @@ async fn handle(api: Arc<admin::Api>, facts: Arc<Facts>, mut request: Request, m
 }
 
 async fn through(api: Arc<admin::Api>, request: admin::Request) -> admin::Response {
-    let answered = tokio::task::spawn_blocking(move || api.handle(request)).await;
+    let answered = tokio::task::spawn_blocking(move || api.handle_open(request)).await;
     answered.unwrap_or_else(|_| admin::Response::message(500, "An unexpected error occurred"))
 }
 

@@ -1,0 +1,142 @@
+//! The Admin API of a running node: users, client certificates, batches that traffic sees at once, the audit log.
+
+use crate::client::{Client, connect, get};
+use crate::gateway::Gateway;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+
+/// The listener's certificate is a self-signed one of the node's own: these tests are about the client's.
+#[derive(Debug)]
+struct Trusting;
+
+impl ServerCertVerifier for Trusting {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &default_provider().signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &default_provider().signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+type Shown = Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>;
+
+fn open(at: SocketAddr, shown: Shown) -> StreamOwned<ClientConnection, TcpStream> {
+    let config = ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(Trusting));
+    let config = match shown {
+        Some((certificate, key)) => config.with_client_auth_cert(vec![certificate], key).unwrap(),
+        None => config.with_no_client_auth(),
+    };
+    let session = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap();
+    StreamOwned::new(session, connect(at).unwrap())
+}
+
+fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+fn signed_by(authority: &CertifiedIssuer<'static, KeyPair>) -> Shown {
+    let mut params = CertificateParams::new(["client".to_owned()]).unwrap();
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, authority).unwrap();
+    Some((certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).unwrap()))
+}
+
+#[test]
+fn the_admin_api_takes_only_clients_with_a_certificate_of_its_authority() {
+    let ours = authority("ours");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("authorities.pem");
+    std::fs::write(&file, ours.pem()).unwrap();
+    let at = crate::gateway::free_address();
+    let _gateway = Gateway::start_with(
+        "_format_version: '3.0'\n",
+        &[
+            ("nginx_admin_ssl_verify_client", "on"),
+            ("nginx_admin_ssl_client_certificate", &file.display().to_string()),
+            ("admin_listen", &format!("{at} ssl")),
+        ],
+    );
+    let answer = Client::over(open(at, signed_by(&ours))).get("/status", &[]);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    for stranger in [None, signed_by(&authority("theirs"))] {
+        assert!(Client::over(open(at, stranger)).try_get("/status", &[]).is_err());
+    }
+}
+
+fn send(at: SocketAddr, method: &str, path: &str, token: &str, body: &str) -> crate::client::Answer {
+    let mut client = Client::open(at);
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    client.send(request.as_bytes()).unwrap();
+    client.answer().unwrap()
+}
+
+#[test]
+fn a_user_writes_a_batch_that_traffic_sees_and_the_audit_log_tells() {
+    let folder = tempfile::tempdir().unwrap();
+    let users = folder.path().join("users");
+    std::fs::write(&users, "ci token-of-the-editor editor\nroot token-of-the-admin admin\n").unwrap();
+    let gateway = Gateway::start_with(
+        "",
+        &[
+            ("database", "embedded"),
+            ("declarative_config", ""),
+            ("admin_users", &users.display().to_string()),
+            ("admin_audit_log", "logs/audit.log"),
+        ],
+    );
+    let admin = gateway.ports.admin;
+    assert_eq!(get(admin, "/services", &[]).status, 401);
+    let batch = r#"{"operations":[
+        {"method":"PUT","path":"/routes/r","body":{"paths":["/r"]}},
+        {"method":"POST","path":"/routes/r/plugins","body":{"name":"request-termination","config":{"status_code":418}}}]}"#;
+    let answer = send(admin, "POST", "/batch", "token-of-the-editor", batch);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(get(gateway.ports.proxy, "/r", &[]).status, 418);
+    assert_eq!(send(admin, "GET", "/audit", "token-of-the-editor", "").status, 403);
+    let audit = send(admin, "GET", "/audit", "token-of-the-admin", "");
+    assert!(audit.body.contains(r#""user":"ci""#) && audit.body.contains(r#""client":"127.0.0.1""#), "{audit:?}");
+    let failing = batch.replace("/routes/r\"", "/routes/s\"").replace("/r\"]", "/s\"]").replace("418", "\"x\"");
+    assert_eq!(send(admin, "POST", "/batch", "token-of-the-editor", &failing).status, 400);
+    assert_eq!(get(gateway.ports.proxy, "/s", &[]).status, 404);
+    let log = std::fs::read_to_string(gateway.folder.path().join("prefix/logs/audit.log")).unwrap();
+    assert_eq!(log.lines().count(), 1);
+}
