@@ -2,6 +2,7 @@
 
 use crate::error::Templates;
 use crate::log::LogField;
+use crate::trace::Trace;
 use crate::{Clock, Consumers, Format, Headers, Node, Request, Response, Storage, Version};
 use entities::{Consumer, Route, Service};
 use smallvec::SmallVec;
@@ -291,6 +292,8 @@ pub struct Context {
     pub sent: u64,
     /// What plugins add to the log document.
     pub log_fields: Vec<LogField>,
+    /// What is recorded for traces; `None` for requests that are not recorded.
+    pub trace: Option<Box<Trace>>,
     pub shared: Rc<Shared>,
     request_id: [u8; 32],
     before_head: Vec<Pin<Box<dyn Future<Output = ()>>>>,
@@ -324,6 +327,7 @@ impl Context {
             upstream_version: None,
             sent: 0,
             log_fields: Vec::new(),
+            trace: None,
             shared,
             request_id,
             before_head: Vec::new(),

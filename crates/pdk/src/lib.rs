@@ -11,6 +11,7 @@ mod error;
 pub mod form;
 mod headers;
 pub mod json;
+mod ledger;
 pub mod log;
 mod method;
 mod node;
@@ -21,6 +22,7 @@ mod response;
 mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod trace;
 
 pub use body::{Body, BodyError, BodyStream, Frame};
 pub use clock::Clock;
@@ -31,6 +33,7 @@ pub use context::{
 };
 pub use error::{Format, Templates, default_message, error_body, grpc_status, negotiate};
 pub use headers::{Headers, Span};
+pub use ledger::{Count, Ledger};
 pub use method::Method;
 pub use node::Node;
 pub use plugin::{BuildError, Chunk, Definition, Flow, Instance, Phases, Plugin, Step};

@@ -1,5 +1,6 @@
 //! The plugin: its phases, how a phase ends, how an instance is built.
 
+use crate::trace::Tracing;
 use crate::{Context, Response};
 use bytes::Bytes;
 use entities::{Plugin as PluginEntity, PluginSchema};
@@ -84,6 +85,12 @@ pub struct Chunk {
 
 /// An instance of a plugin: its configuration, made ready when the snapshot is built. One instance serves all threads.
 pub trait Plugin: Send + Sync {
+    /// The share of requests (0 to 1) that it may report the steps of, for which they are then recorded; `None` for a plugin
+    /// that reports no traces. `tracing` is what the node says.
+    fn share_of_traces(&self, _tracing: Tracing) -> Option<f64> {
+        None
+    }
+
     fn rewrite<'a>(&'a self, _cx: &'a mut Context) -> Step<'a> {
         Step::Continue
     }

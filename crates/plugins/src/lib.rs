@@ -21,6 +21,7 @@ pub mod ldap_auth;
 pub mod loggly;
 mod lua_fields;
 pub mod oauth2;
+pub mod opentelemetry;
 mod post;
 pub mod prometheus;
 mod propagation;
@@ -28,6 +29,7 @@ pub mod proxy_cache;
 mod queue;
 pub mod rate_limiting;
 pub mod redirect;
+mod redis;
 pub mod request_size_limiting;
 pub mod request_termination;
 pub mod request_transformer;
@@ -47,7 +49,10 @@ pub mod udp_log;
 mod unverified;
 pub mod zipkin;
 
+use entities::PluginSchema;
 use pdk::Definition;
+pub use rate_limiting::count_in;
+use schema::{Constraint, Value};
 use std::time::Duration;
 pub use trust::trust_authorities;
 
@@ -77,6 +82,7 @@ pub const TABLE: &[Definition] = &[
     redirect::DEFINITION,
     standard_webhooks::DEFINITION,
     proxy_cache::DEFINITION,
+    opentelemetry::DEFINITION,
     prometheus::DEFINITION,
     http_log::DEFINITION,
     statsd::DEFINITION,
@@ -92,6 +98,22 @@ pub const TABLE: &[Definition] = &[
 /// The plugin of a name.
 pub fn find(name: &str) -> Option<&'static Definition> {
     TABLE.iter().find(|d| d.name == name)
+}
+
+/// A plugin's schema where there is no database: nothing can be counted there.
+#[must_use]
+pub fn without_database(schema: PluginSchema) -> PluginSchema {
+    let is_of_database = |value: &Value| value == "cluster";
+    schema.map_config(|config| {
+        let Some(policy) = config.get("policy").cloned() else { return config };
+        let policies = policy.constraints().iter().find_map(|constraint| match constraint {
+            Constraint::OneOf(all) if all.iter().any(is_of_database) => Some(all.clone()),
+            _ => None,
+        });
+        let Some(policies) = policies else { return config };
+        let left = policies.into_iter().filter(|policy| !is_of_database(policy));
+        config.field("policy", policy.one_of(left))
+    })
 }
 
 /// How many log messages were dropped since the start, by all logging plugins: a queue was full, or a file or host out of

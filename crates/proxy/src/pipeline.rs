@@ -9,6 +9,7 @@ use crate::phases::response::response;
 use crate::phases::rewrite::rewrite;
 use crate::phases::route::route;
 use crate::phases::send::send;
+use crate::phases::trace::trace;
 use crate::snapshot::{Chosen, Snapshot};
 use crate::worker::Thread;
 use pdk::{Client, Context, Format, Headers, Method, Request, Response, Source, Span, Version};
@@ -37,6 +38,7 @@ pub(crate) async fn handle(thread: Rc<Thread>, request: Request, client: Client,
     let _busy = Busy::new(&thread);
     let pinned = thread.pin();
     let mut cx = thread.context(&pinned, request, client);
+    trace(&pinned.snapshot, &mut cx);
     let mut chosen = pinned.snapshot.global.chosen(None, &pinned.snapshot.consumers);
     let answered = answer(&thread, &pinned.snapshot, &mut cx, &mut chosen, &mut to).await;
     let forwarded = answered.unwrap_or_else(|exit| {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::field::Kind;
 use crate::{Check, Field, RecordSchema, typedefs};
 
 /// Fields that replace the entity's when the entity's subschema key has this name, and further checks.
@@ -30,6 +31,14 @@ impl Subschema {
     /// The plugin's configuration, from [`crate::Record::record`].
     pub fn config(self, record: &Arc<RecordSchema>) -> Self {
         self.field("config", Field::record(Arc::clone(record)))
+    }
+
+    /// The same with another schema of the configuration.
+    pub fn map_config(self, edit: impl FnOnce(RecordSchema) -> RecordSchema) -> Self {
+        let Some(field) = self.record.get("config").cloned() else { return self };
+        let Kind::Record(record) = &field.kind else { return self };
+        let record = edit((**record).clone());
+        self.config(&Arc::new(record))
     }
 
     pub fn no_consumer(self) -> Self {

@@ -2,6 +2,7 @@
 use crate::{Change, Error, Follower, Layout, Page, Query, TagsPage};
 use serde_json::Value;
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// What a write does to a row's time to live, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -10,6 +11,20 @@ pub enum Ttl {
     Keep,
     /// From now on; zero: none.
     Set(f64),
+}
+
+/// What is added to a count of rate limits that all nodes share (Kong's table `ratelimiting_metrics`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Count<'a> {
+    pub identifier: &'a str,
+    pub route: Uuid,
+    pub service: Uuid,
+    pub period: &'a str,
+    /// When the period began, in seconds after the epoch.
+    pub start: u64,
+    pub delta: u64,
+    /// How long the count is kept, in seconds.
+    pub ttl: u64,
 }
 
 /// Looks into one consistent state of the store.
@@ -48,6 +63,10 @@ pub trait Store: Send + Sync {
     fn replace(&self, rows: Vec<Change>) -> Result<(), Error>;
     /// Deletes rows whose time has come, at most some thousands at once; how many.
     fn purge(&self) -> Result<usize, Error>;
+    /// Adds to all counts or to none; what they are then, in the same order.
+    fn count(&self, _counts: &[Count<'_>]) -> Result<Vec<u64>, Error> {
+        Err(Error::database("this database keeps no counts"))
+    }
     fn follow(&self, follower: Arc<dyn Follower>);
 }
 

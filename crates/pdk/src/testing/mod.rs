@@ -188,7 +188,14 @@ impl Harness {
 
     /// Sends a request: its first line (`GET /path`), fields, an empty line, body.
     pub fn send(&self, request: &str) -> Exchange {
-        self.runtime.block_on(self.exchange(request))
+        self.send_with(request, |_| {})
+    }
+
+    /// Sends a request whose context is changed before its phases.
+    pub fn send_with(&self, request: &str, change: impl FnOnce(&mut Context)) -> Exchange {
+        let mut cx = self.context(request);
+        change(&mut cx);
+        self.runtime.block_on(self.exchange(cx))
     }
 
     /// Lets what plugins have spawned run for a while of tokio's clock.
@@ -197,8 +204,7 @@ impl Harness {
         self.runtime.block_on(tokio::time::sleep(time));
     }
 
-    async fn exchange(&self, text: &str) -> Exchange {
-        let mut cx = self.context(text);
+    async fn exchange(&self, mut cx: Context) -> Exchange {
         let mut flow = self.early(&mut cx, Phases::REWRITE).await;
         if matches!(flow, Flow::Continue) {
             cx.route = self.route.clone();

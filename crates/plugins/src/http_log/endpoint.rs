@@ -4,22 +4,83 @@ use super::Config;
 use crate::post::{Post, Settings};
 use crate::queue::{Sender, Sending};
 use bytes::Bytes;
+use pdk::Node;
+use schema::validators::url::Url;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 pub(super) struct Endpoint {
     post: Post,
-    is_array: bool,
+    shape: Shape,
+}
+
+/// How documents are written and put together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// One JSON object a request.
+    Object,
+    /// A JSON array a request.
+    Array,
+    /// Elasticsearch's bulk API: a line that says what to do, then the document's.
+    Bulk,
+    /// Splunk's HTTP Event Collector: objects that hold the document as their `event`.
+    Hec,
+}
+
+impl Shape {
+    /// Two kinds of server take no JSON of Kong's shape; their paths tell.
+    pub(super) fn of(url: &str, is_array: bool) -> Self {
+        let path = Url::parse(url).and_then(|url| url.path).unwrap_or_default().trim_end_matches('/');
+        match is_array {
+            _ if path.ends_with("/_bulk") => Self::Bulk,
+            _ if path.ends_with("/services/collector") || path.ends_with("/services/collector/event") => Self::Hec,
+            true => Self::Array,
+            false => Self::Object,
+        }
+    }
+
+    /// A document as an entry of the queue.
+    pub(super) fn entry(self, document: &Value, node: &Node) -> String {
+        let started_at = || document["started_at"].clone();
+        match self {
+            Self::Object | Self::Array => document.to_string(),
+            Self::Bulk => {
+                let mut document = document.clone();
+                // Data streams want one.
+                document["@timestamp"] = started_at();
+                format!("{{\"create\":{{}}}}\n{document}\n")
+            }
+            Self::Hec => {
+                let time = started_at().as_f64().unwrap_or_default() / 1000.0;
+                let envelope = json!({
+                    "time": time, "host": node.hostname, "source": "http-log", "sourcetype": "_json", "event": document,
+                });
+                format!("{envelope}\n")
+            }
+        }
+    }
+
+    fn payload(self, batch: &[Vec<u8>]) -> Bytes {
+        match (self, batch) {
+            (Self::Object, [one]) => one.clone().into(),
+            (Self::Object | Self::Array, _) => [b"[", &*batch.join(&b','), b"]"].concat().into(),
+            (Self::Bulk | Self::Hec, _) => batch.concat().into(),
+        }
+    }
 }
 
 impl Endpoint {
-    /// `is_array`: documents are sent as JSON arrays. An error says nothing of the URL, which may hold a password.
-    pub(super) fn new(config: &Config, is_array: bool) -> Result<Self, String> {
+    /// An error says nothing of the URL, which may hold a password.
+    pub(super) fn new(config: &Config, shape: Shape) -> Result<Self, String> {
         let milliseconds = |value: Option<f64>, default| Duration::from_millis(value.unwrap_or(default) as u64);
         let timeout = milliseconds(config.timeout, 10_000.0);
         let post = Post::new(&Settings {
             url: &config.http_endpoint,
             method: config.method.as_deref().unwrap_or("POST"),
-            content_type: config.content_type.as_deref().unwrap_or("application/json"),
+            content_type: match shape {
+                Shape::Bulk => "application/x-ndjson",
+                _ => config.content_type.as_deref().unwrap_or("application/json"),
+            },
             headers: config.headers.iter().flatten().map(|(n, v)| (n.as_str(), v.as_str())).collect(),
             connect_timeout: timeout,
             timeout,
@@ -27,24 +88,17 @@ impl Endpoint {
             has_query: false,
             is_verified: false,
         })?;
-        Ok(Self { post, is_array })
+        Ok(Self { post, shape })
     }
 
     /// The server's name and port.
     pub(super) fn authority(&self) -> &str {
         self.post.authority()
     }
-
-    fn payload(&self, batch: &[Vec<u8>]) -> Bytes {
-        match batch {
-            [one] if !self.is_array => one.clone().into(),
-            _ => [b"[", &*batch.join(&b','), b"]"].concat().into(),
-        }
-    }
 }
 
 impl Sender for Endpoint {
     fn send<'a>(&'a self, batch: &'a [Vec<u8>]) -> Sending<'a> {
-        Box::pin(self.post.send(self.payload(batch), |status| status < 300))
+        Box::pin(self.post.send(self.shape.payload(batch), |status| status < 300))
     }
 }

@@ -1,15 +1,19 @@
 //! # http-log
 //!
-//! Sends the log document of each request to an HTTP server: one JSON object a request, or arrays of them where the queue
-//! makes batches (`queue.max_batch_size` above 1). An answer below 300 takes the batch; any other outcome is tried again
-//! for `queue.max_retry_time` seconds. The server's certificate is not verified, and the query of `http_endpoint` is not
-//! sent, as in Kong. Instances that send the same to the same server share a queue.
+//! Sends the log document of each request to an HTTP server: one JSON object a request, or arrays of them where the
+//! queue makes batches (`queue.max_batch_size` above 1). An answer below 300 takes the batch; any other outcome is
+//! tried again for `queue.max_retry_time` seconds. The server's certificate is not verified, and the query of
+//! `http_endpoint` is not sent, as in Kong. Instances that send the same to the same server share a queue.
+//!
+//! Where the path of `http_endpoint` ends in `/_bulk`, documents go in the shape of Elasticsearch's bulk API; where it
+//! ends in `/services/collector` or `/services/collector/event`, in that of Splunk's HTTP Event Collector. Neither
+//! takes the shape above.
 
 mod endpoint;
 
 use crate::lua_fields::{self, CustomFields};
 use crate::queue::{self, Parameters, Queue};
-use endpoint::Endpoint;
+use endpoint::{Endpoint, Shape};
 use entities::PluginSchema;
 use indexmap::IndexMap;
 use pdk::log::document;
@@ -89,21 +93,26 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     let config: Config = instance.config()?;
     lua_fields::refuse(DEFINITION.name, &config.custom_fields_by_lua)?;
     let parameters = config.queue.clone().with_deprecated(config.queue_size, config.flush_timeout);
-    let endpoint = Endpoint::new(&config, parameters.max_batch_size() > 1)
+    let shape = Shape::of(&config.http_endpoint, parameters.max_batch_size() > 1);
+    let endpoint = Endpoint::new(&config, shape)
         .map_err(|reason| BuildError(format!("http-log: config.http_endpoint: {reason}")))?;
     let name = format!(
         "http-log:{}:{:?}:{:?}:{:?}:{:?}:{:?}",
         config.http_endpoint, config.method, config.content_type, config.timeout, config.keepalive, config.headers
     );
     let label = format!("http-log to {}", endpoint.authority());
-    Ok(Arc::new(HttpLog(queue::named(&name, &label, parameters, Arc::new(endpoint)))))
+    Ok(Arc::new(HttpLog { queue: queue::named(&name, &label, parameters, Arc::new(endpoint)), shape }))
 }
 
-struct HttpLog(Arc<Queue>);
+struct HttpLog {
+    queue: Arc<Queue>,
+    shape: Shape,
+}
 
 impl Plugin for HttpLog {
     fn log(&self, cx: &mut Context) {
-        self.0.push(document(cx).to_string());
+        let document = document(cx);
+        self.queue.push(self.shape.entry(&document, &cx.shared.node));
     }
 }
 

@@ -89,7 +89,7 @@ fn errors_and_labels_tell_no_password() {
     let authority = |config: &Value| {
         let config = complete(&DEFINITION, config.clone()).unwrap();
         let config: Config = serde_json::from_value(config).unwrap();
-        Endpoint::new(&config, false).map(|endpoint| endpoint.authority().to_owned())
+        Endpoint::new(&config, Shape::Object).map(|endpoint| endpoint.authority().to_owned())
     };
     assert_eq!(authority(&json!({ "http_endpoint": "http://u:secret@h.test:1/" })), Ok("h.test:1".to_owned()));
     assert_eq!(authority(&json!({ "http_endpoint": "https://[::1]/" })), Ok("[::1]".to_owned()));
@@ -111,5 +111,57 @@ fn refuses_two_authorizations_and_headers_of_its_own() {
     for (headers, is_valid) in cases {
         let config = json!({ "http_endpoint": "http://u:p@h.test/", "headers": headers });
         assert_eq!(complete(&DEFINITION, config).is_ok(), is_valid, "{headers}");
+    }
+}
+
+#[test]
+fn the_path_tells_servers_that_want_another_shape() {
+    for (url, want) in [
+        ("http://h.test/", Shape::Object),
+        ("http://h.test/logs/_bulk", Shape::Bulk),
+        ("https://u:p@h.test:9200/_bulk/", Shape::Bulk),
+        ("http://h.test/services/collector", Shape::Hec),
+        ("http://h.test/services/collector/event", Shape::Hec),
+        ("http://h.test/services/collector/raw", Shape::Object),
+        ("http://h.test/bulk", Shape::Object),
+    ] {
+        assert_eq!(Shape::of(url, false), want, "{url}");
+    }
+    assert_eq!(Shape::of("http://h.test/logs", true), Shape::Array);
+}
+
+#[test]
+fn writes_lines_of_the_bulk_api_and_events_of_splunk() {
+    let bodies = [("/logs/_bulk", "application/x-ndjson"), ("/services/collector/event", "application/json")].map(
+        |(path, kind)| {
+            let (port, server) = server(&[200]);
+            let queue = json!({ "max_batch_size": 2, "max_coalescing_delay": 60 });
+            let h = Harness::new(
+                &DEFINITION,
+                json!({ "http_endpoint": format!("http://127.0.0.1:{port}{path}"), "queue": queue }),
+            );
+            h.send("GET /a");
+            h.send("GET /b");
+            let (head, body) = server.join().unwrap().remove(0);
+            assert!(head.contains(&format!("content-type: {kind}\n")), "{head}");
+            body
+        },
+    );
+    assert!(bodies[0].ends_with('\n'), "the bulk API wants a line break at the end");
+    let lines: Vec<Value> = bodies[0].lines().map(document_of).collect();
+    assert_eq!((lines.len(), &lines[0], &lines[2]), (4, &json!({ "create": {} }), &json!({ "create": {} })));
+    for (document, uri) in [(&lines[1], "/a"), (&lines[3], "/b")] {
+        assert_eq!(document["request"]["uri"], uri);
+        assert!(document["@timestamp"].is_u64() && document["@timestamp"] == document["started_at"], "{document}");
+    }
+    let events: Vec<Value> = serde_json::Deserializer::from_str(&bodies[1]).into_iter().map(Result::unwrap).collect();
+    assert_eq!(events.len(), 2);
+    for (event, uri) in events.iter().zip(["/a", "/b"]) {
+        assert_eq!(event["event"]["request"]["uri"], uri);
+        let members: Vec<&str> = event.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(members, ["time", "host", "source", "sourcetype", "event"]);
+        assert_eq!(event["host"], "node.test");
+        let ms = (event["time"].as_f64().unwrap() * 1000.0).round();
+        assert_eq!(Some(ms), event["event"]["started_at"].as_f64());
     }
 }

@@ -4,6 +4,7 @@
 mod read;
 mod write;
 
+use pdk::trace::has_context;
 use pdk::{Context, Headers};
 use schema::{Field, RecordSchema, Type, typedefs};
 use serde::Deserialize;
@@ -181,6 +182,9 @@ impl Propagation {
 
     /// The first context there is, in the order of the formats.
     pub(crate) fn extract(&self, headers: &Headers) -> Option<Incoming> {
+        if !has_context(headers) {
+            return None;
+        }
         self.extract.iter().find_map(|format| read::read(*format, headers))
     }
 

@@ -30,13 +30,17 @@ fn seconds(value: Option<f64>, default: f64) -> Duration {
 impl Parameters {
     /// The fields that were there before queues had a record: they count unless they say what was their default.
     #[must_use]
-    pub(crate) fn with_deprecated(mut self, queue_size: Option<i64>, flush_timeout: Option<f64>) -> Self {
-        if let Some(size) = queue_size.filter(|size| *size != 1) {
+    pub(crate) fn with_deprecated(self, queue_size: Option<i64>, flush_timeout: Option<f64>) -> Self {
+        self.batching(queue_size.filter(|size| *size != 1), flush_timeout.filter(|delay| *delay != 2.0))
+    }
+
+    /// With batches of another size, or that wait for another time (in seconds).
+    #[must_use]
+    pub(crate) fn batching(mut self, size: Option<i64>, delay: Option<f64>) -> Self {
+        if let Some(size) = size {
             self.max_batch_size = Some(usize::try_from(size).unwrap_or_default());
         }
-        if let Some(delay) = flush_timeout.filter(|delay| *delay != 2.0) {
-            self.max_coalescing_delay = Some(delay);
-        }
+        self.max_coalescing_delay = delay.or(self.max_coalescing_delay);
         self
     }
 

@@ -1,4 +1,4 @@
-//! The counters of policy `local`: one of a kind in the process, exact across threads.
+//! The counters in this node's memory: one of a kind in the process, exact across threads.
 //!
 //! Each thread remembers the counters it has used, so a request takes no lock; the process-wide shards, behind locks,
 //! are asked only for counters that are new to a thread. Both are bounded: a full shard drops the counters whose windows
@@ -17,11 +17,13 @@ const SHARDS: usize = 64;
 const SHARD_CAPACITY: usize = 4096;
 const THREAD_CAPACITY: usize = 16 * 1024;
 /// Longer identifiers are kept as their hashes.
-const IDENTIFIER_MAX: usize = 128;
+pub(crate) const IDENTIFIER_MAX: usize = 128;
 
 /// What a counter counts: the scope of the plugin entity (not of the request) and whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key<'a> {
+    /// Whose counters these are: this node's alone (0), or a Redis's (its number).
+    pub(crate) store: u64,
     pub(crate) route: Uuid,
     pub(crate) service: Uuid,
     pub(crate) identifier: &'a str,
@@ -31,11 +33,16 @@ pub(crate) struct Key<'a> {
 #[derive(Debug)]
 pub(crate) struct Counter {
     hash: u64,
+    store: u64,
     route: Uuid,
     service: Uuid,
     identifier: Box<str>,
     /// Of each period: the window's start (seconds, upper half) and the count (lower half).
     windows: [AtomicU64; 6],
+    /// Of each period, in the same form: what Redis knew after the last sync.
+    synced: [AtomicU64; 6],
+    /// Something was counted since the last sync.
+    is_changed: AtomicBool,
     /// When the last of its windows is over, in seconds after the epoch.
     expires: AtomicU64,
     is_dropped: AtomicBool,
@@ -46,7 +53,10 @@ const COUNT_MAX: u64 = (1 << COUNT_BITS) - 1;
 
 impl Counter {
     fn is(&self, key: &Key<'_>) -> bool {
-        self.route == key.route && self.service == key.service && *self.identifier == *key.identifier
+        self.store == key.store
+            && self.route == key.route
+            && self.service == key.service
+            && *self.identifier == *key.identifier
     }
 
     /// The count in the window that began at `start`.
@@ -64,6 +74,40 @@ impl Counter {
             is_free.then(|| start << COUNT_BITS | (before + 1).min(COUNT_MAX))
         });
         reserved.map(|_| before).map_err(|_| before)
+    }
+
+    pub(crate) fn key(&self) -> Key<'_> {
+        Key { store: self.store, route: self.route, service: self.service, identifier: &self.identifier }
+    }
+
+    /// Notes that something was counted; `false` where that was noted already.
+    pub(crate) fn mark_changed(&self) -> bool {
+        !self.is_changed.load(Relaxed) && !self.is_changed.swap(true, Relaxed)
+    }
+
+    pub(crate) fn mark_synced(&self) {
+        self.is_changed.store(false, Relaxed);
+    }
+
+    /// The start and count of a period's window, and how much of the count Redis does not know.
+    pub(crate) fn unsynced(&self, period: Period) -> Option<(u64, u64, u64)> {
+        let packed = self.windows[period as usize].load(Relaxed);
+        let known = self.synced[period as usize].load(Relaxed);
+        let known = if known >> COUNT_BITS == packed >> COUNT_BITS { known & COUNT_MAX } else { 0 };
+        let count = packed & COUNT_MAX;
+        let delta = count.checked_sub(known).filter(|delta| *delta > 0)?;
+        Some((packed >> COUNT_BITS, count, delta))
+    }
+
+    /// Brings a window into line with Redis, which says `total` after it was told all of `sent`. What was counted
+    /// meanwhile stays counted.
+    pub(crate) fn merge(&self, period: Period, start: u64, sent: u64, total: u64) {
+        let total = total.min(COUNT_MAX);
+        self.synced[period as usize].store(start << COUNT_BITS | total, Relaxed);
+        let _ = self.windows[period as usize].fetch_update(Relaxed, Relaxed, |packed| {
+            let count = ((packed & COUNT_MAX) + total).saturating_sub(sent).min(COUNT_MAX);
+            (packed >> COUNT_BITS == start).then_some(start << COUNT_BITS | count)
+        });
     }
 
     /// Takes back a reservation.
@@ -101,7 +145,7 @@ thread_local! {
 }
 
 /// The counter of a key, for this one use.
-pub(crate) fn with<R>(key: Key<'_>, now: Duration, then: impl FnOnce(&Counter) -> R) -> R {
+pub(crate) fn with<R>(key: Key<'_>, now: Duration, then: impl FnOnce(&Arc<Counter>) -> R) -> R {
     let shared = shards();
     let digest;
     let key = if key.identifier.len() > IDENTIFIER_MAX {
@@ -111,7 +155,7 @@ pub(crate) fn with<R>(key: Key<'_>, now: Duration, then: impl FnOnce(&Counter) -
     } else {
         key
     };
-    let hash = shared.hasher.hash_one((key.route, key.service, key.identifier));
+    let hash = shared.hasher.hash_one((key.store, key.route, key.service, key.identifier));
     KNOWN.with_borrow_mut(|known| {
         match known.find(hash, |c| c.is(&key)) {
             Some(counter) if !counter.is_dropped.load(Relaxed) => return then(counter),
@@ -144,10 +188,13 @@ impl Shards {
         }
         let counter = Arc::new(Counter {
             hash,
+            store: key.store,
             route: key.route,
             service: key.service,
             identifier: key.identifier.into(),
             windows: Default::default(),
+            synced: Default::default(),
+            is_changed: AtomicBool::new(false),
             expires: AtomicU64::new(now.as_secs() + 1),
             is_dropped: AtomicBool::new(false),
         });

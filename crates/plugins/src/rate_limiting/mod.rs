@@ -2,24 +2,36 @@
 //!
 //! Limits how many requests a client may send in a second, minute, hour, day, month or year (fixed windows in UTC).
 //!
-//! Policy `local` counts in this node's memory, exactly and across all its threads. Policies `cluster` and `redis` are
-//! valid configuration, but this version has no shared counters yet: an instance with such a policy is not built, and
-//! the log says so. Counters belong to the scope of the plugin entity, so instances on the same route (or service, or
-//! none) share them, also over a change of the configuration.
+//! Policy `local` counts in this node's memory, exactly and across all its threads. Policy `redis` counts for all nodes
+//! that use a Redis, under Kong's keys: with `sync_rate` -1 each request asks Redis, and counts are exact; else each
+//! node counts for itself and syncs every `sync_rate` seconds, so that all nodes together let through at most the limit
+//! and what the others let through between two syncs. While Redis is out of reach, `fault_tolerant` says whether
+//! requests pass uncounted or are answered 500; none but those that were under way waits for it.
+//!
+//! Policy `cluster` counts for all nodes of a database: each node counts for itself and syncs with the database twice a
+//! second, with the same bound. No request waits for the database.
+//!
+//! Counters belong to the scope of the plugin entity, so instances on the same route (or service, or none) share them,
+//! also over a change of the configuration.
 
 mod counters;
+mod exact;
 pub(crate) mod period;
+mod synced;
 
+use crate::redis::{Config as RedisConfig, Failure, Redis, Settings};
+use aws_lc_rs::digest::{SHA256, digest};
 use counters::{Counter, Key};
 use entities::PluginSchema;
-use pdk::{BuildError, Context, Definition, Headers, Instance, Phases, Plugin, Response, Step};
+use pdk::{BuildError, Context, Definition, Flow, Headers, Instance, Ledger, Phases, Plugin, Response, Step};
 use period::Period;
 use schema::{Check, Field, Record, is};
 use serde::Deserialize;
 use serde_json::Value;
 use std::fmt::Write;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use synced::Synced;
 use uuid::Uuid;
 
 pub const DEFINITION: Definition =
@@ -83,7 +95,6 @@ struct Config {
     fault_tolerant: bool,
     /// The Redis of policy `redis`.
     #[field(typedef = redis)]
-    #[expect(dead_code, reason = "part of the schema; no policy that is built reads it")]
     redis: Value,
     /// Whether the client is told nothing of its limits.
     #[field(default = false)]
@@ -96,7 +107,6 @@ struct Config {
     error_message: Option<String>,
     /// How often counters are synchronised with Redis, in seconds; -1: with each request.
     #[field(default = -1)]
-    #[expect(dead_code, reason = "part of the schema; no policy that is built reads it")]
     sync_rate: f64,
 }
 
@@ -142,22 +152,17 @@ fn schema() -> PluginSchema {
         .check(needs("path", "limit_by", "config.path"))
 }
 
-/// Stands in where the counters cannot be had and `fault_tolerant` is on.
-struct Uncounted;
+/// Where policy `cluster` counts.
+static LEDGER: OnceLock<Arc<dyn Ledger>> = OnceLock::new();
 
-impl Plugin for Uncounted {}
+/// Policy `cluster` counts there from now on. To be told before instances are built; the first one told counts.
+pub fn count_in(ledger: Arc<dyn Ledger>) {
+    let _ = LEDGER.set(ledger);
+}
 
 fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     let config: Config = instance.config()?;
-    if let Some(policy @ ("cluster" | "redis")) = config.policy.as_deref() {
-        let problem = format!("rate-limiting: policy '{policy}' is not available in this version, policy 'local' is");
-        if !config.fault_tolerant {
-            return Err(BuildError(problem));
-        }
-        // As with counters out of reach: requests pass, and the log says why.
-        log::error!("{problem}; fault_tolerant lets requests pass uncounted");
-        return Ok(Arc::new(Uncounted));
-    }
+    let store = store(&config)?;
     let values = [config.second, config.minute, config.hour, config.day, config.month, config.year];
     let limits = Period::ALL.into_iter().zip(values).filter_map(|(p, v)| Some(Limit::new(p, v?)));
     Ok(Arc::new(RateLimiting {
@@ -172,10 +177,41 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
         },
         route: instance.entity.route.as_ref().map(|r| r.id).unwrap_or_default(),
         service: instance.entity.service.as_ref().map(|s| s.id).unwrap_or_default(),
+        store,
+        is_tolerant: config.fault_tolerant,
         is_told: !config.hide_client_headers,
         error_code: config.error_code.map_or(429, |code| code as u16),
         error_message: config.error_message.unwrap_or_else(|| "API rate limit exceeded".to_owned()),
     }))
+}
+
+fn store(config: &Config) -> Result<Store, BuildError> {
+    match config.policy.as_deref() {
+        Some("redis") => {}
+        Some("cluster") if LEDGER.get().is_some() => return Ok(Store::Synced(Synced::with_database())),
+        Some("cluster") => return Err(BuildError("rate-limiting: policy 'cluster' needs a database".to_owned())),
+        _ => return Ok(Store::Local),
+    }
+    let settings = RedisConfig::deserialize(&config.redis).map_err(|error| BuildError(error.to_string()))?;
+    let settings =
+        Settings::new(settings).ok_or_else(|| BuildError("rate-limiting: no config.redis.host".to_owned()))?;
+    let redis = Redis::of(settings);
+    Ok(match Duration::try_from_secs_f64(config.sync_rate) {
+        Ok(rate) if !rate.is_zero() => Store::Synced(Synced::with_redis(redis, rate)),
+        _ => Store::Redis(redis),
+    })
+}
+
+/// Where requests are counted.
+enum Store {
+    Local,
+    Synced(Arc<Synced>),
+    Redis(Arc<Redis>),
+}
+
+/// The key of a window in Redis, as Kong writes it.
+fn window_key(key: &Key<'_>, period: Period, start: u64) -> String {
+    format!("ratelimit:{}:{}:{}:{}:{}", key.route, key.service, key.identifier, start * 1000, period.name())
 }
 
 /// A limit with the names and values of its header fields.
@@ -215,6 +251,8 @@ struct RateLimiting {
     by: By,
     route: Uuid,
     service: Uuid,
+    store: Store,
+    is_tolerant: bool,
     is_told: bool,
     error_code: u16,
     error_message: String,
@@ -268,25 +306,65 @@ impl Write for Short {
 impl Plugin for RateLimiting {
     fn access<'a>(&'a self, cx: &'a mut Context) -> Step<'a> {
         let now = cx.shared.clock.now();
-        let usage = self.count(cx, now);
-        if !usage.is_refused {
-            if self.is_told {
-                self.tell(&usage, now, &mut cx.early_headers);
-            }
-            return Step::Continue;
+        let usage = match &self.store {
+            Store::Local => self.with_key(cx, 0, |key| counters::with(key, now, |c| self.reserve(c, now))),
+            Store::Synced(synced) => self.with_key(cx, synced.id(), |key| {
+                counters::with(key, now, |counter| {
+                    let usage = self.reserve(counter, now);
+                    if !usage.is_refused {
+                        synced.note(counter);
+                    }
+                    usage
+                })
+            }),
+            Store::Redis(redis) => return Step::Wait(Box::pin(self.ask(redis, cx, now))),
+        };
+        match self.tell_all(cx, &usage, now) {
+            Some(refusal) => Step::Exit(refusal),
+            None => Step::Continue,
         }
-        let mut response = Response::error(cx, self.error_code, &self.error_message);
-        if self.is_told {
-            let reset = self.tell(&usage, now, &mut response.headers);
-            response.headers.append("Retry-After", Short::of(reset).as_bytes());
-        }
-        Step::exit(response)
     }
 }
 
 impl RateLimiting {
-    /// Counts the request against the limits of whom it belongs to.
-    fn count(&self, cx: &Context, now: Duration) -> Usage {
+    /// Counts the request in Redis.
+    async fn ask(&self, redis: &Arc<Redis>, cx: &mut Context, now: Duration) -> Flow {
+        let windows = self.with_key(cx, redis.id(), |key| {
+            exact::Windows::new(&self.limits, now, |period, start| window_key(&key, period, start))
+        });
+        match windows.count(redis, &self.limits).await {
+            Ok(usage) => self.tell_all(cx, &usage, now).map_or(Flow::Continue, Flow::Exit),
+            Err(failure) => self.out_of_reach(cx, &failure),
+        }
+    }
+
+    fn out_of_reach(&self, cx: &Context, failure: &Failure) -> Flow {
+        // Redis itself says once that it is out of reach; a line a request would be a flood.
+        log::debug!(request_id = cx.request_id(); "rate-limiting: the request is not counted: {failure}");
+        match self.is_tolerant {
+            true => Flow::Continue,
+            false => Flow::Exit(Box::new(Response::error(cx, 500, pdk::default_message(500)))),
+        }
+    }
+
+    /// Tells the client how it fared; the answer to a request that is refused.
+    fn tell_all(&self, cx: &mut Context, usage: &Usage, now: Duration) -> Option<Box<Response>> {
+        if !usage.is_refused {
+            if self.is_told {
+                self.tell(usage, now, &mut cx.early_headers);
+            }
+            return None;
+        }
+        let mut response = Response::error(cx, self.error_code, &self.error_message);
+        if self.is_told {
+            let reset = self.tell(usage, now, &mut response.headers);
+            response.headers.append("Retry-After", Short::of(reset).as_bytes());
+        }
+        Some(Box::new(response))
+    }
+
+    /// The key under which the request counts.
+    fn with_key<R>(&self, cx: &Context, store: u64, then: impl FnOnce(Key<'_>) -> R) -> R {
         let id;
         let identifier = match &self.by {
             By::Consumer if cx.consumer.is_some() => {
@@ -310,7 +388,16 @@ impl RateLimiting {
                 address.as_str()
             }
         };
-        counters::with(Key { route: self.route, service: self.service, identifier }, now, |c| self.reserve(c, now))
+        let hash;
+        let identifier = if store != 0 && identifier.len() > counters::IDENTIFIER_MAX {
+            // All nodes must call it the same.
+            let bytes = digest(&SHA256, identifier.as_bytes());
+            hash = bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            &hash
+        } else {
+            identifier
+        };
+        then(Key { store, route: self.route, service: self.service, identifier })
     }
 
     /// Counts one more in all windows, or in none where one is full.

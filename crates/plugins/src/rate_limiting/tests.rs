@@ -146,7 +146,7 @@ fn instances_of_the_same_scope_share_counters_and_limits_may_change() {
 
 #[test]
 fn counts_exactly_across_threads() {
-    let key = Key { route: Uuid::new_v4(), service: Uuid::nil(), identifier: "all" };
+    let key = Key { store: 0, route: Uuid::new_v4(), service: Uuid::nil(), identifier: "all" };
     let start = Period::Hour.start(START);
     let passed = AtomicU64::new(0);
     std::thread::scope(|scope| {
@@ -169,10 +169,10 @@ fn a_flood_of_identifiers_is_bounded_and_keeps_working() {
     let start = Period::Second.start(START);
     for n in 0..300_000_u32 {
         let identifier = n.to_string();
-        let key = Key { route, service: Uuid::nil(), identifier: &identifier };
+        let key = Key { store: 0, route, service: Uuid::nil(), identifier: &identifier };
         assert!(counters::with(key, START, |c| c.reserve(Period::Second, start, 1.0)).is_ok());
     }
-    let last = Key { route, service: Uuid::nil(), identifier: "299999" };
+    let last = Key { store: 0, route, service: Uuid::nil(), identifier: "299999" };
     assert!(counters::with(last, START, |c| c.reserve(Period::Second, start, 1.0)).is_err());
 }
 
@@ -210,16 +210,93 @@ fn refuses_limits_that_contradict_each_other() {
     }
 }
 
+/// A database in which others have counted five already.
+#[derive(Default)]
+struct Counted(std::sync::Mutex<Vec<pdk::Count>>);
+
+impl Ledger for Counted {
+    fn add(&self, counts: &[pdk::Count]) -> Result<Vec<u64>, String> {
+        let mut all = self.0.lock().unwrap();
+        all.extend_from_slice(counts);
+        let total = 5 + all.iter().map(|count| count.delta).sum::<u64>();
+        Ok(counts.iter().map(|_| total).collect())
+    }
+}
+
 #[test]
-fn policies_that_are_not_there_are_not_built() {
-    let of = |tolerant: bool| {
-        let config =
-            json!({ "minute": 1, "policy": "redis", "redis": { "host": "r.test" }, "fault_tolerant": tolerant });
-        let config = complete(&DEFINITION, config).unwrap();
-        let entity = pdk::testing::plugin_entity("rate-limiting", &config);
-        build(&Instance { entity: &entity, config: &config })
-    };
-    assert!(of(true).is_ok(), "fault_tolerant: requests pass uncounted");
-    let error = of(false).err().unwrap();
-    assert_eq!(error.to_string(), "rate-limiting: policy 'redis' is not available in this version, policy 'local' is");
+fn policy_cluster_needs_a_database_and_learns_what_other_nodes_counted() {
+    let config = complete(&DEFINITION, json!({ "minute": 100_000, "policy": "cluster" })).unwrap();
+    let entity = pdk::testing::plugin_entity("rate-limiting", &config);
+    let built = build(&Instance { entity: &entity, config: &config });
+    assert_eq!(built.err().unwrap().to_string(), "rate-limiting: policy 'cluster' needs a database");
+    let counted = Arc::new(Counted::default());
+    count_in(counted.clone());
+    let h = harness(json!({ "minute": 100_000, "policy": "cluster" }));
+    let remaining = || h.send("GET /").header("x-ratelimit-remaining-minute").parse::<i64>().unwrap();
+    let mut before = remaining();
+    assert_eq!(before, 99_999);
+    let end = std::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let now = remaining();
+        if before - now > 1 {
+            assert_eq!(before - now, 6, "the request's own, and the others' five");
+            break;
+        }
+        assert!(std::time::Instant::now() < end, "{counted:?}", counted = counted.0);
+        before = now;
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let first = counted.0.lock().unwrap()[0].clone();
+    assert_eq!((first.period, first.start, first.ttl), ("minute", Period::Minute.start(START), 60));
+    assert_eq!((first.route, first.service), (Uuid::from_u128(0xa), Uuid::nil()));
+}
+
+#[test]
+fn windows_have_kongs_keys() {
+    let key = Key { store: 1, route: Uuid::from_u128(1), service: Uuid::nil(), identifier: "127.0.0.1" };
+    let want = "ratelimit:00000000-0000-0000-0000-000000000001:00000000-0000-0000-0000-000000000000:127.0.0.1:\
+                1767225600000:minute";
+    assert_eq!(window_key(&key, Period::Minute, Period::Minute.start(START)), want);
+}
+
+#[test]
+fn a_sync_adds_what_others_counted_and_keeps_what_was_counted_meanwhile() {
+    let key = Key { store: 7, route: Uuid::new_v4(), service: Uuid::nil(), identifier: "all" };
+    let start = Period::Hour.start(START);
+    counters::with(key, START, |c| {
+        let reserve = || c.reserve(Period::Hour, start, 100.0).unwrap();
+        assert_eq!(c.unsynced(Period::Hour), None);
+        reserve();
+        reserve();
+        assert_eq!(c.unsynced(Period::Hour), Some((start, 2, 2)));
+        reserve();
+        // Others had counted five when Redis got the two.
+        c.merge(Period::Hour, start, 2, 7);
+        assert_eq!(c.count(Period::Hour, start), 8);
+        assert_eq!(c.unsynced(Period::Hour), Some((start, 8, 1)));
+        c.merge(Period::Hour, start, 8, 8);
+        assert_eq!((c.count(Period::Hour, start), c.unsynced(Period::Hour)), (8, None));
+        assert!(c.mark_changed() && !c.mark_changed());
+    });
+}
+
+/// A Redis that nobody serves.
+fn without_redis(tolerant: bool, sync_rate: f64) -> Harness {
+    let redis = json!({ "host": "127.0.0.1", "port": 1, "timeout": 1000 });
+    harness(json!({
+        "minute": 2, "policy": "redis", "redis": redis, "fault_tolerant": tolerant, "sync_rate": sync_rate,
+    }))
+}
+
+#[test]
+fn without_redis_requests_pass_uncounted_or_fail_or_count_here() {
+    let h = without_redis(true, -1.0);
+    for _ in 0..3 {
+        assert_eq!(h.send("GET /").answer(), "200\n");
+    }
+    let answer = without_redis(false, -1.0).send("GET /");
+    assert_eq!(answer.status, 500);
+    assert!(answer.body.contains("An unexpected error occurred"), "{}", answer.body);
+    let h = without_redis(false, 10.0);
+    assert_eq!([(); 3].map(|()| h.send("GET /").status), [200, 200, 429]);
 }

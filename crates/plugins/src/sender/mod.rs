@@ -71,7 +71,7 @@ impl Sender {
 }
 
 /// The runtime of the sending thread; `None` where it could not be started.
-fn runtime() -> Option<&'static Handle> {
+pub(crate) fn runtime() -> Option<&'static Handle> {
     static RUNTIME: OnceLock<Option<Handle>> = OnceLock::new();
     let start = || {
         let runtime = Builder::new_current_thread().enable_all().build().ok()?;

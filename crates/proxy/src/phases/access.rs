@@ -2,7 +2,8 @@
 
 use super::rewrite::finish;
 use crate::pipeline::Exit;
-use crate::snapshot::{Chosen, Plan};
+use crate::snapshot::{Built, Chosen, Plan};
+use pdk::trace::{Instrumentations, Part};
 use pdk::{Context, Phases};
 
 /// Runs the plan. What it chose stays chosen for the response phases, also behind an exit (Kong's rule).
@@ -10,7 +11,7 @@ pub(crate) async fn access<'a>(plan: &'a Plan, cx: &mut Context, chosen: &mut Ch
     if let Some(fixed) = plan.fixed() {
         *chosen = Chosen::Fixed(fixed);
         for built in fixed.iter().filter(|b| b.phases.contains(Phases::ACCESS)) {
-            finish(built.plugin.access(cx)).await?;
+            run(built, cx).await?;
         }
         return Ok(());
     }
@@ -22,9 +23,16 @@ pub(crate) async fn access<'a>(plan: &'a Plan, cx: &mut Context, chosen: &mut Ch
         let Some(built) = plan.choose(at, consumer, &shared.consumers) else { continue };
         own.push(built);
         if ended.is_ok() && built.phases.contains(Phases::ACCESS) {
-            ended = finish(built.plugin.access(cx)).await;
+            ended = run(built, cx).await;
         }
     }
     *chosen = Chosen::Own(own);
     ended
+}
+
+async fn run(built: &Built, cx: &mut Context) -> Result<(), Exit> {
+    let mark = cx.mark(Instrumentations::PLUGIN_ACCESS);
+    let done = finish(built.plugin.access(cx)).await;
+    cx.record(mark, Part::Access(built.name));
+    done
 }

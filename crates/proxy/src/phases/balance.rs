@@ -3,6 +3,7 @@
 use crate::snapshot::{Destination, ServiceTarget};
 use crate::upstream::Upstreams;
 use balancer::{AddressId, HashValue, Inputs, Pick, hash_value};
+use pdk::trace::{Instrumentations, Part};
 use pdk::{Context, Response};
 use smallvec::SmallVec;
 use std::borrow::Cow;
@@ -60,7 +61,12 @@ pub(crate) async fn balance(
         Destination::Address(ip) => {
             Ok(Target { address: SocketAddr::new(*ip, service.port), name: service.host.clone(), pick: None })
         }
-        Destination::Name => by_name(upstreams, service).await,
+        Destination::Name => {
+            let mark = cx.mark(Instrumentations::DNS_QUERY);
+            let target = by_name(upstreams, service).await;
+            cx.record(mark, Part::Dns);
+            target
+        }
         Destination::Upstream(upstream) => {
             let balancer = upstream.balancer.load();
             if !tries.is_hashed {

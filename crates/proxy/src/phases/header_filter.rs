@@ -4,6 +4,7 @@ use crate::http::h1::server::decimal;
 use crate::http::h2::is_connection_field;
 use crate::snapshot::Chosen;
 use crate::worker::Thread;
+use pdk::trace::{Instrumentations, Part};
 use pdk::{Context, Headers, Phases, Source, Version};
 use std::time::Instant;
 
@@ -12,7 +13,9 @@ pub(crate) fn header_filter(thread: &Thread, cx: &mut Context, chosen: &Chosen<'
         drop_hop_by_hop(cx);
     }
     for built in chosen.iter().filter(|b| b.phases.contains(Phases::HEADER_FILTER)) {
+        let mark = cx.mark(Instrumentations::PLUGIN_HEADER_FILTER);
         built.plugin.header_filter(cx);
+        cx.record(mark, Part::HeaderFilter(built.name));
     }
     add_own(thread, cx);
     add_charset(cx);

@@ -10,4 +10,5 @@ pub(crate) mod response;
 pub(crate) mod rewrite;
 pub(crate) mod route;
 pub(crate) mod send;
+pub(crate) mod trace;
 pub(crate) mod upstream_head;

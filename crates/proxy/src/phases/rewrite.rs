@@ -2,11 +2,15 @@
 
 use crate::pipeline::Exit;
 use crate::snapshot::Chosen;
+use pdk::trace::{Instrumentations, Part};
 use pdk::{Context, Flow, Phases, Step};
 
 pub(crate) async fn rewrite(chosen: &Chosen<'_>, cx: &mut Context) -> Result<(), Exit> {
     for built in chosen.iter().filter(|b| b.phases.contains(Phases::REWRITE)) {
-        finish(built.plugin.rewrite(cx)).await?;
+        let mark = cx.mark(Instrumentations::PLUGIN_REWRITE);
+        let done = finish(built.plugin.rewrite(cx)).await;
+        cx.record(mark, Part::Rewrite(built.name));
+        done?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use crate::pipeline::Exit;
 use crate::snapshot::{Endpoint, Snapshot};
 use crate::worker::Thread;
+use pdk::trace::{Instrumentations, Part};
 use pdk::{Context, Headers, Method, Request, Response, Scheme, Upstream, Version};
 use router::{Fields, Match, Protocol, Query, path};
 use std::net::SocketAddr;
@@ -25,6 +26,13 @@ impl Fields for RequestFields<'_> {
 }
 
 pub(crate) fn route<'a>(thread: &Thread, snapshot: &'a Snapshot, cx: &mut Context) -> Result<&'a Endpoint, Exit> {
+    let mark = cx.mark(Instrumentations::ROUTER);
+    let routed = routed(thread, snapshot, cx);
+    cx.record(mark, Part::Router);
+    routed
+}
+
+fn routed<'a>(thread: &Thread, snapshot: &'a Snapshot, cx: &mut Context) -> Result<&'a Endpoint, Exit> {
     let settings = &thread.proxy.settings;
     learn_client(settings, cx);
     let length = cx.request.body.len();

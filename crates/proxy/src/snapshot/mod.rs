@@ -8,13 +8,14 @@ mod services;
 pub(crate) use certificates::Certificates;
 pub use certificates::pair as certificate_pair;
 pub(crate) use endpoint::Endpoint;
-pub(crate) use plan::{Chosen, Plan};
+pub(crate) use plan::{Built, Chosen, Plan};
 pub(crate) use services::{Destination, ServiceTarget};
 
 use crate::upstream::Upstreams;
 use ahash::HashMap;
 use arc_swap::ArcSwap;
 use entities::Configuration;
+use pdk::trace::Tracing;
 use pdk::{Consumers, Definition};
 use plan::Instances;
 use router::{Flavor, Router};
@@ -48,6 +49,8 @@ pub struct Environment {
     pub upstream_http2: bool,
     /// `lua_ssl_trusted_certificate`, DER.
     pub trusted_certificates: Vec<rustls_pki_types::CertificateDer<'static>>,
+    /// What is recorded of requests for traces.
+    pub tracing: Tracing,
 }
 
 impl Environment {
@@ -65,6 +68,8 @@ pub struct Snapshot {
     pub(crate) global: Arc<Plan>,
     pub(crate) consumers: Arc<Consumers>,
     pub(crate) certificates: Certificates,
+    /// What is recorded, and of which share of requests at least; `None` where no plugin reports traces.
+    pub(crate) traced: Option<(Tracing, f64)>,
     instances: Instances,
 }
 
@@ -83,6 +88,7 @@ impl Snapshot {
         env.upstreams.update(from, env, &mut problems);
         let services = services::build(from, env, &mut problems);
         let global = instances.global();
+        let traced = instances.share_of_traces(env.tracing).map(|share| (env.tracing, share));
         let mut endpoints = HashMap::default();
         for route in from.routes.values() {
             let service = route.service.as_ref().and_then(|s| services.get(&s.id));
@@ -96,7 +102,7 @@ impl Snapshot {
         let (router, errors) = Router::build(env.flavor, routes);
         problems.extend(errors.iter().map(ToString::to_string));
         let consumers = Arc::new(Consumers::new(from));
-        (Self { router, endpoints, global, consumers, certificates, instances }, problems)
+        (Self { router, endpoints, global, consumers, certificates, traced, instances }, problems)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::Environment;
 use ahash::{HashMap, HashSet};
 use entities::{Configuration, Plugin as PluginEntity, Route};
+use pdk::trace::{Instrumentations, Tracing};
 use pdk::{Consumers, Context, Instance, Phases, Plugin, Response, Step};
 use serde_json::Value;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 pub(crate) struct Built {
     pub(crate) plugin: Arc<dyn Plugin>,
     pub(crate) phases: Phases,
+    pub(crate) name: &'static str,
     entity: Arc<PluginEntity>,
 }
 
@@ -192,6 +194,14 @@ impl Instances {
         new
     }
 
+    /// The largest share of requests of which a plugin may report the steps; `None` where none are recorded or reported.
+    pub(crate) fn share_of_traces(&self, tracing: Tracing) -> Option<f64> {
+        if tracing.instrumentations == Instrumentations::NONE {
+            return None;
+        }
+        self.built.values().filter_map(|built| built.plugin.share_of_traces(tracing)).reduce(f64::max)
+    }
+
     /// What runs where there is no route.
     pub(crate) fn global(&self) -> Arc<Plan> {
         Arc::new(self.plan_for(None, None))
@@ -227,7 +237,7 @@ fn make(entity: &Arc<PluginEntity>, definition: &pdk::Definition, env: &Environm
     let instance = Instance { entity, config: &config };
     let plugin = (definition.build)(&instance)
         .map_err(|error| format!("plugin '{}' ({}) cannot run: {error}", entity.name, entity.id))?;
-    Ok(Arc::new(Built { plugin, phases: definition.phases, entity: entity.clone() }))
+    Ok(Arc::new(Built { plugin, phases: definition.phases, name: definition.name, entity: entity.clone() }))
 }
 
 /// Stands where an instance could not be built: what it should have checked must not pass unchecked.
@@ -242,7 +252,7 @@ impl Plugin for Broken {
 fn broken(entity: &Arc<PluginEntity>, definition: &pdk::Definition) -> Arc<Built> {
     let guards = definition.phases.contains(Phases::ACCESS);
     let phases = if guards { Phases::ACCESS } else { Phases::NONE };
-    Arc::new(Built { plugin: Arc::new(Broken), phases, entity: entity.clone() })
+    Arc::new(Built { plugin: Arc::new(Broken), phases, name: definition.name, entity: entity.clone() })
 }
 
 /// Puts what `{vault://...}` stands for into its place; what cannot be found becomes empty, as in Kong.

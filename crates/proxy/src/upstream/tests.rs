@@ -52,6 +52,7 @@ impl Node {
             client_certificate: None,
             upstream_http2: false,
             trusted_certificates,
+            tracing: pdk::trace::Tracing::default(),
         };
         Self { upstreams, configuration: Configuration::default(), environment }
     }

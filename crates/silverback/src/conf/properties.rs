@@ -224,10 +224,10 @@ properties! {
     lua_ssl_trusted_certificate: Vec<Pem> = "system", Active, "Authorities that sign for upstreams and other servers; system is those of the operating system.";
     lua_ssl_verify_depth: u32 = "1", Active, "The longest chain of certificates.";
     lua_ssl_protocols: String = "TLSv1.2 TLSv1.3", Active, "TLS versions towards other servers.";
-    tracing_instrumentations: Vec<String> = "off", Later, "The spans that are recorded: off, all, or names.";
-    tracing_sampling_rate: f64 = "0.01", Later, "The share of requests that are traced; 0 to 1.";
-    opentelemetry_tracing: Vec<String> = "off", Later, "Old name of tracing_instrumentations.";
-    opentelemetry_tracing_sampling_rate: f64 = "0.01", Later, "Old name of tracing_sampling_rate.";
+    tracing_instrumentations: Vec<String> = "off", Active, "The spans that are recorded: off, all, or names.";
+    tracing_sampling_rate: f64 = "0.01", Active, "The share of requests that are traced; 0 to 1.";
+    opentelemetry_tracing: Vec<String> = "off", Active, "Old name of tracing_instrumentations.";
+    opentelemetry_tracing_sampling_rate: f64 = "0.01", Active, "Old name of tracing_sampling_rate.";
 }
 "Custom plugins" {
     lua_package_path: String = "./?.lua;./?/init.lua;", Later, "Where Lua plugins are looked for.";

@@ -216,6 +216,7 @@ impl log::Log for ErrorLog {
         if !self.enabled(record.metadata()) {
             return;
         }
+        plugins::opentelemetry::note_log(line::level_of(record.metadata()).as_str(), record);
         let line = line::format(record, self.format());
         match &self.0.sink {
             Sink::Queue(_) => self.send(Message::Line(line)),

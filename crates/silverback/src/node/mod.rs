@@ -4,6 +4,7 @@ mod admin_service;
 mod certificates;
 mod config_line;
 mod facts;
+mod ledger;
 mod plugin_endpoints;
 mod settings;
 mod status_service;
@@ -81,7 +82,10 @@ pub fn catalog_with(conf: &Conf, plugins: &[Definition]) -> Catalog {
     let available = settings::enabled_plugins(conf, plugins).into_iter().map(|p| AvailablePlugin {
         priority: p.priority,
         version: p.version.into(),
-        schema: (p.schema)(),
+        schema: match conf.database {
+            Database::Off => plugins::without_database((p.schema)()),
+            _ => (p.schema)(),
+        },
     });
     Catalog::new(settings::catalog_flavor(conf), available.collect())
 }
@@ -130,6 +134,9 @@ impl Node {
             Opened::Postgres(store) => store.workspace(),
             _ => None,
         };
+        if conf.database != Database::Off {
+            plugins::count_in(Arc::new(ledger::Ledger(opened.store())));
+        }
         let storage = Arc::new(PluginStorage::new(opened.store(), catalog.clone()));
         let proxy = Arc::new(Proxy::new(settings::proxy(conf, workspace)?, snapshots, upstreams, storage, threads));
         let facts = Arc::new(Facts::new(conf, proxy.clone(), line.clone(), plugins, log)?);

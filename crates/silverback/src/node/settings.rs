@@ -4,6 +4,7 @@ use super::certificates::{client_certificate, default_certificate};
 use crate::conf::{Block, Conf, ErrorType, LogFile, LogTarget, Pem, RealIpHeader, RouterFlavor};
 use anyhow::Context as _;
 use entities::Catalog;
+use pdk::trace::{Instrumentations, Tracing};
 use pdk::{Definition, Format, Node};
 use proxy::{
     AccessLog, Environment, HeadLimits, HeaderTokens, Limits, LogFormat, PoolSettings, TrustedIps, Upstreams, dns,
@@ -78,6 +79,7 @@ pub(super) fn environment(
         client_certificate: client_certificate(conf)?,
         upstream_http2: conf.directive(Block::Proxy, "proxy_http_version") == Some("2"),
         trusted_certificates,
+        tracing: tracing(conf)?,
     })
 }
 
@@ -88,6 +90,17 @@ pub(crate) fn trusted_authorities(conf: &Conf) -> anyhow::Result<Vec<Vec<u8>>> {
         _ => pem.read().context("lua_ssl_trusted_certificate"),
     };
     conf.lua_ssl_trusted_certificate.iter().map(read).collect()
+}
+
+/// What is recorded for traces.
+fn tracing(conf: &Conf) -> anyhow::Result<Tracing> {
+    let mut instrumentations = Instrumentations::NONE;
+    for name in &conf.tracing_instrumentations {
+        let known = Instrumentations::from_name(name);
+        instrumentations = instrumentations
+            | known.with_context(|| format!("tracing_instrumentations: '{name}' is no instrumentation there is"))?;
+    }
+    Ok(Tracing { instrumentations, sampling_rate: conf.tracing_sampling_rate })
 }
 
 /// The certificate authorities of the operating system, where distributions keep them.

@@ -2,6 +2,7 @@
 mod commits;
 mod postgres;
 mod sqlite;
+mod sqlite_counts;
 mod sqlite_rows;
 
 #[cfg(test)]

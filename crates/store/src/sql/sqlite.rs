@@ -1,10 +1,11 @@
 //! `database = embedded`: one SQLite file, in WAL mode with every commit flushed, so an answered write survives a crash.
 use super::commits::Commits;
+use super::sqlite_counts;
 use super::sqlite_rows::{SqliteRows, define, define_tags, failed};
 use crate::changes::Followers;
 use crate::rows::{Row, Rows};
 use crate::rules::{Rules, key_of, normal};
-use crate::{Change, Clock, Error, Follower, Layout, Reader, Store, Writer};
+use crate::{Change, Clock, Count, Error, Follower, Layout, Reader, Store, Writer};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -45,6 +46,7 @@ impl Sqlite {
             return Err(Error::database(&format!("{} was written by a newer version ({version})", path.display())));
         }
         define_tags(&transaction).map_err(failed)?;
+        sqlite_counts::define(&transaction).map_err(failed)?;
         for table in layout.tables() {
             define(&transaction, table).map_err(failed)?;
         }
@@ -239,6 +241,15 @@ impl Store for Sqlite {
             (matches!(purged, Ok(count) if count > 0), rules.changes)
         })?;
         purged
+    }
+
+    fn count(&self, counts: &[Count<'_>]) -> Result<Vec<u64>, Error> {
+        let mut counted = Ok(Vec::new());
+        self.transact(&mut |connection| {
+            counted = sqlite_counts::add(connection, counts, (self.clock)()).map_err(failed);
+            (counted.is_ok(), Vec::new())
+        })?;
+        counted
     }
 
     fn follow(&self, follower: Arc<dyn Follower>) {

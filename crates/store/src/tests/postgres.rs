@@ -607,3 +607,24 @@ fn a_directory_for_the_copy_is_needed() {
     let settings = PostgresSettings::of(Server::default());
     assert!(new(settings).with_copy(&missing).is_err());
 }
+
+#[test]
+fn counts_of_rate_limits_add_up_in_kongs_table() {
+    let store = new(shared().database(true));
+    let count = |identifier: &'static str, delta| crate::Count {
+        identifier,
+        route: Uuid::nil(),
+        service: Uuid::from_u128(1),
+        period: "minute",
+        start: 1_763_717_520,
+        delta,
+        ttl: 60,
+    };
+    assert_eq!(store.count(&[count("b", 2), count("a", 1)]).unwrap(), [2, 1]);
+    assert_eq!(store.count(&[count("b", 3)]).unwrap(), [5]);
+    let question = "SELECT concat_ws(' ', identifier, period, extract(epoch FROM period_date)::int, service_id, value,
+                    ttl > CURRENT_TIMESTAMP) FROM ratelimiting_metrics ORDER BY identifier";
+    let service = "00000000-0000-0000-0000-000000000001";
+    let want = [format!("a minute 1763717520 {service} 1 t"), format!("b minute 1763717520 {service} 5 t")];
+    assert_eq!(ask(&store, question), want);
+}

@@ -144,3 +144,27 @@ fn look_ups_use_indexes() {
         assert!(steps.len() == 1 && steps[0].contains("USING INDEX"), "{statement}: {steps:?}");
     }
 }
+
+#[test]
+fn counts_add_up_and_end_with_their_time() {
+    let folder = Directory::new();
+    let time = super::Time::default();
+    let open = || Sqlite::open(&folder.file(), layout(), time.clock()).unwrap();
+    let store = open();
+    let count = |identifier: &'static str, delta| crate::Count {
+        identifier,
+        route: Uuid::nil(),
+        service: Uuid::from_u128(1),
+        period: "minute",
+        start: 1_700_000_040,
+        delta,
+        ttl: 60,
+    };
+    assert_eq!(store.count(&[count("a", 2), count("b", 1)]).unwrap(), [2, 1]);
+    assert_eq!(store.count(&[count("a", 3), count("a", 1)]).unwrap(), [5, 6]);
+    // Another node, or this one after a restart, goes on from there.
+    assert_eq!(open().count(&[count("a", 1)]).unwrap(), [7]);
+    time.advance(61);
+    assert_eq!(store.count(&[count("c", 1)]).unwrap(), [1]);
+    assert_eq!(store.count(&[count("a", 1)]).unwrap(), [1], "a count whose time is over is gone");
+}

@@ -1,6 +1,7 @@
 //! `database = postgres`: Kong's own tables, shared with other nodes of ours and, if need be, with Kong's.
 mod columns;
 mod copy;
+mod counts;
 mod ends;
 mod events;
 mod follow;
@@ -18,7 +19,7 @@ pub use settings::{PostgresSettings, Server};
 use crate::changes::Followers;
 use crate::rows::{Row, Rows, Scan};
 use crate::rules::{Rules, key_of, normal};
-use crate::{Change, Clock, Error, Follower, Layout, Reader, Store, Table, Writer};
+use crate::{Change, Clock, Count, Error, Follower, Layout, Reader, Store, Table, Writer};
 use columns::SqlLayout;
 use copy::{Copied, Copy};
 use ends::Ends;
@@ -366,6 +367,13 @@ impl Store for Postgres {
             self.let_go(over);
         }
         purged
+    }
+
+    fn count(&self, counts: &[Count<'_>]) -> Result<Vec<u64>, Error> {
+        let transaction = self.main.begin(true)?;
+        let totals = counts::add(&transaction, counts)?;
+        transaction.commit()?;
+        Ok(totals)
     }
 
     fn follow(&self, follower: Arc<dyn Follower>) {

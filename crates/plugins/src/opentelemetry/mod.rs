@@ -1,0 +1,314 @@
+//! # opentelemetry
+//!
+//! Reports the spans of sampled requests to an OpenTelemetry collector (OTLP over HTTP, protobuf): one of the request,
+//! and of each step that `tracing_instrumentations` names (routing, plugins' phases, name resolution, tries). Every
+//! request's trace context goes on to the upstream in the formats that `propagation` says.
+//!
+//! A request is sampled where its context says so; where it says nothing, by `sampling_rate`, else the node's
+//! `tracing_sampling_rate`. While `tracing_instrumentations` is off, nothing is recorded, and upstreams are told that
+//! nothing is.
+//!
+//! With `logs_endpoint`, what the error log says of a request goes to the collector too, with the ids of its trace.
+
+mod logs;
+mod otlp;
+mod report;
+
+use crate::post::{Post, Settings};
+use crate::propagation::{Incoming, Outgoing, Propagation, Settings as PropagationSettings, Text, TraceId};
+use crate::queue::{self, Parameters, Queue, Sender, Sending};
+use entities::PluginSchema;
+use indexmap::IndexMap;
+use logs::Wanted;
+use otlp::{Attribute, Export, OfResource, OfScope, Resource, Scope, attribute};
+use pdk::trace::{Instrumentations, Tracing};
+use pdk::{BuildError, Context, Definition, Instance, Node, Phases, Plugin, Step};
+use prost::Message;
+use schema::{Deprecation, Record, Value, json, typedefs};
+use serde::Deserialize;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+pub use logs::note_log;
+
+pub const DEFINITION: Definition = Definition {
+    name: "opentelemetry",
+    priority: 14,
+    version: crate::VERSION,
+    phases: Phases::ACCESS.union(Phases::HEADER_FILTER).union(Phases::LOG),
+    schema,
+    build,
+};
+
+const HEADER_TYPES: [&str; 11] =
+    ["preserve", "ignore", "b3", "b3-single", "w3c", "jaeger", "ot", "aws", "gcp", "datadog", "instana"];
+/// What Kong calls the part of it that makes spans, and its version.
+const SCOPE: (&str, &str) = ("kong-internal", "0.1.0");
+
+#[derive(Record, Deserialize, Clone, Debug)]
+#[check(at_least_one_of(["traces_endpoint", "logs_endpoint"]))]
+struct Config {
+    /// The URL that spans are sent to, for example `http://collector:4318/v1/traces`.
+    #[field(typedef = url, referenceable)]
+    traces_endpoint: Option<String>,
+    /// The URL that messages of the error log that are about a request are sent to, for example
+    /// `http://collector:4318/v1/logs`.
+    #[field(typedef = url, referenceable)]
+    logs_endpoint: Option<String>,
+    /// More header fields to send.
+    #[field(keys(typedef = header_name), values(referenceable))]
+    headers: Option<IndexMap<String, String>>,
+    /// Attributes of the resource, beside or instead of `service.name`, `service.instance.id` and `service.version`.
+    #[field(keys(required), values(required))]
+    resource_attributes: Option<IndexMap<String, String>>,
+    /// How spans wait and are put together.
+    #[field(default = json!({ "max_batch_size": 200 }))]
+    queue: Parameters,
+    /// Now `queue.max_batch_size`.
+    #[field(deprecation(deprecated("batch_span_count", "queue.max_batch_size").old_default(200)))]
+    batch_span_count: Option<i64>,
+    /// Now `queue.max_coalescing_delay`.
+    #[field(deprecation(deprecated("batch_flush_delay", "queue.max_coalescing_delay").old_default(3)))]
+    batch_flush_delay: Option<i64>,
+    /// How long connecting may take, in milliseconds.
+    #[field(typedef = timeout, default = 1000)]
+    connect_timeout: Option<u64>,
+    /// How long sending may take, in milliseconds.
+    #[field(typedef = timeout, default = 5000)]
+    send_timeout: Option<u64>,
+    /// How long the answer may take, in milliseconds.
+    #[field(typedef = timeout, default = 5000)]
+    read_timeout: Option<u64>,
+    /// A header field of the response that tells the trace's id.
+    http_response_header_for_traceid: Option<String>,
+    /// Now `propagation`: a format that is written beside the one that was read; `preserve`: no other; `ignore`: none
+    /// is read.
+    #[field(required = false, default = "preserve", one_of(HEADER_TYPES), deprecation(old_header_type()))]
+    header_type: Option<String>,
+    /// The share of requests that are sampled where they do not say themselves; unset, as the node says.
+    #[field(required = false, between(0, 1))]
+    sampling_rate: Option<f64>,
+    /// How trace contexts are read and written.
+    #[field(default = json!({ "default_format": "w3c" }))]
+    propagation: PropagationSettings,
+}
+
+fn deprecated(what: &str, instead: &str) -> Deprecation {
+    let message = format!("opentelemetry: config.{what} is deprecated, please use config.{instead} instead");
+    Deprecation::new(&message, "4.0")
+}
+
+fn old_header_type() -> Deprecation {
+    deprecated("header_type", "propagation options").old_default("preserve")
+}
+
+fn schema() -> PluginSchema {
+    let message = "OpenTelemetry: config.endpoint is deprecated, please use config.traces_endpoint instead";
+    let endpoint = typedefs::url().referenceable(true).deprecation(Deprecation::new(message, "4.0"));
+    let record = (**Config::record()).clone().shorthand("endpoint", endpoint, |value: &Value| {
+        [("traces_endpoint".to_owned(), value.clone())].into_iter().collect()
+    });
+    PluginSchema::plugin(DEFINITION.name, &Arc::new(record)).protocols_http()
+}
+
+fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
+    let config: Config = instance.config()?;
+    let traces = config.traces_endpoint.as_deref().map(|url| Traces::new(instance, &config, url)).transpose()?;
+    let logs = config.logs_endpoint.as_deref().map(|url| Sink::new(instance, &config, "logs", url)).transpose()?;
+    Ok(Arc::new(OpenTelemetry {
+        traces,
+        logs: logs.map(|sink| (sink, Wanted::new())),
+        sampling_rate: config.sampling_rate,
+        response_header: config.http_response_header_for_traceid,
+    }))
+}
+
+struct OpenTelemetry {
+    traces: Option<Traces>,
+    logs: Option<(Sink, Wanted)>,
+    sampling_rate: Option<f64>,
+    response_header: Option<String>,
+}
+
+struct Traces {
+    propagation: Propagation,
+    sink: Sink,
+}
+
+/// The way to an endpoint.
+struct Sink {
+    queue: Arc<Queue>,
+    collector: Arc<Collector>,
+}
+
+/// Where spans or log records go, and what they come from.
+struct Collector {
+    post: Post,
+    attributes: IndexMap<String, String>,
+    /// Known with the first request.
+    node: OnceLock<Arc<Node>>,
+}
+
+impl Traces {
+    fn new(instance: &Instance<'_>, config: &Config, url: &str) -> Result<Self, BuildError> {
+        Ok(Self {
+            propagation: Propagation::new(&config.propagation, config.header_type.as_deref(), None),
+            sink: Sink::new(instance, config, "traces", url)?,
+        })
+    }
+}
+
+impl Sink {
+    /// `what` is sent to the URL in the field `<what>_endpoint`.
+    fn new(instance: &Instance<'_>, config: &Config, what: &str, url: &str) -> Result<Self, BuildError> {
+        let ms = |value: Option<u64>, default| Duration::from_millis(value.unwrap_or(default));
+        let connect_timeout = ms(config.connect_timeout, 1000);
+        let post = Post::new(&Settings {
+            url,
+            content_type: "application/x-protobuf",
+            headers: config.headers.iter().flatten().map(|(n, v)| (n.as_str(), v.as_str())).collect(),
+            connect_timeout,
+            timeout: connect_timeout + ms(config.send_timeout, 5000) + ms(config.read_timeout, 5000),
+            ..Settings::default()
+        });
+        let post = post.map_err(|reason| BuildError(format!("opentelemetry: config.{what}_endpoint: {reason}")))?;
+        let label = format!("opentelemetry to {}", post.authority());
+        let name = format!("opentelemetry:{}:{what}", instance.entity.id);
+        let attributes = config.resource_attributes.clone().unwrap_or_default();
+        let collector = Arc::new(Collector { post, attributes, node: OnceLock::new() });
+        let batch = config.batch_span_count.filter(|count| *count != 200);
+        let delay = config.batch_flush_delay.filter(|delay| *delay != 3).map(|delay| delay as f64);
+        let parameters = config.queue.clone().batching(batch, delay);
+        Ok(Self { queue: queue::named(&name, &label, parameters, collector.clone()), collector })
+    }
+
+    fn push<'a, M: Message + 'a>(&self, cx: &Context, items: impl IntoIterator<Item = &'a M>) {
+        self.collector.node.get_or_init(|| cx.shared.node.clone());
+        self.queue.push_all(items.into_iter().map(Message::encode_to_vec));
+    }
+}
+
+impl Collector {
+    fn resource(&self) -> Resource {
+        let node = self.node.get();
+        let mut attributes: Vec<Attribute> = Vec::new();
+        let mut put = |key: &str, value: String| {
+            if !self.attributes.contains_key(key) {
+                attributes.push(attribute(key, value));
+            }
+        };
+        put("service.name", "kong".to_owned());
+        if let Some(node) = node {
+            put("service.instance.id", node.id.to_string());
+            put("service.version", node.version.clone());
+        }
+        attributes.extend(self.attributes.iter().map(|(key, value)| attribute(key, value.as_str())));
+        Resource { attributes }
+    }
+
+    fn export(&self, items: &[Vec<u8>]) -> Export {
+        let scope = Scope { name: SCOPE.0.to_owned(), version: SCOPE.1.to_owned() };
+        let scopes = vec![OfScope { scope: Some(scope), items: items.to_vec() }];
+        Export { resources: vec![OfResource { resource: Some(self.resource()), scopes }] }
+    }
+}
+
+impl Sender for Collector {
+    fn send<'a>(&'a self, batch: &'a [Vec<u8>]) -> Sending<'a> {
+        let export = self.export(batch).encode_to_vec();
+        Box::pin(self.post.send(export.into(), |status| status == 200))
+    }
+}
+
+/// The spans of a request that others must know of, by their ids.
+#[derive(Clone, Copy)]
+struct Traced {
+    trace: TraceId,
+    root: u64,
+    parent: Option<u64>,
+    /// The span of the last try, where tries are recorded: the one that calls the upstream.
+    balancer: Option<u64>,
+    is_sampled: bool,
+}
+
+impl OpenTelemetry {
+    fn begin(&self, cx: &mut Context, incoming: Option<&Incoming>) -> Traced {
+        let tracing = cx.trace.as_ref().map(|trace| (trace.tracing, trace.chance));
+        let is_sampled = tracing.is_some_and(|(tracing, chance)| {
+            let told = incoming.and_then(|incoming| incoming.sampled);
+            told.unwrap_or_else(|| chance < self.sampling_rate.unwrap_or(tracing.sampling_rate))
+        });
+        let has_tries =
+            tracing.is_some_and(|(tracing, _)| tracing.instrumentations.contains(Instrumentations::BALANCER));
+        if !is_sampled {
+            // Nobody will ask for what comes after.
+            cx.trace = None;
+        }
+        let id = incoming.and_then(|incoming| incoming.trace);
+        Traced {
+            trace: id.unwrap_or_else(|| TraceId { value: fastrand::u128(1..), is_short: None }),
+            root: fastrand::u64(1..),
+            parent: incoming.and_then(|incoming| incoming.span.or(incoming.parent)),
+            balancer: (is_sampled && has_tries).then(|| fastrand::u64(1..)),
+            is_sampled,
+        }
+    }
+
+    /// What is known of the request's trace. Where no access phase ran (no route matched), it begins here.
+    fn traced(&self, cx: &mut Context, traces: &Traces) -> Traced {
+        if let Some(traced) = cx.data.get::<Traced>() {
+            return *traced;
+        }
+        let incoming = traces.propagation.extract(&cx.request.headers);
+        let traced = self.begin(cx, incoming.as_ref());
+        cx.data.set(traced);
+        traced
+    }
+}
+
+impl Plugin for OpenTelemetry {
+    fn share_of_traces(&self, tracing: Tracing) -> Option<f64> {
+        self.traces.as_ref().map(|_| self.sampling_rate.unwrap_or(tracing.sampling_rate))
+    }
+
+    fn access<'a>(&'a self, cx: &'a mut Context) -> Step<'a> {
+        let Some(traces) = &self.traces else { return Step::Continue };
+        let incoming = traces.propagation.extract(&cx.request.headers);
+        let traced = self.begin(cx, incoming.as_ref());
+        cx.data.set(traced);
+        let out = Outgoing {
+            trace: traced.trace,
+            span: traced.balancer.unwrap_or(traced.root),
+            parent: if traced.balancer.is_some() { Some(traced.root) } else { traced.parent },
+            is_sampled: traced.is_sampled,
+            is_debug: incoming.as_ref().is_some_and(|incoming| incoming.is_debug),
+        };
+        traces.propagation.inject(cx, incoming.as_ref(), &out);
+        Step::Continue
+    }
+
+    fn header_filter(&self, cx: &mut Context) {
+        let (Some(traces), Some(name)) = (&self.traces, &self.response_header) else { return };
+        let traced = self.traced(cx, traces);
+        cx.response.headers.set(name, Text::hex(traced.trace.value, 32).as_bytes());
+    }
+
+    fn log(&self, cx: &mut Context) {
+        // A request that is not recorded is not sampled.
+        if let Some(traces) = self.traces.as_ref().filter(|_| cx.trace.is_some()) {
+            let traced = self.traced(cx, traces);
+            if let Some(trace) = cx.trace.take().filter(|_| traced.is_sampled) {
+                traces.sink.push(cx, &report::spans(cx, &trace, &traced));
+            }
+        }
+        if let Some((sink, _)) = &self.logs {
+            let records = logs::take(cx, cx.data.get::<Traced>());
+            if !records.is_empty() {
+                sink.push(cx, &records);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

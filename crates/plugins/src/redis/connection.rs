@@ -1,0 +1,181 @@
+//! A connection to Redis: made with what the config says, then commands one after another without waiting for each
+//! reply.
+
+use super::resp::{self, Reply};
+use super::{Failure, Settings};
+use crate::{trust, unverified};
+use rustls::pki_types::ServerName;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsConnector;
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// Bytes, and who waits for their reply.
+pub(super) struct Call {
+    pub(super) command: Vec<u8>,
+    pub(super) answer: oneshot::Sender<Result<Reply, Failure>>,
+    pub(super) until: Instant,
+}
+
+pub(super) struct Connection {
+    stream: Box<dyn Stream>,
+    received: Vec<u8>,
+}
+
+fn failed(what: &str, error: impl std::fmt::Display) -> Failure {
+    Failure::Other(format!("{what}: {error}"))
+}
+
+/// A connection that breaks while it is used was closed at the other end.
+fn broken(what: &str, error: &io::Error) -> Failure {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    match error.kind() {
+        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof => Failure::Closed,
+        _ => failed(what, error),
+    }
+}
+
+impl Connection {
+    /// Connects, and says who it is and which database it wants, within the time-out.
+    pub(super) async fn open(settings: &Settings) -> Result<Self, Failure> {
+        timeout(settings.timeout, Self::handshake(settings)).await.unwrap_or_else(|_| Err(Failure::new("timeout")))
+    }
+
+    async fn handshake(settings: &Settings) -> Result<Self, Failure> {
+        let stream = TcpStream::connect((settings.host.as_str(), settings.port)).await;
+        let stream = stream.map_err(|error| failed("connecting", error))?;
+        stream.set_nodelay(true).map_err(|error| failed("connecting", error))?;
+        let stream: Box<dyn Stream> =
+            if settings.is_tls { Box::new(encrypt(settings, stream).await?) } else { Box::new(stream) };
+        let mut connection = Self { stream, received: Vec::new() };
+        let mut hello = Vec::new();
+        let mut count = 0;
+        if let Some(password) = settings.password.as_deref().filter(|password| !password.is_empty()) {
+            match settings.username.as_deref().filter(|name| !name.is_empty()) {
+                Some(name) => resp::command(&mut hello, &[b"AUTH", name.as_bytes(), password.as_bytes()]),
+                None => resp::command(&mut hello, &[b"AUTH", password.as_bytes()]),
+            }
+            count += 1;
+        }
+        if settings.database != 0 {
+            resp::command(&mut hello, &[b"SELECT", settings.database.to_string().as_bytes()]);
+            count += 1;
+        }
+        if count > 0 {
+            connection.stream.write_all(&hello).await.map_err(|error| broken("writing", &error))?;
+        }
+        for _ in 0..count {
+            if let Reply::Error(error) = connection.read().await? {
+                return Err(Failure::Other(error));
+            }
+        }
+        Ok(connection)
+    }
+
+    async fn read(&mut self) -> Result<Reply, Failure> {
+        loop {
+            match resp::parse(&self.received) {
+                Ok(Some((reply, length))) => {
+                    self.received.drain(..length);
+                    return Ok(reply);
+                }
+                Ok(None) => {}
+                Err(resp::Garbage) => return Err(Failure::new("the answer is none of Redis")),
+            }
+            match self.stream.read_buf(&mut self.received).await {
+                Ok(0) => return Err(Failure::Closed),
+                Ok(_) => {}
+                Err(error) => return Err(broken("reading", &error)),
+            }
+        }
+    }
+
+    /// Sends what is asked for and hands out the replies, in order, until nobody asks any more or something fails: then
+    /// all that wait learn of it.
+    pub(super) async fn serve(mut self, calls: &mut Receiver<Call>) -> Result<(), Failure> {
+        let mut waiting: VecDeque<Call> = VecDeque::new();
+        let outcome = self.exchange(calls, &mut waiting).await;
+        if let Err(failure) = &outcome {
+            for call in waiting {
+                let _ = call.answer.send(Err(failure.clone()));
+            }
+        }
+        outcome
+    }
+
+    async fn exchange(&mut self, calls: &mut Receiver<Call>, waiting: &mut VecDeque<Call>) -> Result<(), Failure> {
+        loop {
+            let Some(first) = waiting.front().map(|call| call.until) else {
+                let Some(call) = self.next_or_closed(calls).await? else { return Ok(()) };
+                self.send(call, calls, waiting).await?;
+                continue;
+            };
+            tokio::select! {
+                biased;
+                reply = timeout_at(first, self.read()) => {
+                    let reply = reply.unwrap_or_else(|_| Err(Failure::new("timeout")))?;
+                    if let Some(call) = waiting.pop_front() {
+                        let _ = call.answer.send(Ok(reply));
+                    }
+                }
+                Some(call) = calls.recv() => self.send(call, calls, waiting).await?,
+            }
+        }
+    }
+
+    /// The next call; an idle connection that Redis closes is a failure too.
+    async fn next_or_closed(&mut self, calls: &mut Receiver<Call>) -> Result<Option<Call>, Failure> {
+        tokio::select! {
+            biased;
+            call = calls.recv() => Ok(call),
+            read = self.stream.read_buf(&mut self.received) => Err(match read {
+                Ok(0) => Failure::Closed,
+                Ok(_) => Failure::new("an answer that nobody asked for"),
+                Err(error) => broken("reading", &error),
+            }),
+        }
+    }
+
+    /// Writes a call and those that have come meanwhile.
+    async fn send(
+        &mut self,
+        call: Call,
+        calls: &mut Receiver<Call>,
+        waiting: &mut VecDeque<Call>,
+    ) -> Result<(), Failure> {
+        let until = call.until;
+        let mut bytes = Vec::new();
+        let mut next = Some(call);
+        while let Some(mut call) = next {
+            bytes.append(&mut call.command);
+            waiting.push_back(call);
+            next = calls.try_recv().ok();
+        }
+        let written = timeout_at(until, async {
+            self.stream.write_all(&bytes).await?;
+            self.stream.flush().await
+        });
+        let written = written.await.map_err(|_| Failure::new("timeout"))?;
+        written.map_err(|error| broken("writing", &error))
+    }
+}
+
+async fn encrypt(
+    settings: &Settings,
+    stream: TcpStream,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Failure> {
+    let config = if settings.is_verified { trust::client() } else { unverified::client() };
+    let mut config = config.map_err(|error| failed("TLS", error))?;
+    config.enable_sni = settings.server_name.is_some();
+    let name = settings.server_name.clone().unwrap_or_else(|| settings.host.clone());
+    let name = ServerName::try_from(name).map_err(|error| failed("TLS", error))?;
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| failed("TLS", error))
+}
