@@ -7,7 +7,7 @@ use crate::upstream::Upstream;
 fn kong_yml(upstream: &Upstream, collector: &Upstream) -> String {
     let plugins = format!(
         "plugins:\n  - {{ name: correlation-id, config: {{ echo_downstream: true }} }}\n  - name: opentelemetry\n    \
-         config: {{ traces_endpoint: \"http://{}/v1/traces\", queue: {{ max_coalescing_delay: 0.05 }} }}\n",
+         config: {{ traces_endpoint: \"http://{}/v1/traces\", queue: {{ max_batch_size: 200, max_coalescing_delay: 0.05 }} }}\n",
         collector.at
     );
     // A name, which has to be resolved.
