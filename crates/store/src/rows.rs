@@ -37,6 +37,10 @@ pub(crate) struct TagScan<'a> {
 }
 
 pub(crate) trait Rows {
+    /// This row is about to be checked and written: a backend that is far away may fetch at once what will be looked up for it.
+    fn prepare(&self, _: &Table, _key: &str, _row: &Value) -> Result<(), Error> {
+        Ok(())
+    }
     fn get(&self, table: &Table, key: &str) -> Result<Option<Row>, Error>;
     fn find(&self, table: &Table, index: &Index, values: &[&str]) -> Result<Option<Row>, Error>;
     fn scan(&self, table: &Table, scan: &Scan<'_>) -> Result<Vec<Row>, Error>;

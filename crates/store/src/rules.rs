@@ -228,6 +228,7 @@ impl<R: Rows> Writer for Rules<'_, R> {
         let table = self.table(entity)?;
         let row = normal(table, row);
         let key = key_of(table, &row)?.to_owned();
+        self.rows.prepare(table, &key, &row)?;
         if let Some(old) = self.rows.get(table, &key)? {
             if !old.is_expired(self.now) {
                 // Kong looks for the names of unique fields in PostgreSQL's text, which says "duplicate key".
@@ -245,6 +246,7 @@ impl<R: Rows> Writer for Rules<'_, R> {
         let table = self.table(entity)?;
         let row = normal(table, row);
         let key = key_of(table, &row)?.to_owned();
+        self.rows.prepare(table, &key, &row)?;
         let Some(old) = self.live(self.rows.get(table, &key)?) else {
             return Err(Error::not_found(&json!({ &table.key: key })));
         };
@@ -255,6 +257,7 @@ impl<R: Rows> Writer for Rules<'_, R> {
         let table = self.table(entity)?;
         let row = normal(table, row);
         let key = key_of(table, &row)?.to_owned();
+        self.rows.prepare(table, &key, &row)?;
         let old = self.rows.get(table, &key)?;
         let ttl = if ttl == Ttl::Keep { Ttl::Set(0.0) } else { ttl };
         self.put(table, row, ttl, old.as_ref())

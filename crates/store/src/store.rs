@@ -54,7 +54,12 @@ pub trait Store: Send + Sync {
     fn is_writable(&self) -> bool {
         true
     }
+    /// Asks the database.
     fn is_reachable(&self) -> bool;
+    /// Whether the database answered when it was last needed; asks nothing.
+    fn was_reachable(&self) -> bool {
+        true
+    }
     fn read(&self, work: &mut dyn FnMut(&dyn Reader)) -> Result<(), Error>;
     /// All or nothing: where `work` gives `false` or the commit fails, nothing has happened. Its changes have been told to the
     /// followers when it returns.

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use store::{Postgres, State};
 
 use super::{Detail, Exit, Files, Program, say};
-use crate::conf::Database;
+use crate::conf::{Conf, Database};
 use crate::node::stores::{self, Opened};
 
 /// What `list` and `status` end with.
@@ -90,6 +90,20 @@ impl Migrations {
             Action::Reset(_) => reset(options, &store, &state),
         }
     }
+}
+
+/// `start --run-migrations`
+pub(super) fn before_start(conf: &Conf, program: &Program) -> anyhow::Result<()> {
+    if conf.database != Database::Postgres {
+        return Ok(());
+    }
+    if let Opened::Postgres(store) = stores::open(conf, &(program.catalog)(conf))? {
+        stores::check(&store.migrations().state()?)?;
+        for addition in store.migrations().up()? {
+            say(format_args!("added {addition}"))?;
+        }
+    }
+    Ok(())
 }
 
 impl Options {

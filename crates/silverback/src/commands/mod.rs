@@ -152,11 +152,11 @@ enum Command {
 impl Command {
     fn execute(self, detail: Detail, program: &Program) -> anyhow::Result<()> {
         match self {
-            Self::Start(command) => command.execute(detail),
+            Self::Start(command) => command.execute(detail, program),
             Self::Run(command) => command.execute(detail),
             Self::Stop(command) => command.execute(detail),
             Self::Quit(command) => command.execute(detail),
-            Self::Restart(command) => command.execute(detail),
+            Self::Restart(command) => command.execute(detail, program),
             Self::Reload(command) => command.execute(detail),
             Self::Check(command) => command.execute(detail),
             Self::Health(command) => command.execute(detail),
@@ -198,8 +198,6 @@ struct Unused {
     nginx_conf: Option<PathBuf>,
     #[arg(long, hide = true, value_name = "FLAGS")]
     nginx_conf_flags: Option<String>,
-    #[arg(long, hide = true)]
-    run_migrations: bool,
     #[arg(long, hide = true, value_name = "SECONDS")]
     db_timeout: Option<u32>,
     #[arg(long, hide = true, value_name = "SECONDS")]
@@ -212,7 +210,6 @@ impl Unused {
         let given = [
             ("--nginx-conf", self.nginx_conf.is_some()),
             ("--nginx-conf-flags", self.nginx_conf_flags.is_some()),
-            ("--run-migrations", self.run_migrations),
             ("--db-timeout", self.db_timeout.is_some()),
             ("--lock-timeout", self.lock_timeout.is_some()),
         ];

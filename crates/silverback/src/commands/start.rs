@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::{AlreadyTold, Detail, Files, Unused, run, say};
-use crate::conf::program;
+use super::{AlreadyTold, Detail, Files, Program, Unused, migrations, run, say};
+use crate::conf;
 use crate::supervisor::pid_file;
 
 #[derive(Args, Clone)]
@@ -16,19 +16,25 @@ pub(super) struct Start {
     pub(super) files: Files,
     #[command(flatten)]
     pub(super) unused: Unused,
+    /// Add what the database lacks before the start
+    #[arg(long)]
+    pub(super) run_migrations: bool,
 }
 
 impl Start {
-    pub(super) fn execute(self, detail: Detail) -> anyhow::Result<()> {
+    pub(super) fn execute(self, detail: Detail, program: &Program) -> anyhow::Result<()> {
         self.unused.mention(detail)?;
-        let conf = self.files.conf(detail)?;
-        if pid_file::running(&conf.prefix)?.is_some() {
-            bail!("Silverback is already running in {}", conf.prefix.display());
+        let settings = self.files.conf(detail)?;
+        if pid_file::running(&settings.prefix)?.is_some() {
+            bail!("Silverback is already running in {}", settings.prefix.display());
         }
-        if !conf.is_daemon() {
+        if self.run_migrations {
+            migrations::before_start(&settings, program)?;
+        }
+        if !settings.is_daemon() {
             return run::in_foreground(&self.files);
         }
-        let program = program();
+        let program = conf::program();
         let mut command = Command::new(&program);
         command.args(["run", "--background"]);
         for (option, path) in [("--conf", &self.files.conf), ("--prefix", &self.files.prefix)] {

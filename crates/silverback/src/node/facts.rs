@@ -14,12 +14,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
-use store::Change;
+use store::{Change, Store};
 use uuid::Uuid;
 
 pub(super) struct Facts {
     proxy: Arc<Proxy>,
     line: Arc<ConfigLine>,
+    store: Arc<dyn Store>,
     plugins: Arc<[Definition]>,
     log: ErrorLog,
     configuration: Map<String, Value>,
@@ -33,12 +34,13 @@ impl Facts {
         conf: &Conf,
         proxy: Arc<Proxy>,
         line: Arc<ConfigLine>,
+        store: Arc<dyn Store>,
         plugins: Arc<[Definition]>,
         log: ErrorLog,
     ) -> anyhow::Result<Self> {
         let Value::Object(configuration) = conf.dump() else { anyhow::bail!("the configuration cannot be shown") };
         let is_dbless = conf.database == Database::Off;
-        Ok(Self { proxy, line, plugins, log, configuration, is_dbless, is_leaving: AtomicBool::new(false) })
+        Ok(Self { proxy, line, store, plugins, log, configuration, is_dbless, is_leaving: AtomicBool::new(false) })
     }
 
     pub(super) fn is_dbless(&self) -> bool {
@@ -203,7 +205,7 @@ impl Facts {
     fn figures(&self) -> Figures {
         let view = self.proxy.stats.view();
         Figures {
-            is_datastore_reachable: true,
+            is_datastore_reachable: self.store.was_reachable(),
             connections: Connections {
                 accepted: view.accepted,
                 handled: view.accepted,

@@ -139,7 +139,7 @@ impl Node {
         }
         let storage = Arc::new(PluginStorage::new(opened.store(), catalog.clone()));
         let proxy = Arc::new(Proxy::new(settings::proxy(conf, workspace)?, snapshots, upstreams, storage, threads));
-        let facts = Arc::new(Facts::new(conf, proxy.clone(), line.clone(), plugins, log)?);
+        let facts = Arc::new(Facts::new(conf, proxy.clone(), line.clone(), opened.store(), plugins, log)?);
         Ok(Self { catalog, proxy, line, facts, opened, watch: OnceLock::new(), log_generation: Arc::default() })
     }
 

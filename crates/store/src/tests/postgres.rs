@@ -413,6 +413,16 @@ fn a_value_that_postgresql_cannot_keep_is_refused_without_being_shown() {
 }
 
 #[test]
+fn a_name_is_no_statement() {
+    let node = Node::start(new(shared().database(true)));
+    let name = "o'no\\'); DROP TABLE consumers; -- \u{1f98d}";
+    node.write("consumers", json!({ "id": CONSUMER, "username": name })).unwrap();
+    assert_eq!(get(&node.store, "consumers", CONSUMER).unwrap()["username"], name);
+    let told = ask(&node.store, "SELECT data FROM cluster_events WHERE data LIKE 'consumers:o%'");
+    assert_eq!(told, [format!("consumers:{name}:::::{}", node.store.workspace().unwrap())]);
+}
+
+#[test]
 fn a_node_outlives_its_database_and_starts_without_it() {
     let (mut server, directory) = own();
     let mut settings = server.database(true);
@@ -433,6 +443,7 @@ fn a_node_outlives_its_database_and_starts_without_it() {
     let refused = node.write("services", service(UPSTREAM, "during")).unwrap_err();
     assert!(refused.is_unavailable && refused.status() == 503, "{refused}");
     assert!(!node.store.is_reachable());
+    until("it is known", || !node.store.was_reachable());
     drop(node);
 
     let restarted = Node::start(copied(&settings));
@@ -446,6 +457,7 @@ fn a_node_outlives_its_database_and_starts_without_it() {
 
     server.tell("start");
     until("the database is back", || !restarted.heard.replaced.lock().unwrap().is_empty());
+    until("it is known", || restarted.store.was_reachable());
     restarted.write("services", service(SERVICE, "after")).unwrap();
     server.tell("kill");
     server.tell("start");
@@ -500,6 +512,36 @@ fn connections_are_encrypted_and_the_server_is_verified() {
         assert!(refused.is_unavailable, "{refused}");
         assert!(!refused.to_string().contains("a wrong secret"), "{refused}");
     }
+}
+
+#[test]
+fn a_replica_answers_readers_and_never_feeds_the_data_plane() {
+    let mut settings = shared().database(true);
+    let replica = shared().database(true).main;
+    (&new(PostgresSettings::of(replica.clone())) as &dyn Store)
+        .writing(|w| w.insert("services", service(SERVICE, "on the replica"), Ttl::Keep))
+        .unwrap();
+    settings.replica = Some(replica);
+    let node = Node::start(new(settings.clone()));
+    assert_eq!(get(&node.store, "services", SERVICE).unwrap()["name"], "on the replica");
+    assert_eq!(node.first.iter().filter(|(entity, _)| entity == "services").count(), 0);
+    settings.replica = None;
+    Node::start(new(settings)).write("services", service(SERVICE, "on the main server")).unwrap();
+    let (_, heard) = node.wait(is("services", SERVICE, true));
+    assert_eq!(heard.value.unwrap()["name"], "on the main server");
+}
+
+#[test]
+fn an_answer_that_does_not_come_is_not_waited_for() {
+    let mut settings = shared().database(true);
+    settings.main.timeout = Duration::from_millis(300);
+    let store = new(settings);
+    let began = Instant::now();
+    let refused = crate::sql::for_tests::try_ask(&store, "SELECT pg_sleep(10)::text").unwrap_err();
+    assert!(refused.is_unavailable, "{refused}");
+    assert!(began.elapsed() < Duration::from_secs(3));
+    // The connection was given up, and the next one is a fresh one.
+    assert_eq!(ask(&store, "SELECT 'alive'"), ["alive"]);
 }
 
 #[test]

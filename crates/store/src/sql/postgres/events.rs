@@ -129,6 +129,29 @@ pub(super) fn distinct(events: Vec<Event>) -> Vec<Event> {
     events.into_iter().filter(|event| seen.insert(event.clone())).collect()
 }
 
+/// The statement that writes events, with everything in it, so that it can be sent together with others; nothing for none.
+pub(super) fn insertion(events: &[Event], node: Uuid) -> String {
+    if events.is_empty() {
+        return String::new();
+    }
+    let rows: Vec<String> = events
+        .iter()
+        .map(|event| format!("('{}'::uuid, {}, {})", own_id(), literal(event.channel), literal(&event.data)))
+        .collect();
+    format!(
+        "INSERT INTO cluster_events (id, node_id, at, expire_at, channel, data)
+         SELECT e.id, '{node}', clock_timestamp(), clock_timestamp() + interval '1 hour', e.channel, e.data
+         FROM (VALUES {}) AS e(id, channel, data); ",
+        rows.join(", ")
+    )
+}
+
+/// A text in a statement, whatever the server thinks of backslashes. What has a NUL in it was refused before.
+fn literal(text: &str) -> String {
+    let escaped = text.replace('\0', "").replace('\\', "\\\\").replace('\'', "''");
+    format!("E'{escaped}'")
+}
+
 /// Rows that an event says have changed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Wanted {

@@ -161,6 +161,7 @@ impl Follow {
     fn run(mut self) {
         let mut pause = Duration::from_millis(50);
         let mut is_away = self.must_reload;
+        self.store.is_away.store(is_away, Ordering::Relaxed);
         while !self.is_over() {
             let ended = self.session(&mut is_away, &mut pause);
             if self.is_over() {
@@ -170,6 +171,7 @@ impl Follow {
                 if !is_away {
                     log::error!("{error}: serving what is known until the database is back");
                     is_away = true;
+                    self.store.is_away.store(true, Ordering::Relaxed);
                 }
                 let signal = Arc::clone(&self.signal);
                 let over = async { tokio::time::timeout(pause, signal.notify.notified()).await };
@@ -201,6 +203,7 @@ impl Follow {
             }
             *pause = Duration::from_millis(50);
             if std::mem::take(is_away) {
+                self.store.is_away.store(false, Ordering::Relaxed);
                 log::warn!("the database is back");
             }
             let (signal, limit) = (Arc::clone(&self.signal), self.store.settings.poll);

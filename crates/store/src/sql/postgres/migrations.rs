@@ -152,7 +152,8 @@ impl Migrations<'_> {
         if is_empty {
             transaction.batch("SET LOCAL statement_timeout = 0")?;
             transaction.batch(KONG)?;
-            transaction.batch("INSERT INTO workspaces (id, name) VALUES (gen_random_uuid(), 'default')")?;
+            let workspace = uuid::Uuid::new_v4();
+            transaction.batch(&format!("INSERT INTO workspaces (id, name) VALUES ('{workspace}', 'default')"))?;
             for (subsystem, executed) in EXECUTED {
                 let last = executed.last().copied().unwrap_or_default();
                 transaction.batch(&format!(

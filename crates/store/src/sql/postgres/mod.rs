@@ -24,16 +24,15 @@ use columns::SqlLayout;
 use copy::{Copied, Copy};
 use ends::Ends;
 use events::Event;
-use pool::{Bound, Pool, Sockets, Transaction, text};
+use pool::{Pool, Sockets, Transaction};
 use rows::PgRows;
 use schema::EntitySchema;
 use serde_json::Value;
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
-use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 pub struct Postgres {
@@ -55,6 +54,8 @@ pub struct Postgres {
     copy: Option<Copy>,
     /// The database's time up to which events have been read.
     position: Mutex<Option<f64>>,
+    /// Whether the database could not be reached when it was last tried.
+    is_away: AtomicBool,
 }
 
 /// Where a configuration came from.
@@ -67,6 +68,8 @@ pub enum Loaded {
 
 /// Rows read at once.
 const PAGE: usize = 1000;
+/// Events written by one statement.
+const TOLD_AT_ONCE: usize = 500;
 
 impl Postgres {
     /// Connects to nothing yet. `schemas` bring rows that another version wrote into today's form.
@@ -95,6 +98,7 @@ impl Postgres {
             cleaned: Mutex::default(),
             copy: None,
             position: Mutex::default(),
+            is_away: AtomicBool::new(false),
         })
     }
 
@@ -130,9 +134,7 @@ impl Postgres {
     }
 
     fn rules<'a>(&'a self, transaction: &'a Transaction<'a>, sql: &'a SqlLayout) -> Rules<'a, PgRows<'a>> {
-        let ends = RefCell::default();
-        let rows = PgRows { transaction, layout: &self.layout, sql, ends, events: Vec::new() };
-        Rules::new(rows, &self.layout, (self.clock)())
+        Rules::new(PgRows::new(transaction, &self.layout, sql), &self.layout, (self.clock)())
     }
 
     fn gate(&self) -> MutexGuard<'_, ()> {
@@ -143,28 +145,15 @@ impl Postgres {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells other nodes, within the transaction.
-    fn announce(&self, transaction: &Transaction<'_>, events: Vec<Event>) -> Result<(), Error> {
+    /// Tells other nodes, and commits: in one round trip, unless there is much to tell. Within the gate.
+    fn announce(&self, transaction: Transaction<'_>, events: Vec<Event>) -> Result<(), Error> {
         let events = events::distinct(events);
-        let (mut ids, mut channels, mut data) = (Vec::new(), Vec::new(), Vec::new());
-        for event in events {
-            ids.push(events::own_id().to_string());
-            channels.push(event.channel);
-            data.push(event.data);
+        let is_short = events.len() <= TOLD_AT_ONCE;
+        for events in events.chunks(TOLD_AT_ONCE).take(if is_short { 0 } else { usize::MAX }) {
+            transaction.batch(&events::insertion(events, self.node))?;
         }
-        let node = self.node.to_string();
-        let values: [Bound<'_>; 4] =
-            [text(&node), (&ids, Type::TEXT_ARRAY), (&channels, Type::TEXT_ARRAY), (&data, Type::TEXT_ARRAY)];
-        let statement = format!(
-            "WITH told AS (
-               INSERT INTO cluster_events (id, node_id, at, expire_at, channel, data)
-               SELECT e.id::uuid, $1::uuid, clock_timestamp(), clock_timestamp() + interval '1 hour', e.channel, e.data
-               FROM unnest($2, $3, $4) AS e(id, channel, data) RETURNING 1)
-             SELECT count(*), pg_notify('{}', $1)::text FROM told",
-            events::OWN
-        );
-        transaction.query(&statement, &values)?;
-        Ok(())
+        let insertion = if is_short { events::insertion(&events, self.node) } else { String::new() };
+        transaction.commit_after(&format!("{insertion}SELECT pg_notify('{}', '{}')", events::OWN, self.node))
     }
 
     /// Commits what `rules` wrote, and tells everybody.
@@ -174,8 +163,7 @@ impl Postgres {
         }
         let events = events::of_changes(changes).into_iter().chain(events).collect();
         let _gate = self.gate();
-        self.announce(&transaction, events)?;
-        transaction.commit()?;
+        self.announce(transaction, events)?;
         self.publish(changes);
         Ok(())
     }
@@ -310,6 +298,10 @@ impl Store for Postgres {
         asked.is_ok_and(|transaction| transaction.commit().is_ok())
     }
 
+    fn was_reachable(&self) -> bool {
+        !self.is_away.load(Ordering::Relaxed)
+    }
+
     fn read(&self, work: &mut dyn FnMut(&dyn Reader)) -> Result<(), Error> {
         let transaction = self.replica.as_ref().unwrap_or(&self.main).begin(false)?;
         let sql = self.sql(&transaction)?;
@@ -351,8 +343,7 @@ impl Store for Postgres {
         let PgRows { events, .. } = rules.rows;
         let events = events::of_changes(&changes).into_iter().chain(events).collect();
         let _gate = self.gate();
-        self.announce(&transaction, events)?;
-        transaction.commit()?;
+        self.announce(transaction, events)?;
         if let Some(copy) = &self.copy {
             copy.apply(&changes, (self.clock)());
         }
@@ -361,6 +352,8 @@ impl Store for Postgres {
     }
 
     fn purge(&self) -> Result<usize, Error> {
+        self.main.close_idle();
+        self.replica.iter().for_each(Pool::close_idle);
         let purged = self.clean();
         let over = self.ends().over((self.clock)(), PAGE);
         if !over.is_empty() {
@@ -384,7 +377,7 @@ impl Store for Postgres {
 /// Statements of tests, around the store.
 #[cfg(test)]
 pub(crate) mod for_tests {
-    use super::{Arc, Pool, Postgres, Server, Sockets};
+    use super::{Arc, Error, Pool, Postgres, Server, Sockets};
 
     pub(crate) fn run_on(server: &Server, statements: &str) {
         let pool = Pool::new(server, Arc::new(Sockets::start().unwrap())).unwrap();
@@ -394,8 +387,11 @@ pub(crate) mod for_tests {
 
     /// The first column of the answer.
     pub(crate) fn ask(store: &Postgres, question: &str) -> Vec<String> {
-        let transaction = store.main.begin(false).unwrap();
-        let rows = transaction.query(question, &[]).unwrap();
-        rows.iter().map(|row| row.get(0)).collect()
+        try_ask(store, question).unwrap()
+    }
+
+    pub(crate) fn try_ask(store: &Postgres, question: &str) -> Result<Vec<String>, Error> {
+        let rows = store.main.begin(false)?.query(question, &[])?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 }

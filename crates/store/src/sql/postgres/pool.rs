@@ -148,9 +148,14 @@ impl Pool {
     }
 
     fn idle(&self) -> Option<Link> {
+        self.close_idle();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    /// Closes what nobody has used for long.
+    pub(super) fn close_idle(&self) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|link| !link.client.is_closed() && link.used.elapsed() < self.server.idle_timeout);
-        idle.pop()
     }
 
     /// Begins a transaction: a consistent look for a reader, and a writer's.
@@ -258,11 +263,17 @@ impl Transaction<'_> {
     }
 
     pub(super) fn commit(self) -> Result<(), Error> {
+        self.commit_after("")
+    }
+
+    /// Runs statements without parameters and commits, in one round trip.
+    pub(super) fn commit_after(self, statements: &str) -> Result<(), Error> {
         if self.has_failed.get() {
             self.roll_back();
             return Err(Error::database("a statement of the transaction had failed: nothing was written"));
         }
-        self.end("COMMIT").map_err(|mut error| {
+        let statements = if statements.is_empty() { "COMMIT".to_owned() } else { format!("{statements}; COMMIT") };
+        self.end(&statements).map_err(|mut error| {
             if error.is_unavailable {
                 error.message =
                     Some(format!("the connection was lost while committing, the change may be there: {error}"));

@@ -7,6 +7,7 @@ use crate::rows::{Row, Rows, Scan, TagScan};
 use crate::{Error, Index, Layout, Table, TagFilter, Tagged};
 use serde_json::Value;
 use std::cell::RefCell;
+use std::collections::HashMap;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
@@ -18,6 +19,15 @@ pub(super) struct PgRows<'a> {
     pub(super) ends: RefCell<Vec<End>>,
     /// What other nodes must be told.
     pub(super) events: Vec<Event>,
+    /// What was fetched for the row that is about to be written.
+    prepared: RefCell<HashMap<Asked, Option<Row>>>,
+}
+
+/// A question about at most one row.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Asked {
+    Key { entity: String, key: String },
+    Index { entity: String, index: String, values: Vec<String> },
 }
 
 /// When a row of an entity, by its key, expires; `None`: never.
@@ -42,10 +52,52 @@ impl Parameters {
 
 /// Whether a key can be one of the table; others are in no row, and PostgreSQL would not take them for a UUID.
 fn is_key(table: &Table, key: &str) -> bool {
-    !table.has_uuid || Uuid::parse_str(key).is_ok()
+    !table.has_uuid || is_uuid(key)
 }
 
-impl PgRows<'_> {
+/// In the one form that both sides know; there are others that only one of them takes.
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36 && Uuid::parse_str(text).is_ok()
+}
+
+impl<'a> PgRows<'a> {
+    pub(super) fn new(transaction: &'a Transaction<'a>, layout: &'a Layout, sql: &'a SqlLayout) -> Self {
+        let (ends, prepared) = (RefCell::default(), RefCell::default());
+        PgRows { transaction, layout, sql, ends, events: Vec::new(), prepared }
+    }
+
+    fn prepared(&self, asked: &Asked) -> Option<Option<Row>> {
+        self.prepared.borrow().get(asked).cloned()
+    }
+
+    /// The condition that the answer fulfils; `None` where no row can.
+    fn condition(&self, asked: &Asked, parameters: &mut Parameters) -> Option<(&'a SqlTable, String)> {
+        match asked {
+            Asked::Key { entity, key } => {
+                let table = self.layout.table(entity)?;
+                let sql = self.sql.table(table).filter(|_| is_key(table, key))?;
+                let key = parameters.add(key.clone(), Type::TEXT);
+                Some((sql, format!("t.{} = {key}::{}", sql.key, sql.key_type)))
+            }
+            Asked::Index { entity, index, values } => {
+                let table = self.layout.table(entity)?;
+                let sql = self.sql.table(table)?;
+                let values: Vec<&str> = values.iter().map(String::as_str).collect();
+                let index = table.index(index)?;
+                Some((sql, unique_condition(table, sql, index, &values, self.sql.workspace, parameters)?))
+            }
+        }
+    }
+
+    fn one(&self, table: &Table, asked: Asked) -> Result<Option<Row>, Error> {
+        if let Some(known) = self.prepared(&asked) {
+            return Ok(known);
+        }
+        let mut parameters = Parameters::default();
+        let Some((sql, condition)) = self.condition(&asked, &mut parameters) else { return Ok(None) };
+        Ok(self.select(table, sql, &format!("WHERE {condition} LIMIT 1"), &parameters.bound())?.pop())
+    }
+
     fn select(&self, table: &Table, sql: &SqlTable, rest: &str, values: &[Bound<'_>]) -> Result<Vec<Row>, Error> {
         let statement = format!("SELECT {} FROM {} t {rest}", sql.shown, sql.name);
         let found = self.transaction.query(&statement, values)?;
@@ -72,7 +124,7 @@ impl PgRows<'_> {
         let Some(sql) = self.sql.table(table) else { return Ok(Vec::new()) };
         let is_foreign = table.references.iter().any(|reference| reference.field == field);
         let column = if is_foreign { format!("{field}_id") } else { field.to_owned() };
-        if !sql.has_column(&column) || (is_foreign && Uuid::parse_str(value).is_err()) {
+        if !sql.has_column(&column) || (is_foreign && !is_uuid(value)) {
             return Ok(Vec::new());
         }
         let kind = if is_foreign { "uuid" } else { "text" };
@@ -89,41 +141,86 @@ impl PgRows<'_> {
     }
 }
 
+fn key_asked(table: &Table, key: &str) -> Asked {
+    Asked::Key { entity: table.name.clone(), key: key.to_owned() }
+}
+
+fn index_asked(table: &Table, index: &Index, values: &[&str]) -> Asked {
+    let values = values.iter().map(|value| (*value).to_owned()).collect();
+    Asked::Index { entity: table.name.clone(), index: index.name.clone(), values }
+}
+
+/// The condition of having these values; `None` where no row can have them.
+fn unique_condition(
+    table: &Table,
+    sql: &SqlTable,
+    index: &Index,
+    values: &[&str],
+    workspace: Uuid,
+    parameters: &mut Parameters,
+) -> Option<String> {
+    if index.is_composite() && sql.has_cache_key {
+        let key = cache_key(&table.name, index, values, workspace);
+        return Some(format!("t.cache_key = {}", parameters.add(key, Type::TEXT)));
+    }
+    let mut wanted = Vec::new();
+    if sql.has_workspace {
+        wanted.push(format!("t.ws_id = {}::uuid", parameters.add(workspace.to_string(), Type::TEXT)));
+    }
+    for (part, value) in index.parts.iter().zip(values) {
+        let column = sql.column_of(part);
+        let is_possible = !part.foreign || value.is_empty() || is_uuid(value);
+        if !is_possible || !sql.has_column(&column) {
+            return None;
+        }
+        let (column, kind) = (super::pool::quoted(&column), if part.foreign { "uuid" } else { "text" });
+        wanted.push(match (value.is_empty(), index.is_composite()) {
+            (true, true) => format!("t.{column} IS NULL"),
+            _ => format!("t.{column} = {}::{kind}", parameters.add((*value).to_owned(), Type::TEXT)),
+        });
+    }
+    Some(wanted.join(" AND "))
+}
+
 impl Rows for PgRows<'_> {
+    /// One statement for the row itself, those with its unique values, and those it refers to.
+    fn prepare(&self, table: &Table, key: &str, row: &Value) -> Result<(), Error> {
+        let mut asked = vec![key_asked(table, key)];
+        for index in &table.unique {
+            asked.extend(index.values(row).map(|values| index_asked(table, index, &values)));
+        }
+        for reference in &table.references {
+            let id = row.get(&reference.field).and_then(|foreign| foreign.get("id")).and_then(Value::as_str);
+            let parent = self.layout.table(&reference.entity);
+            asked.extend(parent.zip(id).map(|(parent, id)| key_asked(parent, id)));
+        }
+        let (mut parameters, mut arms) = (Parameters::default(), Vec::new());
+        let mut prepared: HashMap<Asked, Option<Row>> = HashMap::new();
+        for (place, asked) in asked.iter().enumerate() {
+            if let Some((sql, condition)) = self.condition(asked, &mut parameters) {
+                arms.push(format!("(SELECT {place}, {} FROM {} t WHERE {condition} LIMIT 1)", sql.shown, sql.name));
+            }
+            prepared.insert(asked.clone(), None);
+        }
+        if !arms.is_empty() {
+            for found in self.transaction.query(&arms.join(" UNION ALL "), &parameters.bound())? {
+                let place = usize::try_from(found.get::<_, i32>(0)).unwrap_or_default();
+                let Some(asked) = asked.get(place) else { continue };
+                let (Asked::Key { entity, .. } | Asked::Index { entity, .. }) = asked;
+                let Some(sql) = self.layout.table(entity).and_then(|table| self.sql.table(table)) else { continue };
+                prepared.insert(asked.clone(), Some(sql.read(found.get::<_, &str>(1), found.get(2))?));
+            }
+        }
+        *self.prepared.borrow_mut() = prepared;
+        Ok(())
+    }
+
     fn get(&self, table: &Table, key: &str) -> Result<Option<Row>, Error> {
-        let Some(sql) = self.sql.table(table).filter(|_| is_key(table, key)) else { return Ok(None) };
-        let rest = format!("WHERE t.{} = $1::{}", sql.key, sql.key_type);
-        Ok(self.select(table, sql, &rest, &[text(&key)])?.pop())
+        self.one(table, key_asked(table, key))
     }
 
     fn find(&self, table: &Table, index: &Index, values: &[&str]) -> Result<Option<Row>, Error> {
-        let Some(sql) = self.sql.table(table) else { return Ok(None) };
-        let mut parameters = Parameters::default();
-        let mut wanted = Vec::new();
-        if index.is_composite() && sql.has_cache_key {
-            let key = cache_key(&table.name, index, values, self.sql.workspace);
-            wanted.push(format!("t.cache_key = {}", parameters.add(key, Type::TEXT)));
-        } else {
-            if sql.has_workspace {
-                wanted.push(format!("t.ws_id = {}::uuid", parameters.add(self.sql.workspace.to_string(), Type::TEXT)));
-            }
-            for (part, value) in index.parts.iter().zip(values) {
-                if part.foreign && !value.is_empty() && Uuid::parse_str(value).is_err() {
-                    return Ok(None);
-                }
-                let column = sql.column_of(part);
-                if !sql.has_column(&column) {
-                    return Ok(None);
-                }
-                let (column, kind) = (super::pool::quoted(&column), if part.foreign { "uuid" } else { "text" });
-                wanted.push(match (value.is_empty(), index.is_composite()) {
-                    (true, true) => format!("t.{column} IS NULL"),
-                    _ => format!("t.{column} = {}::{kind}", parameters.add((*value).to_owned(), Type::TEXT)),
-                });
-            }
-        }
-        let rest = format!("WHERE {} LIMIT 1", wanted.join(" AND "));
-        Ok(self.select(table, sql, &rest, &parameters.bound())?.pop())
+        self.one(table, index_asked(table, index, values))
     }
 
     fn scan(&self, table: &Table, scan: &Scan<'_>) -> Result<Vec<Row>, Error> {
@@ -131,7 +228,7 @@ impl Rows for PgRows<'_> {
         let mut parameters = Parameters::default();
         let mut wanted = Vec::new();
         if let Some((field, id)) = scan.foreign {
-            if Uuid::parse_str(id).is_err() || !sql.has_column(&format!("{field}_id")) {
+            if !is_uuid(id) || !sql.has_column(&format!("{field}_id")) {
                 return Ok(Vec::new());
             }
             let column = super::pool::quoted(&format!("{field}_id"));
@@ -165,7 +262,7 @@ impl Rows for PgRows<'_> {
 
     fn tagged(&self, scan: &TagScan<'_>) -> Result<Vec<Tagged>, Error> {
         let (key, entity, position) = scan.after.unwrap_or(("00000000-0000-0000-0000-000000000000", "", -1));
-        if Uuid::parse_str(key).is_err() {
+        if !is_uuid(key) {
             return Ok(Vec::new());
         }
         let (entity, limit) = (table_name(entity), i64::try_from(scan.limit).unwrap_or(i64::MAX));
@@ -201,6 +298,7 @@ impl Rows for PgRows<'_> {
     }
 
     fn put(&mut self, table: &Table, key: &str, row: Row, old: Option<&Row>) -> Result<(), Error> {
+        self.prepared.get_mut().clear();
         let sql = self.sql.writable(table)?;
         if !is_key(table, key) {
             return Err(Error::database(&format!("a row of '{}' has a key that is no UUID", table.name)));
@@ -225,6 +323,7 @@ impl Rows for PgRows<'_> {
     }
 
     fn remove(&mut self, table: &Table, key: &str, old: &Row) -> Result<(), Error> {
+        self.prepared.get_mut().clear();
         let sql = self.sql.writable(table)?;
         let statement = format!("DELETE FROM {} WHERE {} = $1::{}", sql.name, sql.key, sql.key_type);
         if let Err(error) = self.transaction.try_execute(&statement, &[text(&key)])? {
