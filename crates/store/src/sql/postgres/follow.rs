@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 use tokio_postgres::types::Type;
 use uuid::Uuid;
@@ -34,10 +34,29 @@ pub struct Watch {
     thread: Option<JoinHandle<()>>,
 }
 
+/// What wakes the thread.
 #[derive(Default)]
-struct Signal {
+pub(super) struct Signal {
     is_over: AtomicBool,
+    must_notify: AtomicBool,
     notify: Notify,
+}
+
+impl Signal {
+    /// Something was committed that other nodes must be told of.
+    pub(super) fn must_notify(&self) {
+        self.must_notify.store(true, Ordering::SeqCst);
+        self.notify.notify_one();
+    }
+}
+
+/// Why the thread goes on.
+enum Woken {
+    /// Something may have changed.
+    ByOthers,
+    /// This node has changed something, or the watch is over.
+    ByOneself,
+    ConnectionLost,
 }
 
 impl Drop for Watch {
@@ -78,13 +97,23 @@ impl Postgres {
             has_echo: None,
         };
         let thread = std::thread::Builder::new().name("changes".to_owned()).spawn(move || follow.run());
+        *self.notifier.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&signal));
         let thread = thread.map_err(|error| Error::database(&format!("no thread to follow PostgreSQL: {error}")))?;
         Ok(Watch { signal, thread: Some(thread) })
     }
 
     /// Reads rows that others have changed, and tells the followers what became of them.
     pub(super) fn refresh(&self, wanted: &BTreeSet<Wanted>, held: Option<&dyn Held>) -> Result<(), Error> {
-        let _gate = self.gate();
+        let mut order = self.gate();
+        let turn = self.next_turn();
+        let changes = self.read_anew(wanted, held)?;
+        order.told(changes.iter().map(|change| ((change.entity.clone(), change.id), turn)));
+        self.tell(&changes);
+        Ok(())
+    }
+
+    /// What became of rows. Within the gate.
+    pub(super) fn read_anew(&self, wanted: &BTreeSet<Wanted>, held: Option<&dyn Held>) -> Result<Vec<Change>, Error> {
         let transaction = self.main.begin(false)?;
         let sql = self.sql(&transaction)?;
         let rules = self.rules(&transaction, &sql);
@@ -124,8 +153,7 @@ impl Postgres {
         let ends = rules.rows.ends.into_inner();
         transaction.roll_back();
         self.ends().learn(ends.into_iter().filter(|(_, _, at)| at.is_none_or(|at| at > now)).collect());
-        self.publish(&changes);
-        Ok(())
+        Ok(changes)
     }
 
     /// Rows of which this node knows that their time has come: looked up once more, or taken away while nobody can be asked.
@@ -140,7 +168,7 @@ impl Postgres {
             });
             let gone: Vec<Change> = gone.collect();
             let _gate = self.gate();
-            self.publish(&gone);
+            self.tell(&gone);
         }
     }
 
@@ -206,21 +234,31 @@ impl Follow {
                 self.store.is_away.store(false, Ordering::Relaxed);
                 log::warn!("the database is back");
             }
-            let (signal, limit) = (Arc::clone(&self.signal), self.store.settings.poll);
-            let lives = self.server.rest(async {
-                tokio::select! {
-                    woken = woken.recv() => woken.is_some(),
-                    () = signal.notify.notified() => true,
-                    () = tokio::time::sleep(limit) => true,
+            let look = Instant::now() + self.store.settings.poll;
+            loop {
+                // Also what was committed while the connection was lost.
+                if self.signal.must_notify.swap(false, Ordering::SeqCst) {
+                    self.server.run(&link, &format!("NOTIFY {}, '{}'", events::OWN, self.store.node))?;
                 }
-            });
-            if self.is_over() {
-                return Ok(());
-            }
-            if !lives {
-                return Err(Error::unavailable("the connection to PostgreSQL was lost"));
+                match self.wait(&mut woken, look) {
+                    _ if self.is_over() => return Ok(()),
+                    Woken::ByOthers => break,
+                    Woken::ByOneself => {}
+                    Woken::ConnectionLost => return Err(Error::unavailable("the connection to PostgreSQL was lost")),
+                }
             }
         }
+    }
+
+    fn wait(&self, woken: &mut mpsc::Receiver<()>, look: Instant) -> Woken {
+        let limit = look.saturating_duration_since(Instant::now());
+        self.server.rest(async {
+            tokio::select! {
+                woken = woken.recv() => if woken.is_some() { Woken::ByOthers } else { Woken::ConnectionLost },
+                () = self.signal.notify.notified() => Woken::ByOneself,
+                () = tokio::time::sleep(limit) => Woken::ByOthers,
+            }
+        })
     }
 
     /// Says so, once, where notifications do not arrive.

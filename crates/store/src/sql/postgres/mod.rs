@@ -6,6 +6,7 @@ mod ends;
 mod events;
 mod follow;
 mod migrations;
+mod order;
 mod pool;
 mod rows;
 mod settings;
@@ -23,14 +24,16 @@ use crate::{Change, Clock, Count, Error, Follower, Layout, Reader, Store, Table,
 use columns::SqlLayout;
 use copy::{Copied, Copy};
 use ends::Ends;
-use events::Event;
+use events::{Event, Wanted};
+use follow::Signal;
+use order::{Began, Order, Turns};
 use pool::{Pool, Sockets, Transaction};
 use rows::PgRows;
 use schema::EntitySchema;
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 use uuid::Uuid;
@@ -45,9 +48,8 @@ pub struct Postgres {
     main: Pool,
     replica: Option<Pool>,
     sql: RwLock<Option<Arc<SqlLayout>>>,
-    /// Held from a commit, or from reading what others committed, until the followers have heard of it: so they hear of the
-    /// changes of one row in the order in which the database made them.
-    gate: Mutex<()>,
+    /// Held while followers are told: of this node's commits, and from reading what others committed on.
+    gate: Mutex<Order>,
     followers: Followers,
     ends: Mutex<Ends>,
     cleaned: Mutex<Option<Instant>>,
@@ -56,6 +58,10 @@ pub struct Postgres {
     position: Mutex<Option<f64>>,
     /// Whether the database could not be reached when it was last tried.
     is_away: AtomicBool,
+    /// The number of the next write of a row.
+    turn: AtomicU64,
+    /// Whom to wake to notify other nodes, where somebody follows the database.
+    notifier: Mutex<Option<Arc<Signal>>>,
 }
 
 /// Where a configuration came from.
@@ -99,6 +105,8 @@ impl Postgres {
             copy: None,
             position: Mutex::default(),
             is_away: AtomicBool::new(false),
+            turn: AtomicU64::new(1),
+            notifier: Mutex::default(),
         })
     }
 
@@ -134,10 +142,10 @@ impl Postgres {
     }
 
     fn rules<'a>(&'a self, transaction: &'a Transaction<'a>, sql: &'a SqlLayout) -> Rules<'a, PgRows<'a>> {
-        Rules::new(PgRows::new(transaction, &self.layout, sql), &self.layout, (self.clock)())
+        Rules::new(PgRows::new(transaction, &self.layout, sql, &self.turn), &self.layout, (self.clock)())
     }
 
-    fn gate(&self) -> MutexGuard<'_, ()> {
+    fn gate(&self) -> MutexGuard<'_, Order> {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -145,31 +153,54 @@ impl Postgres {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells other nodes, and commits: in one round trip, unless there is much to tell. Within the gate.
+    /// Tells other nodes, and commits: in one round trip, unless there is much to tell.
     fn announce(&self, transaction: Transaction<'_>, events: Vec<Event>) -> Result<(), Error> {
         let events = events::distinct(events);
         let is_short = events.len() <= TOLD_AT_ONCE;
         for events in events.chunks(TOLD_AT_ONCE).take(if is_short { 0 } else { usize::MAX }) {
             transaction.batch(&events::insertion(events, self.node))?;
         }
-        let insertion = if is_short { events::insertion(&events, self.node) } else { String::new() };
-        transaction.commit_after(&format!("{insertion}SELECT pg_notify('{}', '{}')", events::OWN, self.node))
-    }
-
-    /// Commits what `rules` wrote, and tells everybody.
-    fn commit(&self, transaction: Transaction<'_>, changes: &[Change], events: Vec<Event>) -> Result<(), Error> {
-        if changes.is_empty() && events.is_empty() {
-            return transaction.commit();
+        let mut last = if is_short { events::insertion(&events, self.node) } else { String::new() };
+        let notifier = self.notifier.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match notifier {
+            // A transaction that notifies holds a lock of the whole server while it is flushed to the disk: commits would
+            // follow each other, on all nodes. So the notification follows the commit, and stands for all that are done by then.
+            Some(notifier) => {
+                transaction.commit_after(&last)?;
+                notifier.must_notify();
+            }
+            None => {
+                last += &format!("SELECT pg_notify('{}', '{}')", events::OWN, self.node);
+                transaction.commit_after(&last)?;
+            }
         }
-        let events = events::of_changes(changes).into_iter().chain(events).collect();
-        let _gate = self.gate();
-        self.announce(transaction, events)?;
-        self.publish(changes);
         Ok(())
     }
 
+    /// Within the gate. `turns`: when this node wrote the rows; a row that was told of since is read anew, as nobody knows here
+    /// which of the two the database took last.
+    fn publish(&self, order: &mut Order, mut changes: Vec<Change>, turns: &Turns) {
+        let doubtful: BTreeSet<Wanted> = order.doubtful(turns).map(|(entity, id)| Wanted::Row { entity, id }).collect();
+        order.told(turns.iter().map(|(place, turn)| (place.clone(), *turn)));
+        if !doubtful.is_empty() {
+            let is_sure =
+                |change: &Change| !doubtful.contains(&Wanted::Row { entity: change.entity.clone(), id: change.id });
+            changes.retain(is_sure);
+            let turn = self.next_turn();
+            match self.read_anew(&doubtful, None) {
+                Ok(read) => {
+                    order.told(read.iter().map(|change| ((change.entity.clone(), change.id), turn)));
+                    changes.extend(read);
+                }
+                // The data plane keeps the other change, whose event names the row once more.
+                Err(error) => log::warn!("{error}: a row that was changed twice is not read anew"),
+            }
+        }
+        self.tell(&changes);
+    }
+
     /// Within the gate.
-    fn publish(&self, changes: &[Change]) {
+    fn tell(&self, changes: &[Change]) {
         if let Some(copy) = &self.copy {
             copy.apply(changes, (self.clock)());
         }
@@ -181,19 +212,33 @@ impl Postgres {
         self.followers.changed(changes);
     }
 
+    fn next_turn(&self) -> u64 {
+        self.turn.fetch_add(1, Ordering::SeqCst)
+    }
+
     /// Runs `work` in a transaction of the main server.
     fn transact(&self, work: &mut dyn FnMut(&mut Rules<'_, PgRows<'_>>) -> bool) -> Result<(), Error> {
+        // Before a connection is taken: who holds the gate may wait for one.
+        let began = Began::now(self);
         let transaction = self.main.begin(true)?;
         let sql = self.sql(&transaction)?;
         let mut rules = self.rules(&transaction, &sql);
         let keeps = work(&mut rules);
-        let Rules { changes, rows: PgRows { events, ends, .. }, .. } = rules;
+        let Rules { changes, rows: PgRows { events, ends, turns, .. }, .. } = rules;
         if !keeps {
             transaction.roll_back();
             return Ok(());
         }
+        if changes.is_empty() && events.is_empty() {
+            return transaction.commit();
+        }
         self.ends().learn(ends.into_inner());
-        self.commit(transaction, &changes, events)
+        self.announce(transaction, events::of_changes(&changes).into_iter().chain(events).collect())?;
+        let mut order = self.gate();
+        self.publish(&mut order, changes, &turns);
+        drop(order);
+        drop(began);
+        Ok(())
     }
 
     /// Everything there is, for a node that starts: from the database, else from this node's disk.
@@ -342,8 +387,11 @@ impl Store for Postgres {
         changes.extend(rows.iter().cloned());
         let PgRows { events, .. } = rules.rows;
         let events = events::of_changes(&changes).into_iter().chain(events).collect();
-        let _gate = self.gate();
+        // Within the gate from before the commit on: nothing else is told of in between.
+        let mut order = self.gate();
         self.announce(transaction, events)?;
+        let turn = self.next_turn();
+        order.told(changes.iter().map(|change| ((change.entity.clone(), change.id), turn)));
         if let Some(copy) = &self.copy {
             copy.apply(&changes, (self.clock)());
         }

@@ -1,6 +1,7 @@
 //! Rows in Kong's tables.
 use super::columns::{SqlLayout, SqlTable, cache_key, entity_name, table_name};
 use super::events::Event;
+use super::order::Turns;
 use super::pool::{Bound, Transaction, text};
 use super::violations::{refused_removal, refused_row};
 use crate::rows::{Row, Rows, Scan, TagScan};
@@ -8,6 +9,7 @@ use crate::{Error, Index, Layout, Table, TagFilter, Tagged};
 use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
@@ -21,6 +23,9 @@ pub(super) struct PgRows<'a> {
     pub(super) events: Vec<Event>,
     /// What was fetched for the row that is about to be written.
     prepared: RefCell<HashMap<Asked, Option<Row>>>,
+    /// When rows were written, by the store's counter.
+    pub(super) turns: Turns,
+    turn: &'a AtomicU64,
 }
 
 /// A question about at most one row.
@@ -61,9 +66,21 @@ fn is_uuid(text: &str) -> bool {
 }
 
 impl<'a> PgRows<'a> {
-    pub(super) fn new(transaction: &'a Transaction<'a>, layout: &'a Layout, sql: &'a SqlLayout) -> Self {
+    pub(super) fn new(
+        transaction: &'a Transaction<'a>,
+        layout: &'a Layout,
+        sql: &'a SqlLayout,
+        turn: &'a AtomicU64,
+    ) -> Self {
         let (ends, prepared) = (RefCell::default(), RefCell::default());
-        PgRows { transaction, layout, sql, ends, events: Vec::new(), prepared }
+        PgRows { transaction, layout, sql, ends, events: Vec::new(), prepared, turns: Turns::new(), turn }
+    }
+
+    /// The row is written, and locked until the transaction ends.
+    fn written(&mut self, table: &Table, key: &str) {
+        if let Ok(id) = Uuid::parse_str(key) {
+            self.turns.insert((table.name.clone(), id), self.turn.fetch_add(1, Ordering::SeqCst));
+        }
     }
 
     fn prepared(&self, asked: &Asked) -> Option<Option<Row>> {
@@ -314,6 +331,7 @@ impl Rows for PgRows<'_> {
             Ok(_) => {}
             Err(error) => return Err(refused_row(&error, table, sql, &row.value)),
         }
+        self.written(table, key);
         if sql.has_ttl {
             self.ends.get_mut().push((table.name.clone(), key.to_owned(), row.expires));
         }
@@ -329,6 +347,7 @@ impl Rows for PgRows<'_> {
         if let Err(error) = self.transaction.try_execute(&statement, &[text(&key)])? {
             return Err(refused_removal(&error, table, self.layout));
         }
+        self.written(table, key);
         super::events::of_write(&mut self.events, table, Some(&old.value), None, self.sql.workspace);
         Ok(())
     }
