@@ -41,7 +41,7 @@ const MONITORS: &[&str] = &[
     r"Google.{0,50}/\+/web/snippet",
     "MSIE [0-9].{0,200} MSIECrawler",
     r"NewRelicPinger/[0-9]+\.[0-9]",
-    "PTST/[0-9]+(?:\\.[0-9]+)?$",
+    " PTST/[0-9]+(?:\\.[0-9]+)?$",
     r"Pingdom(?:\.com_bot_version_|TMS/|PageSpeed/)[0-9]+\.[0-9]",
     r"Pinterest(?:bot)?/[0-9.]+[;\s(]+\+https://www.pinterest.com/bot.html",
     r"RuxitSynthetic/[0-9]+\.[0-9]",

@@ -35,7 +35,7 @@ fn known_crawlers_are_kept_out_and_people_pass() {
         "archiver/2",
         "LinkedInBot/1.0",
         "Yahoo! Slurp",
-        "PTST/210",
+        "Mozilla/5.0 Safari/537.36 PTST/210",
         "Some Bot 1.0",
     ] {
         assert_eq!(status(&h, agent), 403, "{agent}");
@@ -49,6 +49,7 @@ fn known_crawlers_are_kept_out_and_people_pass() {
         "robot",
         "bot",
         "HeadlessChrome/90",
+        "PTST/210",
         "GOOGLEBOT/2.1",
         "Wget/1.21",
         "kube-probe/1.27",

@@ -152,6 +152,9 @@ fn note_attempt(thread: &Thread, service: &ServiceTarget, cx: &mut Context, targ
     }
     // Where there is nothing to choose from, it took no time.
     let is_fixed = matches!(service.destination, Destination::Address(_));
+    if let Some(trace) = &mut cx.trace {
+        trace.note_peer(&target.name);
+    }
     cx.attempts.push(Attempt {
         address: Address { ip: target.address.ip(), port: target.address.port() },
         started_at: thread.wall_time(started),
