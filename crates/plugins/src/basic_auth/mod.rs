@@ -2,14 +2,20 @@
 //!
 //! Lets in clients that show a known username and its password (RFC 7617), in `Proxy-Authorization` or `Authorization`.
 //! `anonymous` names the consumer that others become; without it they get 401.
+//!
+//! Passwords are stored as Kong stores them (SHA-1 with the consumer's id), or, where a credential was given an argon2id
+//! hash as its password, as that.
+
+mod argon2id;
 
 use crate::auth::{Refusal, accept, challenge, is_done, refuse, unauthorized, with_consumer};
+use crate::hashing::Busy;
 use aws_lc_rs::{constant_time, digest};
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use entities::{BasicauthCredential, Consumer, PluginSchema};
-use pdk::{BuildError, Consumers, Context, Definition, Flow, Instance, Lookup, Phases, Plugin, Step};
+use pdk::{BuildError, Consumers, Context, Definition, Flow, Instance, Lookup, Phases, Plugin, Response, Step};
 use schema::Record;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -69,8 +75,11 @@ impl Plugin for BasicAuth {
             let Some(shown) = self.take(cx, name) else { continue };
             let ready = look_up(&cx.shared.consumers, &shown.username).ready();
             match ready {
-                Some(None) => {}
-                Some(Some(known)) => return self.conclude(cx, &shown, known),
+                // Who does not exist costs what a wrong password costs.
+                Some(None) => {
+                    is_sha1_of("", &shown.password, uuid::Uuid::nil());
+                }
+                Some(Some(known)) => return self.conclude(cx, shown, known),
                 None => return Step::Wait(Box::pin(self.access_later(cx, shown, at + 1))),
             }
         }
@@ -83,12 +92,12 @@ impl BasicAuth {
     async fn access_later(&self, cx: &mut Context, shown: Shown, next: usize) -> Flow {
         let consumers = cx.shared.consumers.clone();
         if let Some(known) = look_up(&consumers, &shown.username).wait().await {
-            return self.conclude(cx, &shown, known).settle().await;
+            return self.conclude(cx, shown, known).settle().await;
         }
         for name in HEADERS.into_iter().skip(next) {
             let Some(shown) = self.take(cx, name) else { continue };
             if let Some(known) = look_up(&consumers, &shown.username).wait().await {
-                return self.conclude(cx, &shown, known).settle().await;
+                return self.conclude(cx, shown, known).settle().await;
             }
         }
         self.refuse(cx).settle().await
@@ -103,12 +112,23 @@ impl BasicAuth {
         shown
     }
 
-    fn conclude<'a>(&'a self, cx: &'a mut Context, shown: &Shown, (credential, consumer): Known) -> Step<'a> {
-        let mut hash = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
-        hash.update(&shown.password);
-        hash.update(credential.consumer.id.to_string().as_bytes());
-        let hash: String = hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        if constant_time::verify_slices_are_equal(hash.as_bytes(), credential.password.as_bytes()).is_err() {
+    fn conclude<'a>(&'a self, cx: &'a mut Context, shown: Shown, known: Known) -> Step<'a> {
+        if argon2id::is_hash(&known.0.password) {
+            return Step::Wait(Box::pin(self.conclude_later(cx, shown, known)));
+        }
+        let is_right = is_sha1_of(&known.0.password, &shown.password, known.0.consumer.id);
+        self.end(cx, known, is_right)
+    }
+
+    async fn conclude_later(&self, cx: &mut Context, shown: Shown, known: Known) -> Flow {
+        match argon2id::verify(&known.0.password, &shown.password).await {
+            Ok(is_right) => self.end(cx, known, is_right).settle().await,
+            Err(Busy) => Flow::Exit(Box::new(Response::error(cx, 503, pdk::default_message(503)))),
+        }
+    }
+
+    fn end<'a>(&'a self, cx: &'a mut Context, (credential, consumer): Known, is_right: bool) -> Step<'a> {
+        if !is_right {
             return self.refuse(cx);
         }
         accept(cx, consumer, credential.id, credential.username.clone());
@@ -118,6 +138,19 @@ impl BasicAuth {
     fn refuse<'a>(&'a self, cx: &'a mut Context) -> Step<'a> {
         refuse(cx, self.anonymous.as_deref(), |cx| unauthorized(cx, UNAUTHORIZED, &self.challenge))
     }
+}
+
+/// Whether this is how Kong stores the password; takes the same time whatever the difference.
+fn is_sha1_of(stored: &str, password: &[u8], consumer: uuid::Uuid) -> bool {
+    let mut hash = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+    hash.update(password);
+    hash.update(consumer.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()).as_bytes());
+    let mut hex = [0; 40];
+    for (pair, byte) in hex.chunks_exact_mut(2).zip(hash.finish().as_ref()) {
+        let digit = |n: u8| b"0123456789abcdef"[usize::from(n)];
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
+    constant_time::verify_slices_are_equal(&hex, stored.as_bytes()).is_ok()
 }
 
 fn look_up<'a>(consumers: &'a Consumers, username: &'a str) -> Lookup<'a, Known> {

@@ -72,3 +72,15 @@ fn others_become_the_anonymous_consumer() {
     assert_eq!(outcome(&h.send("GET /\nAuthorization: Basic !!!")), "200 ghost");
     assert_eq!(harness(json!({ "anonymous": "nobody" })).send("GET /").status, 500);
 }
+
+#[test]
+fn an_argon2id_hash_is_verified_and_never_taken_for_a_password() {
+    let stored = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+    let row = json!({ "id": uuid::Uuid::from_u128(0xc9), "username": "strong", "password": stored,
+        "consumer": { "id": uuid::Uuid::from_u128(1) } });
+    let h = harness(json!({})).with("basicauth_credentials", row);
+    for (password, want) in [("password", "200 alice"), ("wrong", "401 -"), (stored, "401 -")] {
+        let shown = BASE64_STANDARD.encode(format!("strong:{password}"));
+        assert_eq!(outcome(&h.send(&format!("GET /\nAuthorization: Basic {shown}"))), want, "{password}");
+    }
+}

@@ -141,6 +141,8 @@ impl HmacAuth {
 
     fn conclude<'a>(&'a self, cx: &'a mut Context, signature: &Signature, known: Option<Known>) -> Step<'a> {
         let Some((credential, consumer)) = known else {
+            // Who does not exist costs what a wrong signature costs.
+            signature.is_right(cx, "-");
             return self.refuse(cx, UNVERIFIABLE);
         };
         if !signature.is_right(cx, &credential.secret) {

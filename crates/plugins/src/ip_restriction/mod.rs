@@ -2,11 +2,13 @@
 //!
 //! Lets in or keeps out clients by their address: none of `deny`, and where `allow` is given, only those of it.
 
+mod ranges;
+
 use entities::PluginSchema;
 use pdk::{BuildError, Context, Definition, Instance, Phases, Plugin, Response, Step};
+use ranges::Ranges;
 use schema::{Check, Field, Record};
 use serde::Deserialize;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 pub const DEFINITION: Definition = Definition {
@@ -73,62 +75,6 @@ impl Plugin for IpRestriction {
             None => Response::error(cx, self.status, &format!("IP address not allowed: {ip}")),
         })
     }
-}
-
-/// Sorted, disjoint ranges of addresses, first and last.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Ranges {
-    v4: Vec<(u32, u32)>,
-    v6: Vec<(u128, u128)>,
-}
-
-impl Ranges {
-    fn parse(list: &[String]) -> Result<Self, BuildError> {
-        let mut ranges = Self::default();
-        for entry in list {
-            let invalid = || BuildError(format!("ip-restriction: invalid ip or cidr range: '{entry}'"));
-            let (ip, bits) = match entry.split_once('/') {
-                Some((ip, bits)) => (ip, Some(bits.parse::<u32>().map_err(|_| invalid())?)),
-                None => (entry.as_str(), None),
-            };
-            match ip.parse().map_err(|_| invalid())? {
-                IpAddr::V4(ip) => {
-                    let wild = u32::MAX.checked_shr(bits.unwrap_or(32)).unwrap_or(0);
-                    ranges.v4.push((ip.to_bits() & !wild, ip.to_bits() | wild));
-                }
-                IpAddr::V6(ip) => {
-                    let wild = u128::MAX.checked_shr(bits.unwrap_or(128)).unwrap_or(0);
-                    ranges.v6.push((ip.to_bits() & !wild, ip.to_bits() | wild));
-                }
-            }
-        }
-        merge(&mut ranges.v4);
-        merge(&mut ranges.v6);
-        Ok(ranges)
-    }
-
-    fn contains(&self, ip: IpAddr) -> bool {
-        match ip {
-            IpAddr::V4(ip) => holds(&self.v4, ip.to_bits()),
-            IpAddr::V6(ip) => holds(&self.v6, ip.to_bits()),
-        }
-    }
-}
-
-fn merge<T: Ord + Copy>(ranges: &mut Vec<(T, T)>) {
-    ranges.sort();
-    ranges.dedup_by(|next, kept| {
-        let is_joined = next.0 <= kept.1;
-        if is_joined {
-            kept.1 = kept.1.max(next.1);
-        }
-        is_joined
-    });
-}
-
-fn holds<T: Ord + Copy>(ranges: &[(T, T)], address: T) -> bool {
-    let after = ranges.partition_point(|(first, _)| *first <= address);
-    after > 0 && ranges[after - 1].1 >= address
 }
 
 #[cfg(test)]

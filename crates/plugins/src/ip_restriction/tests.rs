@@ -44,7 +44,7 @@ fn tells_the_address_or_the_configured_message() {
 fn overlapping_ranges_become_one() {
     let list = ["10.0.0.0/8", "10.1.0.0/16", "11.0.0.0/8", "9.255.255.255"].map(str::to_owned);
     let ranges = Ranges::parse(&list).unwrap();
-    assert_eq!(ranges.v4.len(), 3);
+    assert_eq!(ranges.v4.ranges.len(), 3);
     assert!(ranges.contains("10.200.0.1".parse().unwrap()));
     assert!(!ranges.contains("12.0.0.0".parse().unwrap()));
 }
@@ -53,4 +53,37 @@ fn overlapping_ranges_become_one() {
 fn needs_a_list() {
     let want = json!({ "@entity": ["at least one of these fields must be non-empty: 'config.allow', 'config.deny'"] });
     assert_eq!(complete(&DEFINITION, json!({})).unwrap_err(), want);
+}
+
+#[test]
+fn a_hundred_thousand_ranges_are_judged_like_a_few() {
+    // Every third block of 16 addresses, some blocks across the borders of prefixes, and addresses of the other family.
+    let list: Vec<String> = (0..100_000_u32)
+        .map(|number| {
+            let first = std::net::Ipv4Addr::from_bits(number.wrapping_mul(48) << 4);
+            if number % 2 == 0 { format!("{first}/28") } else { format!("::ffff:{first}/124") }
+        })
+        .chain(["10.255.0.0/15".to_owned(), "2001:db8::/32".to_owned()])
+        .collect();
+    let ranges = Ranges::parse(&list).unwrap();
+    let few: Vec<_> = list.iter().map(|entry| Ranges::parse(std::slice::from_ref(entry)).unwrap()).collect();
+    let mut seed = 1_u32;
+    let mut judged = [0, 0];
+    for number in 0..150_u32 {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let v4 = std::net::Ipv4Addr::from_bits(if number % 2 == 0 {
+            seed
+        } else {
+            (number * 250).wrapping_mul(48) << 4 | 15
+        });
+        for ip in [std::net::IpAddr::V4(v4), std::net::IpAddr::V6(v4.to_ipv6_mapped())] {
+            let want = few.iter().any(|range| range.contains(ip));
+            assert_eq!(ranges.contains(ip), want, "{ip}");
+            judged[usize::from(want)] += 1;
+        }
+    }
+    assert!(judged.iter().all(|count| *count > 20), "both answers are tried: {judged:?}");
+    for (ip, want) in [("10.254.0.0", true), ("10.255.255.255", true), ("2001:db8:1::", true), ("2001:db9::", false)] {
+        assert_eq!(ranges.contains(ip.parse().unwrap()), want, "{ip}");
+    }
 }

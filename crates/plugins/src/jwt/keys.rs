@@ -64,6 +64,12 @@ impl Verifier {
         Self::parsed(algorithm, der)
     }
 
+    /// From the key alone: an RSAPublicKey, a point of a curve, or the bytes of an Edwards key.
+    pub(super) fn raw(algorithm: &str, key: &[u8]) -> Option<Self> {
+        const ED448_LENGTH: usize = 57;
+        if algorithm == "EdDSA" && key.len() == ED448_LENGTH { Self::ed448(key) } else { Self::parsed(algorithm, key) }
+    }
+
     fn parsed(algorithm: &str, key: &[u8]) -> Option<Self> {
         let algorithm: &'static dyn VerificationAlgorithm = match algorithm {
             "RS256" => &RSA_PKCS1_2048_8192_SHA256,

@@ -3,9 +3,11 @@
 //! Lets in clients that show a JSON Web Token signed with a known credential, in a header field, a query argument or a
 //! cookie. The claim `key_claim_name` (or the header's member of that name) says which credential.
 //!
-//! Beyond Kong, and off until configured: `leeway`, `issuers`, `audiences` and `claims_to_headers`.
+//! Beyond Kong, and off until configured: `leeway`, `issuers`, `audiences` and `claims_to_headers`; and tokens without a
+//! credential, signed with keys that their issuer publishes (`jwks_uris`, `discovery`).
 
 mod claims;
+mod jwks;
 mod keys;
 mod shown;
 mod token;
@@ -13,13 +15,17 @@ mod token;
 use crate::auth::{accept, challenge, is_done, refuse};
 use claims::Claims;
 use entities::{Consumer, JwtSecret, PluginSchema};
-use pdk::{BuildError, Context, Definition, Flow, Instance, Lookup, Method, Phases, Plugin, Response, Step};
+use jwks::{KeySets, Source};
+use pdk::{
+    BuildError, Context, Credential, Definition, Flow, Instance, Lookup, Method, Phases, Plugin, Response, Step,
+};
 use schema::{Check, Record, Value, is};
 use serde::Deserialize;
 use shown::{Shown, Sources};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use token::{Malformed, Parts, Token};
 
 pub const DEFINITION: Definition =
@@ -68,6 +74,19 @@ struct Config {
     /// Claims that the upstream is told, each with the header field to tell it in.
     #[field(hidden, values(typedef = header_name))]
     claims_to_headers: Option<BTreeMap<String, String>>,
+    /// Where keys are published that verify tokens without a credential (a JWK Set, RFC 7517).
+    #[field(hidden, elements(typedef = url))]
+    jwks_uris: Option<Vec<String>>,
+    /// Issuers that say where their keys are published (OpenID Connect Discovery).
+    #[field(hidden, elements(typedef = url))]
+    discovery: Option<Vec<String>>,
+    /// How often published keys are fetched, in seconds.
+    #[field(hidden, between(30, 604_800))]
+    jwks_refresh: Option<f64>,
+    /// The claim that names the consumer (username, custom id or id) of a token without a credential; without it such a
+    /// client has no consumer.
+    #[field(hidden)]
+    consumer_claim: Option<String>,
 }
 
 fn schema() -> PluginSchema {
@@ -85,6 +104,8 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     let separator = if config.realm.is_some() { "," } else { "" };
     let refused = [&bare, separator.as_bytes(), b" error=\"invalid_token\""].concat();
     Ok(Arc::new(Jwt {
+        published: published(&config)?,
+        consumer_claim: config.consumer_claim.clone(),
         claims: Claims::of(&config),
         sources: Sources {
             arguments: config.uri_param_names.unwrap_or_default(),
@@ -101,7 +122,25 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     }))
 }
 
+/// The keys that verify tokens without a credential, where the config names any.
+fn published(config: &Config) -> Result<Option<Arc<KeySets>>, BuildError> {
+    let mut sources = Vec::new();
+    for uri in config.jwks_uris.iter().flatten() {
+        let parsed = uri.parse().map_err(|_| BuildError(format!("jwks_uris: '{uri}' is no valid URL")))?;
+        sources.push(Source::Keys(parsed));
+    }
+    sources.extend(config.discovery.iter().flatten().cloned().map(Source::Issuer));
+    if sources.is_empty() {
+        return Ok(None);
+    }
+    let refresh = Duration::from_secs(config.jwks_refresh.map_or(3600, |seconds| seconds as u64));
+    KeySets::start(sources, refresh).map(Some).map_err(BuildError)
+}
+
 struct Jwt {
+    /// Verifies tokens without a credential.
+    published: Option<Arc<KeySets>>,
+    consumer_claim: Option<String>,
     sources: Sources,
     key_claim: String,
     is_base64: bool,
@@ -145,6 +184,19 @@ struct Verified {
     told: Vec<(String, String)>,
 }
 
+/// Who shows a token without a credential, and what the upstream is told.
+type Stranger = (Option<Arc<Consumer>>, Credential, Vec<(String, String)>);
+
+/// Tells the upstream claims. What the client itself says there is never the upstream's to believe.
+fn tell(cx: &mut Context, told: Vec<(String, String)>) {
+    for (field, value) in told {
+        cx.request.headers.remove(&field);
+        if !value.is_empty() {
+            cx.request.headers.append(&field, value.as_bytes());
+        }
+    }
+}
+
 impl Plugin for Jwt {
     fn access<'a>(&'a self, cx: &'a mut Context) -> Step<'a> {
         if (!self.runs_on_preflight && cx.request.method == Method::Options) || is_done(cx, self.anonymous.as_deref()) {
@@ -156,6 +208,9 @@ impl Plugin for Jwt {
             Shown::Many => return self.refuse(cx, "Multiple tokens provided".into()),
             Shown::Bare => return self.refuse(cx, "Unrecognizable token".into()),
         };
+        if self.published.is_some() {
+            return Step::Wait(Box::pin(self.access_published(cx, shown)));
+        }
         let consumers = cx.shared.consumers.clone();
         let judged = match self.parts_and_key(&shown) {
             Ok((parts, key)) => match consumers.jwt_secret(&key) {
@@ -195,6 +250,56 @@ impl Jwt {
             }
             Err(refusal) => self.refuse(cx, refusal).settle().await,
         }
+    }
+
+    /// As `access`, where a token without a credential may be signed with a published key.
+    async fn access_published(&self, cx: &mut Context, shown: Vec<u8>) -> Flow {
+        let consumers = cx.shared.consumers.clone();
+        if let Ok((_, key)) = self.parts_and_key(&shown)
+            && consumers.jwt_secret(&key).wait().await.is_some()
+        {
+            return self.access_later(cx, shown).await;
+        }
+        match self.verify_published(cx, &shown).await {
+            Ok((consumer, identity, told)) => {
+                tell(cx, told);
+                cx.authenticate(consumer, Some(identity), false);
+                Flow::Continue
+            }
+            Err(refusal) => self.refuse(cx, refusal).settle().await,
+        }
+    }
+
+    async fn verify_published(&self, cx: &Context, shown: &[u8]) -> Result<Stranger, Refusal> {
+        let parts = Parts::of(shown)?;
+        let token = parts.parse()?;
+        let unknown = || Refusal::Message(format!("No credentials found for given '{}'", self.key_claim).into());
+        let keys = self.published.as_ref().ok_or_else(unknown)?;
+        match keys.verify(&token).await {
+            None => return Err(unknown()),
+            Some(false) => return Err("Invalid signature".into()),
+            Some(true) => {}
+        }
+        self.claims.verify(&token, cx.shared.clock.now().as_secs_f64().floor())?;
+        let claim = |name: &str| token.claims.text(name).map(Cow::into_owned);
+        let consumer = match &self.consumer_claim {
+            None => None,
+            Some(name) => {
+                let value =
+                    claim(name).ok_or_else(|| Refusal::Message(format!("No mandatory '{name}' in claims").into()))?;
+                let consumers = cx.shared.consumers.clone();
+                let mut found = consumers.consumer_by_id_or_username(&value).wait().await;
+                if found.is_none() {
+                    found = consumers.consumer_by_custom_id(&value).wait().await;
+                }
+                let missing = || Refusal::Message(format!("Could not find consumer for '{name}={value}'").into());
+                Some(found.ok_or_else(missing)?)
+            }
+        };
+        let id = claim("sub").or_else(|| claim("iss")).unwrap_or_default();
+        let consumer_id = consumer.as_ref().map(|consumer| consumer.id);
+        let identity = Credential { id: id.clone(), consumer_id, identifier: Some(id) };
+        Ok((consumer, identity, self.told(&token)))
     }
 
     /// The token's parts, and the key of its credential.
@@ -243,13 +348,7 @@ impl Jwt {
             let message = format!("Could not find consumer for '{}={}'", self.key_claim, secret.key);
             return self.refuse(cx, Refusal::Message(message.into()));
         };
-        for (field, value) in told {
-            // What the client itself says there is never the upstream's to believe.
-            cx.request.headers.remove(&field);
-            if !value.is_empty() {
-                cx.request.headers.append(&field, value.as_bytes());
-            }
-        }
+        tell(cx, told);
         accept(cx, consumer, secret.id, secret.key.clone());
         Step::Continue
     }

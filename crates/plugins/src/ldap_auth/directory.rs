@@ -1,8 +1,7 @@
 //! The LDAP server: one connection a bind (RFC 4511), plain, with StartTLS or over TLS.
 
-use super::ber::{ENUMERATED, INTEGER, Malformed, OCTETS, Reader, SEQUENCE, element, integer, length};
+use crate::ber::{ENUMERATED, INTEGER, Malformed, OCTETS, Reader, SEQUENCE, element, integer, length};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -19,10 +18,6 @@ const FIRST: u8 = 0x80;
 const START_TLS: &[u8] = b"1.3.6.1.4.1.1466.20037";
 /// The longest answer that is read.
 const LONGEST: usize = 64 << 10;
-
-/// Where root certificates stand, by distribution.
-const ROOTS: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 /// How the connection is kept secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +63,7 @@ impl Directory {
     ) -> Result<Self, String> {
         let tls = match security {
             Security::None => None,
-            _ if verifies => Some(verified()?),
+            _ if verifies => Some(crate::roots::client()?),
             _ => Some(crate::unverified::client().map_err(|error| error.to_string())?),
         };
         let tls = tls.map(|config| TlsConnector::from(Arc::new(config)));
@@ -91,23 +86,6 @@ impl Directory {
         let mut stream = tls.connect(host, stream).await?;
         bind(&mut stream, name, password).await
     }
-}
-
-fn verified() -> Result<ClientConfig, String> {
-    use rustls::pki_types::CertificateDer;
-    use rustls::pki_types::pem::PemObject;
-    let mut roots = RootCertStore::empty();
-    for path in ROOTS {
-        let Ok(certificates) = CertificateDer::pem_file_iter(path) else { continue };
-        roots.add_parsable_certificates(certificates.filter_map(Result::ok));
-        break;
-    }
-    if roots.is_empty() {
-        return Err(format!("verify_ldap_host needs root certificates in one of {}", ROOTS.join(", ")));
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    Ok(config.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth())
 }
 
 async fn start_tls(stream: &mut TcpStream) -> Result<(), Failure> {

@@ -3,7 +3,6 @@
 //! Lets in clients whose name and password an LDAP server takes (a simple bind, RFC 4513), shown in `Proxy-Authorization`
 //! or `Authorization` as `ldap` and the Base64 of `name:password`. No consumer is known of them.
 
-mod ber;
 mod cache;
 mod directory;
 

@@ -94,7 +94,7 @@ fn answers_are_believed_for_a_while_and_only_so_many() {
 
 #[test]
 fn bytes_that_are_no_ldap_are_refused() {
-    use super::ber::{Malformed, Reader, SEQUENCE, element, length};
+    use crate::ber::{Malformed, Reader, SEQUENCE, element, length};
     for bytes in [&b"\x30"[..], b"\x30\x05ab", b"\x30\x80", b"\x30\x85\x01\x01\x01\x01\x01", b"\x04\x01a"] {
         assert_eq!(Reader::new(bytes).expect(SEQUENCE), Err(Malformed), "{bytes:?}");
     }

@@ -1,12 +1,12 @@
-//! As much of BER (X.690) as an LDAP bind needs: definite lengths, one level at a time.
+//! As much of BER (X.690) as an LDAP bind and a public key need: definite lengths, one level at a time.
 
-pub(super) const INTEGER: u8 = 0x02;
-pub(super) const OCTETS: u8 = 0x04;
-pub(super) const ENUMERATED: u8 = 0x0a;
-pub(super) const SEQUENCE: u8 = 0x30;
+pub(crate) const INTEGER: u8 = 0x02;
+pub(crate) const OCTETS: u8 = 0x04;
+pub(crate) const ENUMERATED: u8 = 0x0a;
+pub(crate) const SEQUENCE: u8 = 0x30;
 
 /// A value with its tag and length before it.
-pub(super) fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+pub(crate) fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     let mut out = vec![tag];
     match u8::try_from(content.len()) {
         Ok(length) if length < 0x80 => out.push(length),
@@ -22,13 +22,13 @@ pub(super) fn element(tag: u8, content: &[u8]) -> Vec<u8> {
 }
 
 /// A small number, which is not negative.
-pub(super) fn integer(tag: u8, value: u8) -> Vec<u8> {
+pub(crate) fn integer(tag: u8, value: u8) -> Vec<u8> {
     // A first bit that is set would be a sign.
     if value < 0x80 { element(tag, &[value]) } else { element(tag, &[0, value]) }
 }
 
 /// How long the element is whose first bytes these are: its head, and what follows. `Ok(None)`: more bytes are needed.
-pub(super) fn length(start: &[u8], longest: usize) -> Result<Option<(usize, usize)>, Malformed> {
+pub(crate) fn length(start: &[u8], longest: usize) -> Result<Option<(usize, usize)>, Malformed> {
     let Some(first) = start.get(1) else { return Ok(None) };
     if *first < 0x80 {
         return Ok(Some((2, usize::from(*first))));
@@ -45,18 +45,18 @@ pub(super) fn length(start: &[u8], longest: usize) -> Result<Option<(usize, usiz
 /// Bytes that are no BER, or longer than they may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an answer that is no LDAP")]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
 
 /// Reads elements one after the other.
-pub(super) struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
     /// The next element's tag and content.
-    pub(super) fn next(&mut self) -> Result<(u8, &'a [u8]), Malformed> {
+    pub(crate) fn next(&mut self) -> Result<(u8, &'a [u8]), Malformed> {
         let tag = *self.0.first().ok_or(Malformed)?;
         let (head, length) = length(self.0, self.0.len())?.ok_or(Malformed)?;
         let content = self.0.get(head..head + length).ok_or(Malformed)?;
@@ -65,7 +65,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next element's content, where it has this tag.
-    pub(super) fn expect(&mut self, tag: u8) -> Result<&'a [u8], Malformed> {
+    pub(crate) fn expect(&mut self, tag: u8) -> Result<&'a [u8], Malformed> {
         match self.next()? {
             (found, content) if found == tag => Ok(content),
             _ => Err(Malformed),
