@@ -5,7 +5,7 @@ use pdk::BuildError;
 use std::net::IpAddr;
 
 /// Addresses of one family as numbers.
-trait Number: Copy + Ord {
+pub(super) trait Number: Copy + Ord {
     /// The first 16 bits.
     fn prefix(self) -> usize;
     /// The first address of a prefix.
