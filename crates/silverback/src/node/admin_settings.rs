@@ -41,7 +41,9 @@ fn audit(conf: &Conf) -> anyhow::Result<Option<Arc<Audit>>> {
     let path = match &conf.admin_audit_log.target {
         LogTarget::Off => return Ok(None),
         LogTarget::File(path) => conf.in_prefix(path),
-        LogTarget::Stdout | LogTarget::Stderr | LogTarget::Syslog(_) => anyhow::bail!("admin_audit_log is a path, or off"),
+        LogTarget::Stdout | LogTarget::Stderr | LogTarget::Syslog(_) => {
+            anyhow::bail!("admin_audit_log is a path, or off")
+        }
     };
     let audit = Audit::open(AuditSettings::at(path.clone()));
     Ok(Some(Arc::new(audit.with_context(|| format!("admin_audit_log: opening {}", path.display()))?)))
