@@ -28,6 +28,7 @@ mod propagation;
 pub mod proxy_cache;
 mod queue;
 pub mod rate_limiting;
+pub mod rate_limiting_advanced;
 pub mod redirect;
 mod redis;
 pub mod request_size_limiting;
@@ -75,6 +76,7 @@ pub const TABLE: &[Definition] = &[
     ip_restriction::DEFINITION,
     request_size_limiting::DEFINITION,
     acl::DEFINITION,
+    rate_limiting_advanced::DEFINITION,
     rate_limiting::DEFINITION,
     response_ratelimiting::DEFINITION,
     request_transformer::DEFINITION,

@@ -5,7 +5,7 @@
 //! response is kept for its route and consumer, path and query, and the header fields in `vary_headers` and in the
 //! response's own `Vary`. `X-Cache-Status` tells `Miss`, `Hit`, `Refresh` or `Bypass`.
 //!
-//! The memory is one for all instances, of at most 128 MiB; bodies larger than 4 MiB are not kept. Partial responses
+//! The memory is one for all instances (`mem_cache_size`); bodies larger than 4 MiB are not kept. Partial responses
 //! (206), answers to GET and HEAD requests with a body, gRPC, and the gateway's own errors are never kept.
 //!
 //! Beyond Kong, and off unless configured: `revalidate`, `collapse_requests`, `stale_while_revalidate`, `stale_if_error`.
@@ -19,6 +19,7 @@ mod key;
 mod store;
 
 pub use endpoints::{cached, forget, forget_all};
+pub use store::bound;
 
 use bytes::{Bytes, BytesMut};
 use control::{Directives, MediaType};

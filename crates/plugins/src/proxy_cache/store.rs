@@ -7,9 +7,10 @@ use bytes::Bytes;
 use pdk::Headers;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
-/// All that is kept takes at most this many bytes: the size of Kong's `kong_db_cache`.
+/// All that is kept takes at most this many bytes, unless [`bound`] says otherwise: the size of Kong's `kong_db_cache`.
 const CAPACITY: u64 = 128 << 20;
 /// Larger bodies are not kept.
 pub(super) const BODY_MAX: usize = 4 << 20;
@@ -85,18 +86,25 @@ pub(super) struct Store {
     entries: Cache<Key, Arc<Entry>, Bytewise, ahash::RandomState, DefaultLifecycle<Key, Arc<Entry>>>,
 }
 
+static BOUND: AtomicU64 = AtomicU64::new(CAPACITY);
+
+/// Says how many bytes the memory of the process takes at most; for the start, before a response is kept.
+pub fn bound(bytes: u64) {
+    BOUND.store(bytes, Relaxed);
+}
+
 /// The memory of the process.
 pub(super) fn store() -> &'static Store {
     static STORE: OnceLock<Store> = OnceLock::new();
-    STORE.get_or_init(Store::new)
+    STORE.get_or_init(|| Store::new(BOUND.load(Relaxed)))
 }
 
 impl Store {
-    #[expect(clippy::expect_used, reason = "the options are constants, which a test makes use of")]
-    pub(super) fn new() -> Self {
+    #[expect(clippy::expect_used, reason = "both capacities are said, and nothing else can be missing")]
+    pub(super) fn new(capacity: u64) -> Self {
         let options = OptionsBuilder::new()
-            .weight_capacity(CAPACITY)
-            .estimated_items_capacity((CAPACITY / AVERAGE) as usize)
+            .weight_capacity(capacity)
+            .estimated_items_capacity((capacity / AVERAGE).max(1) as usize)
             .shards(SHARDS)
             .build()
             .expect("both capacities are said");

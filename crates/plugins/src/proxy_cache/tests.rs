@@ -292,7 +292,7 @@ fn what_is_kept_can_be_seen_and_let_go() {
 fn the_memory_is_bounded() {
     let large = format!("200\nContent-Type: text/plain\n\n{}", "x".repeat(store::BODY_MAX + 1));
     assert_eq!(twice(json!({}), "GET /", &large), "Miss Miss");
-    let store = store::Store::new();
+    let store = store::Store::new(128 << 20);
     for n in 0..200 {
         let stored = Stored {
             status: 200,

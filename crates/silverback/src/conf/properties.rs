@@ -190,7 +190,7 @@ properties! {
     db_cache_neg_ttl: Option<f64> = "", Moot, "How long misses are cached.";
     db_resurrect_ttl: f64 = "30", Moot, "How long stale entities serve while the database is away; here without limit.";
     db_cache_warmup_entities: Vec<String> = "services", Moot, "Entities loaded at the start; here all are.";
-    mem_cache_size: String = "128m", Moot, "Kong's cache of entities.";
+    mem_cache_size: Size = "128m", Active, "The memory that the plugin proxy-cache keeps responses in, at most. (Kong keeps entities there, too.)";
     worker_consistency: Consistency = "eventual", Moot, "When a change is used; here at once.";
     worker_state_update_frequency: f64 = "5", Moot, "Seconds between rebuilds of router and plugins; here a change is used at once.";
     worker_events_max_payload: u64 = "65535", Moot, "The largest event between Kong's workers.";

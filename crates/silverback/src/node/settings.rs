@@ -68,6 +68,7 @@ pub(super) fn environment(
         trusted_certificates.extend(CertificateDer::pem_slice_iter(&text).filter_map(Result::ok));
     }
     ::plugins::trust_authorities(trusted_certificates.iter().cloned());
+    ::plugins::proxy_cache::bound(conf.mem_cache_size.bytes);
     Ok(Environment {
         flavor: router_flavor(conf),
         plugins,

@@ -1,0 +1,176 @@
+//! Tests of `rate-limiting-advanced`.
+
+use super::*;
+use pdk::testing::{Exchange, Harness, START, complete};
+use serde_json::json;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Each harness has a namespace of its own, for counters outlive it.
+fn harness(mut config: Value) -> Harness {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    if config.get("namespace").is_none() {
+        config["namespace"] = json!(format!("n{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+    }
+    Harness::new(&DEFINITION, config)
+}
+
+fn told(exchange: &Exchange) -> String {
+    let fields = exchange.headers.iter().map(|(n, v)| (String::from_utf8_lossy(n), String::from_utf8_lossy(v)));
+    let fields = fields.filter(|(n, _)| n.contains("Rate") || n.contains("Retry"));
+    let short = |n: &str| n.replace("X-RateLimit-", "X-").replace("RateLimit-", "");
+    let all = fields.map(|(n, v)| format!(" {}={v}", short(&n)));
+    format!("{}{}", exchange.status, all.collect::<String>())
+}
+
+/// The statuses of requests that come at these milliseconds.
+fn statuses(config: Value, at: &[u64]) -> Vec<u16> {
+    let h = harness(config);
+    let mut now = 0;
+    let send = |at: &u64| {
+        h.clock().advance(Duration::from_millis(at - now));
+        now = *at;
+        h.send("GET /").status
+    };
+    at.iter().map(send).collect()
+}
+
+#[test]
+fn windows_are_told_by_their_names() {
+    let h = harness(json!({ "window_size": [90, 60], "limit": [3, 2], "window_type": "fixed" }));
+    for want in [
+        "200 X-Limit-Minute=2 X-Remaining-Minute=1 X-Limit-90=3 X-Remaining-90=2 Limit=2 Remaining=1 Reset=30",
+        "200 X-Limit-Minute=2 X-Remaining-Minute=0 X-Limit-90=3 X-Remaining-90=1 Limit=2 Remaining=0 Reset=30",
+        "429 X-Limit-Minute=2 X-Remaining-Minute=0 X-Limit-90=3 X-Remaining-90=1 Limit=2 Remaining=0 Reset=30 Retry-After=30",
+    ] {
+        assert_eq!(told(&h.send("GET /")), want);
+    }
+    // Refused requests count nowhere: the longer window has room for one more.
+    h.clock().advance(Duration::from_secs(30));
+    assert_eq!((h.send("GET /").status, h.send("GET /").status), (200, 429));
+}
+
+#[test]
+fn each_kind_of_window_counts_in_its_way() {
+    let config = |kind: &str, limit: u64| json!({ "window_size": [10], "limit": [limit], "window_type": kind });
+    let calm = |kind: &str, limit: u64| {
+        let mut config = config(kind, limit);
+        config["disable_penalty"] = json!(true);
+        config
+    };
+    for (config, at, want) in [
+        // The clock stands at the start of a window of ten seconds.
+        (config("fixed", 2), &[9000, 9500, 9900, 10_000, 10_001, 10_002][..], &[200, 200, 429, 200, 200, 429][..]),
+        (
+            calm("sliding", 2),
+            &[9000, 9500, 9900, 10_000, 14_900, 15_000, 15_001, 19_000],
+            &[200, 200, 429, 429, 429, 200, 429, 429],
+        ),
+        (calm("sliding", 2), &[0, 1, 25_000, 25_001, 25_002], &[200, 200, 200, 200, 429]),
+        // The refused request counts: 3 x 0.5 + 1 is more than 2.
+        (config("sliding", 2), &[9000, 9500, 9900, 15_000], &[200, 200, 429, 429]),
+        (config("token-bucket", 2), &[0, 1, 2, 4999, 5001, 5002, 10_001], &[200, 200, 429, 429, 200, 429, 200]),
+        (config("token-bucket", 2), &[0, 20_000, 20_001, 20_002], &[200, 200, 200, 429]),
+    ] {
+        assert_eq!(statuses(config.clone(), at), want, "{config}");
+    }
+}
+
+#[test]
+fn a_leaky_bucket_makes_requests_wait() {
+    let h = harness(json!({ "window_size": [1], "limit": [4], "window_type": "leaky-bucket", "max_delay": 0.5 }));
+    // The wall clock stands still: requests come all at once. tokio's clock tells how long each was held.
+    let waited = |h: &Harness| {
+        let exchange = h.send("GET /");
+        (exchange.status, told(&exchange))
+    };
+    for want in [200, 200, 200, 429, 429] {
+        let (status, told) = waited(&h);
+        assert_eq!(status, want, "{told}");
+        assert_eq!(told.contains("Retry-After=1"), want == 429, "{told}");
+    }
+    h.clock().advance(Duration::from_millis(250));
+    assert_eq!((waited(&h).0, waited(&h).0), (200, 429));
+}
+
+#[test]
+fn namespaces_share_counters() {
+    let config = json!({ "window_size": [60], "limit": [1], "namespace": "shared-by-two" });
+    let (first, second) = (harness(config.clone()), harness(config));
+    assert_eq!((first.send("GET /").status, second.send("GET /").status), (200, 429));
+    let other = harness(json!({ "window_size": [60], "limit": [1] }));
+    assert_eq!(other.send("GET /").status, 200);
+}
+
+#[test]
+fn counts_by_what_it_is_told_to() {
+    let header = harness(json!({ "window_size": [60], "limit": [1], "identifier": "header", "header_name": "X-T" }));
+    let path = harness(json!({ "window_size": [60], "limit": [1], "identifier": "path", "path": "/a" }));
+    for (h, request, want) in [
+        (&header, "GET /\nX-T: a", 200),
+        (&header, "GET /\nx-t: a", 429),
+        (&header, "GET /\nX-T: b", 200),
+        (&header, "GET /", 200),
+        (&header, "GET /", 429),
+        (&path, "GET /a", 200),
+        (&path, "GET /a?x=1", 429),
+        (&path, "GET /b", 200),
+    ] {
+        assert_eq!(h.send(request).status, want, "{request}");
+    }
+}
+
+#[test]
+fn the_refusal_is_as_configured() {
+    let config = json!({
+        "window_size": [60], "limit": [1], "error_code": 404, "error_message": "Not here", "hide_client_headers": true
+    });
+    let h = harness(config);
+    assert_eq!(h.send("GET /").answer(), "200\n");
+    let refused = h.send("GET /\nAccept: text/plain");
+    assert_eq!((refused.status, told(&refused).as_str()), (404, "404"));
+    assert!(refused.body.starts_with("Not here"), "{}", refused.body);
+}
+
+#[test]
+fn never_lets_more_through_than_the_limit_says() {
+    let at = u64::try_from(START.as_nanos()).unwrap();
+    for kind in [Kind::Fixed, Kind::Sliding, Kind::TokenBucket] {
+        let window = Window { kind, limit: 700.0, size: 3600 * SECOND, max_delay: 0, has_penalty: true };
+        let counters = counters::Counters::new();
+        let passed = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..250 {
+                        if window.take(&counters, "n", "all", at).is_allowed {
+                            passed.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(passed.into_inner(), 700, "{kind:?}");
+    }
+}
+
+#[test]
+fn a_flood_of_clients_is_bounded() {
+    let window = Window { kind: Kind::Fixed, limit: 1.0, size: SECOND, max_delay: 0, has_penalty: true };
+    let counters = counters::Counters::new();
+    for n in 0..400_000_u32 {
+        assert!(window.take(&counters, "n", &n.to_string(), SECOND).is_allowed, "{n}");
+    }
+    assert!(counters.len() <= counters::CAPACITY, "{}", counters.len());
+}
+
+#[test]
+fn refuses_limits_that_contradict_each_other() {
+    for (sizes, limits, want) in [
+        (json!([60]), json!([1, 2]), "You must provide the same number of windows and limits"),
+        (json!([60, 10]), json!([1, 2]), "the limit 1 in 60 s contradicts the limit 2 in 10 s"),
+        (json!([10, 10]), json!([1, 2]), "the limit 2 in 10 s contradicts the limit 1 in 10 s"),
+    ] {
+        let error = complete(&DEFINITION, json!({ "window_size": sizes, "limit": limits })).unwrap_err();
+        assert_eq!(error, json!({ "@entity": [want] }));
+    }
+}
