@@ -16,9 +16,9 @@ mod trusted;
 mod upstream;
 mod worker;
 
-pub use access_log::{AccessLog, LogFormat};
+pub use access_log::{AccessLog, CustomFormat, LogFormat, LogTarget, Syslog, SyslogTarget};
 pub use http::{BodyLength, ClientGone, Downstream, HeadLimits, Limits, Service};
-pub use listen::{Listener, Shown, Tls};
+pub use listen::{Listener, Shown, Tls, TlsSettings};
 pub use settings::{HeaderTokens, PoolSettings, RealIpHeader, Settings};
 pub use snapshot::{Environment, Secrets, Snapshot, SnapshotHandle, certificate_pair};
 pub use stats::{Stats, StatsView};

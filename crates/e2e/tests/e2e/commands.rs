@@ -83,6 +83,10 @@ fn quit_finishes_the_request_that_runs() {
     // Half a request: the gateway must wait for the rest.
     client.send(b"POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe").unwrap();
     gateway.signal("QUIT");
+    // Who comes now is told at once, and may try another gateway.
+    for address in [gateway.ports.proxy, gateway.ports.tls, gateway.ports.admin] {
+        eventually("new connections are refused", || TcpStream::connect(address).is_err());
+    }
     client.send(b"llo").unwrap();
     let answer = client.answer().unwrap();
     assert!(answer.status == 200 && answer.body.ends_with("hello"), "{answer:?}");

@@ -55,8 +55,11 @@ fn a_wrong_property_is_refused_with_its_name_value_and_place() {
         ("upstream_keepalive_pool_size", "many", &["upstream_keepalive_pool_size", "many"]),
         ("trusted_ips", "300.1.1.1", &["trusted_ips", "300.1.1.1"]),
         ("ssl_cert", "/nowhere/cert.pem", &["ssl_cert", "/nowhere/cert.pem"]),
+        ("ssl_protocols", "TLSv1 TLSv1.1", &["ssl_protocols", "TLSv1.1", "TLSv1.3", "kong.conf"]),
+        ("proxy_access_log", "logs/a.log fancy", &["proxy_access_log", "unknown log format 'fancy'", "kong.conf"]),
+        ("proxy_access_log", "syslog:server=unix:x", &["proxy_access_log", "must be absolute", "kong.conf"]),
     ] {
-        let said = refused(Ports::free(), EMPTY, &[(name, value)]);
+        let said = refused(Ports::free(), EMPTY, &[("ssl_cipher_suite", "custom"), (name, value)]);
         for words in expected {
             assert!(said.contains(words), "{name} = {value}\nwants {words:?} in:\n{said}");
         }

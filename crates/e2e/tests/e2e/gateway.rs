@@ -85,10 +85,16 @@ impl Gateway {
     }
 
     pub(crate) fn start_with(kong_yml: &str, properties: Properties<'_>) -> Gateway {
+        Gateway::start_in(kong_yml, properties, &[])
+    }
+
+    /// With variables in its environment.
+    pub(crate) fn start_in(kong_yml: &str, properties: Properties<'_>, environment: &[(&str, &str)]) -> Gateway {
         let (folder, ports) = (tempfile::tempdir().unwrap(), Ports::free());
         let conf = configure(&folder, ports, kong_yml, properties);
         let output = File::create(folder.path().join("output")).unwrap();
         let mut command = program::command(&["run", "-c", &conf]);
+        command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
         let mut gateway = Gateway { child: command.spawn().unwrap(), folder, ports };
         // Its sockets take connections earlier, before the configuration is read.

@@ -119,3 +119,51 @@ fn a_plugin_of_the_kong_yml_is_in_force() {
     assert_eq!(answer.status, 200, "{answer:?}");
     assert!(answer.body.to_ascii_lowercase().contains("x-consumer-username: alice"), "{answer:?}");
 }
+
+#[test]
+fn the_access_log_has_the_format_that_is_asked_for() {
+    let upstream = Upstream::start();
+    let format = r#"mine escape=json '{"way":"$request_method $uri","status":$status,"agent":"$http_user_agent"}'"#;
+    let properties = [("nginx_http_log_format", format), ("proxy_access_log", "logs/mine.log mine")];
+    let gateway = Gateway::start_with(&upstream.kong_yml(&["{ paths: [/] }"]), &properties);
+    get(gateway.ports.proxy, "/logged?x=1", &["User-Agent: say \"hi\""]);
+    let log = gateway.prefix().join("logs/mine.log");
+    let mut text = String::new();
+    eventually("the request is in the access log", || {
+        text = fs::read_to_string(&log).unwrap_or_default();
+        text.ends_with('\n')
+    });
+    let line: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(line, serde_json::json!({ "way": "GET /logged", "status": 200, "agent": "say \"hi\"" }));
+}
+
+#[test]
+fn both_logs_can_go_to_a_syslog_server() {
+    let server = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    server.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    let target = |tag: &str| format!("syslog:server={},tag={tag}", server.local_addr().unwrap());
+    let (access, error) = (target("access"), target("error"));
+    let upstream = Upstream::start();
+    let properties = [("proxy_access_log", &*access), ("proxy_error_log", &*error)];
+    let gateway = Gateway::start_with(&upstream.kong_yml(&["{ paths: [/] }"]), &properties);
+    get(gateway.ports.proxy, "/logged", &[]);
+    let mut wanted = vec![("access: ", "GET /logged"), ("error: ", "[notice]")];
+    while !wanted.is_empty() {
+        let mut datagram = [0; 4096];
+        let length = server.recv(&mut datagram).unwrap();
+        let said = String::from_utf8_lossy(&datagram[..length]).into_owned();
+        wanted.retain(|(tag, words)| !(said.contains(tag) && said.contains(words)));
+    }
+}
+
+#[test]
+fn secrets_come_from_vault_entities_by_their_own_prefix() {
+    let upstream = Upstream::start();
+    let kong_yml = upstream.kong_yml(&["{ paths: [/] }"])
+        + "vaults:\n  - { prefix: my-env, name: env, config: { prefix: GW_ } }\n\
+           plugins:\n  - { name: request-termination, config: { message: \"{vault://my-env/the-word}\" } }\n";
+    let gateway = Gateway::start_in(&kong_yml, &[], &[("GW_THE_WORD", "mellon"), ("THE_WORD", "other")]);
+    let answer = get(gateway.ports.proxy, "/", &[]);
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(answer.body.contains("mellon"), "{answer:?}");
+}

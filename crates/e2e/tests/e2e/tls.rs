@@ -76,3 +76,34 @@ fn a_route_for_https_only_sends_others_there() {
     assert_eq!((answer.status, answer.header("location")), (301, Some("https://a.test/redirect")));
     assert_eq!(upstream.seen(), Vec::<String>::new());
 }
+
+#[test]
+fn versions_and_ciphers_are_those_of_the_configuration() {
+    let upstream = Upstream::start();
+    let certificate = Certificate::make("a.test");
+    let kong_yml =
+        upstream.kong_yml(&["{ paths: [/] }"]) + &format!("certificates:\n  - {}\n", certificate.entity(&["a.test"]));
+    let custom = ("ssl_cipher_suite", "custom");
+    for (properties, version, cipher) in [
+        (&[][..], "TLSv1_3", "TLS13_"),
+        (&[("ssl_cipher_suite", "fips")], "TLSv1_2", "_AES_"),
+        (&[custom, ("ssl_protocols", "TLSv1.1 TLSv1.2")], "TLSv1_2", "TLS_ECDHE_"),
+        (
+            &[custom, ("ssl_protocols", "TLSv1.2"), ("ssl_ciphers", "EECDH+CHACHA20:!aRSA")],
+            "TLSv1_2",
+            "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+        ),
+    ] {
+        let gateway = Gateway::start_with(&kong_yml, properties);
+        let mut stream = open(gateway.ports.tls, "a.test", &[&certificate]);
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock).unwrap();
+        }
+        let agreed = (
+            format!("{:?}", stream.conn.protocol_version().unwrap()),
+            format!("{:?}", stream.conn.negotiated_cipher_suite().unwrap().suite()),
+        );
+        assert!(agreed.0 == version && agreed.1.contains(cipher), "{properties:?}: {agreed:?}");
+        assert_eq!(Client::over(stream).get("/", &[]).status, 200, "{properties:?}");
+    }
+}

@@ -3,7 +3,7 @@
 mod proxy_protocol;
 mod tls;
 
-pub use tls::{Shown, Tls};
+pub use tls::{Shown, Tls, TlsSettings};
 
 use crate::http::connection::{Connection, Stream};
 use crate::http::{Limits, Service, h1, h2};

@@ -20,6 +20,18 @@ pub struct Tls {
     without: Arc<ServerConfig>,
 }
 
+/// How a server greets by TLS.
+#[derive(Clone, Debug)]
+pub struct TlsSettings {
+    /// TLS 1.2, 1.3 or both.
+    pub versions: Vec<&'static SupportedProtocolVersion>,
+    /// `None` for all good ones.
+    pub suites: Option<Vec<SupportedCipherSuite>>,
+    /// Whether the order of `suites` wins over the client's.
+    pub prefers_own_order: bool,
+    pub session_tickets: bool,
+}
+
 /// Which certificate a listener shows.
 pub enum Shown {
     /// By server name, of the current snapshot.
@@ -29,22 +41,19 @@ pub enum Shown {
 }
 
 impl Tls {
-    /// `versions`: TLS 1.2, 1.3 or both; `suites`: `None` for all good ones.
-    pub fn new(
-        shown: Shown,
-        versions: &[&'static SupportedProtocolVersion],
-        suites: Option<Vec<SupportedCipherSuite>>,
-        session_tickets: bool,
-    ) -> Result<Self, rustls::Error> {
+    /// # Errors
+    /// Where no cipher suite goes with the versions.
+    pub fn new(shown: Shown, settings: &TlsSettings) -> Result<Self, rustls::Error> {
         let mut provider = aws_lc_rs::default_provider();
-        if let Some(suites) = suites {
-            provider.cipher_suites = suites;
+        if let Some(suites) = &settings.suites {
+            provider.cipher_suites.clone_from(suites);
         }
         let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
-            .with_protocol_versions(versions)?
+            .with_protocol_versions(&settings.versions)?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(Resolver(shown)));
-        if session_tickets {
+        config.ignore_client_order = settings.prefers_own_order;
+        if settings.session_tickets {
             config.ticketer = aws_lc_rs::Ticketer::new()?;
         }
         config.send_half_rtt_data = false;

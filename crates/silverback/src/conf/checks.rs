@@ -2,11 +2,15 @@
 
 use std::path::Path;
 
-use super::choices::{ClusterMtls, Database, Role};
+use super::choices::{CipherSuite, ClusterMtls, Database, Role};
+use super::ciphers::tls12;
 use super::error::Problem;
 use super::pem::{Pem, PemKey};
 use super::properties::Conf;
 use super::source::Values;
+
+/// The formats of access logs that need no definition.
+const BUILT_IN_FORMATS: [&str; 3] = ["kong_log_format", "combined", "json"];
 
 /// The problems of a configuration whose properties are each fine.
 pub(super) fn check(conf: &Conf, values: &Values) -> Vec<Problem> {
@@ -17,6 +21,7 @@ pub(super) fn check(conf: &Conf, values: &Values) -> Vec<Problem> {
     checks.texts(conf);
     checks.certificates(conf);
     checks.files(conf);
+    checks.log_formats(conf);
     checks.problems
 }
 
@@ -168,6 +173,7 @@ impl Checks<'_> {
                 format!("ssl_protocols has an invalid entry: '{protocol}' ({})", known.join(", "))
             });
         }
+        self.ciphers(conf);
         if let Some(proxy) = &conf.proxy_server {
             let url = proxy.reveal();
             self.unless(url.starts_with("http://") || url.starts_with("https://"), "proxy_server", || {
@@ -180,6 +186,27 @@ impl Checks<'_> {
         let path = &conf.admin_gui_path;
         self.unless(path == "/" || !path.ends_with('/'), "admin_gui_path", || {
             "admin_gui_path must not end with a slash ('/')".to_owned()
+        });
+    }
+
+    /// What `ssl_protocols` and `ssl_ciphers` leave to agree on with a client.
+    fn ciphers(&mut self, conf: &Conf) {
+        let is_custom = conf.ssl_cipher_suite == CipherSuite::Custom;
+        let injected = conf.nginx_http_ssl_protocols.as_deref();
+        let (property, text) = match injected {
+            Some(text) => ("nginx_http_ssl_protocols", text),
+            None if is_custom => ("ssl_protocols", conf.ssl_protocols.as_str()),
+            None => return,
+        };
+        let of = |name: &str| text.split_whitespace().any(|word| word == name);
+        self.unless(of("TLSv1.2") || of("TLSv1.3"), property, || {
+            format!("{property} has none of the versions that are offered: '{text}' (TLSv1.2, TLSv1.3)")
+        });
+        let is_empty = is_custom && conf.ssl_ciphers.as_deref().is_some_and(|list| tls12(list).is_empty());
+        self.unless(!is_empty || of("TLSv1.3"), "ssl_ciphers", || {
+            "ssl_ciphers names no cipher that is offered for TLS 1.2, the only version in ssl_protocols: ECDHE with AES-GCM or \
+             CHACHA20, for example ECDHE-RSA-AES128-GCM-SHA256"
+                .to_owned()
         });
     }
 
@@ -233,6 +260,32 @@ impl Checks<'_> {
         ] {
             if let Some(path) = path {
                 self.readable(name, path);
+            }
+        }
+    }
+
+    /// Formats of access logs: those that are named must be there, and each variable of theirs be known.
+    fn log_formats(&mut self, conf: &Conf) {
+        for (property, log) in [
+            ("proxy_access_log", &conf.proxy_access_log),
+            ("admin_access_log", &conf.admin_access_log),
+            ("status_access_log", &conf.status_access_log),
+        ] {
+            let Some(name) = &log.format else { continue };
+            match conf.log_format(name) {
+                Some(text) => {
+                    if let Err(reason) = proxy::CustomFormat::compile(text) {
+                        let message = format!("{property}: the log format '{name}' cannot be used: {reason}");
+                        self.refuse("nginx_http_log_format", message);
+                    }
+                }
+                None => self.unless(BUILT_IN_FORMATS.contains(&name.as_str()), property, || {
+                    let known = BUILT_IN_FORMATS.join(", ");
+                    format!(
+                        "{property}: unknown log format '{name}' ({known}, or one of your own by nginx_http_log_format = \
+                         {name} '...')"
+                    )
+                }),
             }
         }
     }

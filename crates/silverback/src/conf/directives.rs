@@ -66,6 +66,7 @@ pub struct Directive {
 
 const SERVERS: &[Block] = &[Block::Http, Block::Proxy, Block::Admin, Block::Status];
 const PROXY: &[Block] = &[Block::Http, Block::Proxy, Block::Location];
+const ANY_HTTP: &[Block] = &[Block::Http, Block::Proxy, Block::Location, Block::Admin, Block::Status];
 const MAIN: &[Block] = &[Block::Main];
 
 macro_rules! directives {
@@ -95,7 +96,7 @@ directives! {
     "ssl_protocols" PROXY Text "TLS versions.";
     "ssl_session_tickets" PROXY Switch "Whether TLS sessions are resumed by ticket.";
     "ssl_session_timeout" PROXY Time "How long a TLS session can be resumed.";
-    "log_format" PROXY Text "A format of access logs: its name, then nginx variables and text in quotes.";
+    "log_format" ANY_HTTP Text "A format of access logs: its name, escape=default, json or none, then text in quotes with nginx's variables.";
     "user" MAIN Text "User (and group) of the worker process when started by root.";
     "daemon" MAIN Switch "Whether start puts the node into the background.";
     "worker_processes" MAIN CountOrAuto "The number of threads of the worker process.";
@@ -296,30 +297,14 @@ impl Conf {
         self.directive(Block::Main, "daemon") != Some("off")
     }
 
-    /// The format of an access log by its name, without quotes.
+    /// The format of an access log by its name: nginx's `log_format` without the name.
     #[must_use]
-    pub fn log_format(&self, name: &str) -> Option<String> {
-        let text = self.directive(Block::Proxy, "log_format")?;
-        let (format, text) = text.trim().split_once(char::is_whitespace)?;
-        (format == name).then(|| unquote(text))
+    pub fn log_format(&self, name: &str) -> Option<&str> {
+        let blocks = [Block::Proxy, Block::Location, Block::Admin, Block::Status, Block::Http];
+        let formats = blocks.iter().filter_map(|block| self.injected.get(*block, "log_format"));
+        formats.map(str::trim).find_map(|text| {
+            let (known, format) = text.split_once(char::is_whitespace)?;
+            (known == name).then_some(format)
+        })
     }
-}
-
-/// Quoted pieces one after another are one text, as in nginx.
-fn unquote(text: &str) -> String {
-    let mut plain = String::new();
-    let mut quote = None;
-    let mut characters = text.trim().chars().peekable();
-    while let Some(character) = characters.next() {
-        match (character, quote) {
-            ('\\', _) if characters.peek().is_some_and(|next| matches!(next, '\'' | '"' | '\\')) => {
-                plain.extend(characters.next());
-            }
-            (character, Some(open)) if character == open => quote = None,
-            ('\'' | '"', None) => quote = Some(character),
-            (' ' | '\t', None) if characters.peek().is_some_and(|next| matches!(next, '\'' | '"')) => {}
-            (character, _) => plain.push(character),
-        }
-    }
-    plain
 }

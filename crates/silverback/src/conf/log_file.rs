@@ -1,7 +1,8 @@
-//! Where a log goes: `off`, a path, or one of the standard streams; an access log may name its format behind the path.
+//! Where a log goes: `off`, a path, a standard stream or a syslog server; an access log may name its format behind it.
 
 use std::path::PathBuf;
 
+use proxy::SyslogTarget;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -23,7 +24,12 @@ pub enum LogTarget {
     Stdout,
     Stderr,
     File(PathBuf),
+    /// `syslog:server=...`, checked.
+    Syslog(String),
 }
+
+/// nginx's parameters of `access_log` that need no effect: lines are gathered and written in blocks anyway.
+const GATHERING: [&str; 2] = ["buffer=", "flush="];
 
 impl Kind for LogFile {
     const TYPE: &'static str = "log";
@@ -35,12 +41,23 @@ impl Kind for LogFile {
             "/dev/stdout" => LogTarget::Stdout,
             "stderr" | "/dev/stderr" => LogTarget::Stderr,
             target if target.starts_with("syslog:") => {
-                let hint = "cannot be syslog: write to /dev/stderr and let the service manager collect it";
-                return Err(Wrong::Because(format!("{hint}: '{text}'")));
+                let parsed = SyslogTarget::parse(target);
+                parsed.map_err(|reason| Wrong::Because(format!("has an invalid value: '{text}' ({reason})")))?;
+                LogTarget::Syslog(target.to_owned())
             }
             path => LogTarget::File(PathBuf::from(path)),
         };
-        Ok(Self { target, format: words.next().map(str::to_owned), text: text.to_owned() })
+        let mut format = None;
+        for word in words {
+            if word.starts_with("if=") || word == "gzip" || word.starts_with("gzip=") {
+                let reason = "a log is a path and the name of a format; gzip and if= are not supported";
+                return Err(Wrong::Because(format!("has an invalid value: '{text}' ({reason})")));
+            }
+            if format.is_none() && !GATHERING.iter().any(|known| word.starts_with(known)) {
+                format = Some(word.to_owned());
+            }
+        }
+        Ok(Self { target, format, text: text.to_owned() })
     }
 
     fn dump(&self) -> Value {

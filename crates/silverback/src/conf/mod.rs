@@ -2,6 +2,7 @@
 
 mod checks;
 mod choices;
+pub(crate) mod ciphers;
 mod directives;
 mod document;
 mod environment;
@@ -120,8 +121,19 @@ impl Conf {
     /// # Errors
     /// Why there is none; never with a part of a secret.
     pub fn resolve(&self, reference: &str) -> Result<String, String> {
+        self.resolve_with(reference, &vault::Prefixes::new())
+    }
+
+    /// As [`Conf::resolve`], also for references that begin with the prefix of a vault entity.
+    ///
+    /// # Errors
+    /// Why there is none; never with a part of a secret.
+    pub fn resolve_with(&self, reference: &str, vaults: &vault::Prefixes) -> Result<String, String> {
+        if !self.vaults.iter().any(|name| name == "bundled" || name == "env") {
+            return Err("the property vaults allows none".to_owned());
+        }
         let prefix = self.dynamic("vault_env_prefix").unwrap_or_default().to_owned();
-        vault::EnvironmentVault { prefix, environment: &environment::variable }.resolve(reference)
+        vault::EnvironmentVault { prefix, environment: &environment::variable }.resolve_with(reference, vaults)
     }
 
     /// A path of the configuration: absolute, or below the prefix.

@@ -19,8 +19,8 @@ properties! {
     prefix: PathBuf = "", Active, "The working directory: pid files, logs, certificates and the embedded database; relative paths of logs resolve here. Unset, it is /usr/local/silverback when that can be written, else ~/.local/state/silverback (or $XDG_STATE_HOME/silverback).";
     log_level: Level = "notice", Active, "The least severe messages that go to the error logs. The Admin API changes it at run time.";
     error_log_format: LogFormat = "text", Active, "The shape of error log lines: Kong's text or one JSON object a line. (Not a property of Kong.)";
-    proxy_access_log: LogFile = "logs/access.log", Active, "The access log of proxied requests: a path, /dev/stdout or off; may end with the name of a format set with nginx_http_log_format.";
-    proxy_error_log: LogFile = "logs/error.log", Active, "The error log of the node: a path, /dev/stderr or off.";
+    proxy_access_log: LogFile = "logs/access.log", Active, "The access log of proxied requests: a path, /dev/stdout, syslog:server=... or off. Behind it may stand the name of a format: json, combined, or one set with nginx_http_log_format.";
+    proxy_error_log: LogFile = "logs/error.log", Active, "The error log of the node: a path, /dev/stderr, syslog:server=... or off.";
     proxy_stream_access_log: LogFile = "logs/access.log basic", Later, "The access log of TCP, TLS and UDP streams.";
     proxy_stream_error_log: LogFile = "logs/error.log", Moot, "The error log of streams; they are logged to proxy_error_log.";
     admin_access_log: LogFile = "logs/admin_access.log", Active, "The access log of the Admin API.";
@@ -83,10 +83,10 @@ properties! {
 "TLS" {
     ssl_cert: Vec<Pem> = "", Active, "Default certificates of proxy_listen: path, PEM or base64, one per key type. Unset, self-signed ones are made below the prefix.";
     ssl_cert_key: Vec<PemKey> = "", Active, "Their keys, in the same order.";
-    ssl_cipher_suite: CipherSuite = "intermediate", Active, "A set of TLS versions and ciphers. modern is TLS 1.3 alone; the ciphers of old and fips are not offered.";
-    ssl_ciphers: Option<String> = "", Later, "The ciphers of the suite custom.";
+    ssl_cipher_suite: CipherSuite = "intermediate", Active, "A set of TLS versions and ciphers. modern is TLS 1.3 alone, fips AES-GCM over TLS 1.2; old has no other ciphers than intermediate, and its own order wins.";
+    ssl_ciphers: Option<String> = "", Active, "The ciphers of the suite custom for TLS 1.2, as OpenSSL writes them; offered are ECDHE with AES-GCM and CHACHA20. Those of TLS 1.3 are always offered.";
     ssl_protocols: String = "TLSv1.2 TLSv1.3", Active, "The TLS versions of the suite custom; below 1.2 none is offered.";
-    ssl_prefer_server_ciphers: bool = "on", Later, "Whether the server's order of ciphers wins in the suite custom.";
+    ssl_prefer_server_ciphers: bool = "on", Active, "Whether the server's order of ciphers wins in the suite custom.";
     ssl_dhparam: Option<String> = "", Moot, "Diffie-Hellman parameters; key exchange is by elliptic curves only.";
     ssl_session_tickets: bool = "on", Active, "Whether TLS sessions are resumed by ticket.";
     ssl_session_timeout: Time = "1d", Active, "How long a TLS session can be resumed.";

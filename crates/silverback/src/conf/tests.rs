@@ -240,7 +240,7 @@ fn injected_directives_have_an_effect_where_they_mean_something() {
     assert_eq!(proxy.keepalive_requests, 1000, "removed: nginx's own default");
     assert_eq!(conf.threads(), 3);
     assert_eq!((conf.real_ip(), conf.is_real_ip_recursive()), (RealIpHeader::XForwardedFor, true));
-    assert_eq!(conf.log_format("mine").as_deref(), Some("$remote_addr it's $status"));
+    assert_eq!(conf.log_format("mine"), Some("'$remote_addr ' \"it's $status\""));
     assert_eq!(conf.log_format("other"), None);
     assert!(!conf.is_daemon());
     assert_eq!(conf.nginx_worker_processes, "3");

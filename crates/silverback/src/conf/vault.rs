@@ -1,5 +1,7 @@
 //! Secret references, `{vault://env/<name>[/<key>][?prefix=...][#<version>]}`, and the vault of environment variables.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 /// The parts of a reference.
@@ -44,6 +46,9 @@ impl Reference {
     }
 }
 
+/// Vault entities of the kind `env`: by the prefix of references, what the variables' names begin with.
+pub type Prefixes = BTreeMap<String, String>;
+
 /// The vault `env`.
 pub struct EnvironmentVault<'a> {
     /// Put before every name, from `vault_env_prefix`.
@@ -58,14 +63,25 @@ impl EnvironmentVault<'_> {
     /// # Errors
     /// Why there is none; never with a part of a secret.
     pub fn resolve(&self, text: &str) -> Result<String, String> {
+        self.resolve_with(text, &Prefixes::new())
+    }
+
+    /// As [`EnvironmentVault::resolve`], among vault entities, too.
+    ///
+    /// # Errors
+    /// Why there is none; never with a part of a secret.
+    pub fn resolve_with(&self, text: &str, vaults: &Prefixes) -> Result<String, String> {
         let Some(reference) = Reference::parse(text) else {
             return Err(format!("not a reference: '{text}' ({{vault://env/<name>[/<key>]}})"));
         };
-        if reference.vault != "env" {
-            return Err(format!("could not find vault ({}); the configuration file may refer to env", reference.vault));
-        }
+        let own = match reference.vault.as_str() {
+            "env" => &self.prefix,
+            vault => vaults.get(vault).ok_or_else(|| {
+                format!("could not find vault ({vault}); there are env and, outside of the configuration file, vault entities")
+            })?,
+        };
         let option = reference.options.iter().find(|(name, _)| name == "prefix").map(|(_, value)| value.as_str());
-        let prefix = option.unwrap_or(&self.prefix);
+        let prefix = option.unwrap_or(own);
         let mut name = format!("{prefix}{}", reference.resource).to_ascii_uppercase().replace('-', "_");
         if reference.version == Some(2) {
             name.push_str("_PREVIOUS");

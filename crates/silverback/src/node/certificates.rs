@@ -1,9 +1,9 @@
 //! The certificates of the node's own listeners: given in kong.conf, or made on first use and kept in the prefix.
 
-use crate::conf::{CipherSuite, Conf, Pem, PemKey};
+use crate::conf::{CipherSuite, Conf, Pem, PemKey, ciphers};
 use crate::supervisor::ListenerKind;
 use anyhow::Context as _;
-use proxy::{Shown, SnapshotHandle, Tls, certificate_pair};
+use proxy::{Shown, SnapshotHandle, Tls, TlsSettings, certificate_pair};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use std::fs;
@@ -32,22 +32,50 @@ impl ServerTls {
 pub(super) fn server_tls(conf: &Conf, snapshots: &Arc<SnapshotHandle>) -> anyhow::Result<ServerTls> {
     let admin = pair(conf, &conf.admin_ssl_cert, &conf.admin_ssl_cert_key, "admin-kong-default")?;
     let status = pair(conf, &conf.status_ssl_cert, &conf.status_ssl_cert_key, "status-kong-default")?;
-    let make = |shown| -> anyhow::Result<Tls> {
-        let text = conf.nginx_http_ssl_protocols.as_deref().unwrap_or(&conf.ssl_protocols);
-        let versions: &[_] = match conf.ssl_cipher_suite {
-            CipherSuite::Modern => &[&TLS13],
-            CipherSuite::Fips => &[&TLS12],
-            CipherSuite::Custom if !text.contains("TLSv1.2") => &[&TLS13],
-            CipherSuite::Custom if !text.contains("TLSv1.3") => &[&TLS12],
-            _ => &[&TLS13, &TLS12],
-        };
-        Tls::new(shown, versions, None, conf.ssl_session_tickets).context("the TLS settings cannot be used")
-    };
+    let settings = tls_settings(conf);
+    let make = |shown| Tls::new(shown, &settings).context("the TLS settings cannot be used");
     Ok(ServerTls {
         proxy: make(Shown::Configured(snapshots.clone()))?,
         admin: make(Shown::Fixed(admin))?,
         status: make(Shown::Fixed(status))?,
     })
+}
+
+/// Versions and ciphers, by Kong's suites (config_cli.md, 1.3).
+fn tls_settings(conf: &Conf) -> TlsSettings {
+    let named = |text: &str| {
+        let of = |name: &str| text.split_whitespace().any(|word| word == name);
+        let versions = [of("TLSv1.3").then_some(&TLS13), of("TLSv1.2").then_some(&TLS12)];
+        versions.into_iter().flatten().collect::<Vec<_>>()
+    };
+    let mut versions = match conf.ssl_cipher_suite {
+        CipherSuite::Modern => vec![&TLS13],
+        CipherSuite::Fips => vec![&TLS12],
+        CipherSuite::Custom => named(&conf.ssl_protocols),
+        CipherSuite::Intermediate | CipherSuite::Old => vec![&TLS13, &TLS12],
+    };
+    if let Some(text) = &conf.nginx_http_ssl_protocols {
+        versions = named(text);
+    }
+    let suites = match (conf.ssl_cipher_suite, &conf.ssl_ciphers) {
+        (CipherSuite::Fips, _) => Some(ciphers::tls12("FIPS")),
+        (CipherSuite::Custom, Some(list)) => Some(ciphers::tls12(list)),
+        _ => None,
+    };
+    let suites = suites.map(|tls12| ciphers::TLS13.into_iter().chain(tls12).collect::<Vec<_>>());
+    if let Some(suites) = &suites {
+        versions.retain(|version| suites.iter().any(|suite| suite.version() == *version));
+    }
+    TlsSettings {
+        versions,
+        suites,
+        prefers_own_order: match conf.ssl_cipher_suite {
+            CipherSuite::Custom => conf.ssl_prefer_server_ciphers,
+            CipherSuite::Old => true,
+            _ => false,
+        },
+        session_tickets: conf.ssl_session_tickets,
+    }
 }
 
 /// The certificate where no name fits (`ssl_cert`).

@@ -1,10 +1,11 @@
 //! The one way of configuration into the data plane: rows change the typed configuration, which becomes a snapshot.
 
+use crate::conf::vault::Prefixes;
 use anyhow::Context as _;
 use entities::Configuration;
 use proxy::{Environment, Snapshot, SnapshotHandle};
 use serde_json::Value;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use store::{Change, Held, Loaded};
 use uuid::Uuid;
 
@@ -16,11 +17,15 @@ pub(super) struct ConfigLine {
     environment: Environment,
     snapshots: Arc<SnapshotHandle>,
     current: Mutex<Configuration>,
+    vaults: Arc<Vaults>,
 }
 
+/// The vault entities in force: references to secrets are looked up among them.
+pub(super) type Vaults = RwLock<Prefixes>;
+
 impl ConfigLine {
-    pub(super) fn new(environment: Environment, snapshots: Arc<SnapshotHandle>) -> Self {
-        Self { environment, snapshots, current: Mutex::default() }
+    pub(super) fn new(environment: Environment, snapshots: Arc<SnapshotHandle>, vaults: Arc<Vaults>) -> Self {
+        Self { environment, snapshots, current: Mutex::default(), vaults }
     }
 
     pub(super) fn current(&self) -> MutexGuard<'_, Configuration> {
@@ -77,11 +82,24 @@ impl ConfigLine {
     fn publish(&self) {
         let current = self.current();
         let previous = self.snapshots.load();
-        let (snapshot, problems) = Snapshot::build(&current, Some(&previous), &self.environment);
+        // Plugins that have secrets of a vault are made anew with it.
+        let kept = (!self.take_vaults(&current)).then_some(&*previous);
+        let (snapshot, problems) = Snapshot::build(&current, kept, &self.environment);
         for problem in problems {
             log::error!("{problem}");
         }
         self.snapshots.swap(snapshot);
+    }
+
+    /// Takes the vaults of a configuration into force; whether they differ from those before.
+    fn take_vaults(&self, from: &Configuration) -> bool {
+        let prefix = |config: &serde_json::Value| config["prefix"].as_str().unwrap_or_default().to_owned();
+        let new: Prefixes =
+            from.vaults.values().filter(|v| v.name == "env").map(|v| (v.prefix.clone(), prefix(&v.config))).collect();
+        let mut vaults = self.vaults.write().unwrap_or_else(PoisonError::into_inner);
+        let is_other = *vaults != new;
+        *vaults = new;
+        is_other
     }
 }
 

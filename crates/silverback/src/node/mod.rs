@@ -126,9 +126,10 @@ impl Node {
         let catalog = Arc::new(catalog_with(conf, &plugins));
         let dns = proxy::dns::Dns::new(settings::dns(conf)).context("the DNS settings cannot be used")?;
         let upstreams = Arc::new(Upstreams::new(dns));
-        let environment = settings::environment(conf, plugins.clone(), upstreams.clone())?;
+        let vaults = Arc::default();
+        let environment = settings::environment(conf, plugins.clone(), upstreams.clone(), &vaults)?;
         let snapshots = Arc::new(SnapshotHandle::new(Snapshot::empty(&environment)));
-        let line = Arc::new(ConfigLine::new(environment, snapshots.clone()));
+        let line = Arc::new(ConfigLine::new(environment, snapshots.clone(), vaults));
         let opened = stores::open_for_node(conf, &catalog)?;
         let workspace = match &opened {
             Opened::Postgres(store) => store.workspace(),
@@ -159,9 +160,9 @@ impl Node {
         let plan = Plan {
             proxy: self.proxy.clone(),
             tls,
-            access_log: settings::access_log(&conf.proxy_access_log, conf, &self.log_generation),
-            admin_log: settings::access_log(&conf.admin_access_log, conf, &self.log_generation),
-            status_log: settings::access_log(&conf.status_access_log, conf, &self.log_generation),
+            access_log: settings::access_log(&conf.proxy_access_log, conf, &self.log_generation)?,
+            admin_log: settings::access_log(&conf.admin_access_log, conf, &self.log_generation)?,
+            status_log: settings::access_log(&conf.status_access_log, conf, &self.log_generation)?,
             api,
             facts: self.facts.clone(),
             store,

@@ -1,19 +1,21 @@
 //! kong.conf in the data plane's terms.
 
 use super::certificates::{client_certificate, default_certificate};
-use crate::conf::{Block, Conf, ErrorType, LogFile, LogTarget, Pem, RealIpHeader, RouterFlavor};
+use super::config_line::Vaults;
+use crate::conf::{self, Block, Conf, ErrorType, LogFile, Pem, RealIpHeader, RouterFlavor};
 use anyhow::Context as _;
 use entities::Catalog;
 use pdk::trace::{Instrumentations, Tracing};
 use pdk::{Definition, Format, Node};
 use proxy::{
-    AccessLog, Environment, HeadLimits, HeaderTokens, Limits, LogFormat, PoolSettings, TrustedIps, Upstreams, dns,
+    AccessLog, CustomFormat, Environment, HeadLimits, HeaderTokens, Limits, LogFormat, LogTarget, PoolSettings,
+    SyslogTarget, TrustedIps, Upstreams, dns,
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -60,9 +62,13 @@ pub(super) fn environment(
     conf: &Conf,
     plugins: Arc<[Definition]>,
     upstreams: Arc<Upstreams>,
+    vaults: &Arc<Vaults>,
 ) -> anyhow::Result<Environment> {
-    let own = conf.clone();
-    let secrets = move |reference: &str| own.resolve(reference).ok();
+    let (own, vaults) = (conf.clone(), vaults.clone());
+    let secrets = move |reference: &str| {
+        let vaults = vaults.read().unwrap_or_else(PoisonError::into_inner);
+        own.resolve_with(reference, &vaults).ok()
+    };
     let mut trusted_certificates = Vec::new();
     for text in trusted_authorities(conf)? {
         trusted_certificates.extend(CertificateDer::pem_slice_iter(&text).filter_map(Result::ok));
@@ -199,28 +205,46 @@ pub(super) fn hostname() -> String {
 
 /// Where an access log goes; each thread opens its own.
 pub(super) struct LogPlan {
-    path: Option<PathBuf>,
+    target: Option<LogTarget>,
     format: LogFormat,
     generation: Arc<AtomicU64>,
 }
 
 impl LogPlan {
     pub(super) fn open(&self) -> anyhow::Result<Option<AccessLog>> {
-        let Some(path) = &self.path else { return Ok(None) };
-        let log = AccessLog::open(path.clone(), self.format, self.generation.clone());
-        Ok(Some(log.with_context(|| format!("the access log {} cannot be opened", path.display()))?))
+        let Some(target) = &self.target else { return Ok(None) };
+        let log = AccessLog::open(target, self.format.clone(), &hostname(), self.generation.clone());
+        let place = match target {
+            LogTarget::File(path) => path.display().to_string(),
+            _ => "stream or syslog server".to_owned(),
+        };
+        Ok(Some(log.with_context(|| format!("the access log {place} cannot be opened"))?))
     }
 }
 
-pub(super) fn access_log(log: &LogFile, conf: &Conf, generation: &Arc<AtomicU64>) -> LogPlan {
-    let path = match &log.target {
-        LogTarget::Off => None,
-        LogTarget::Stdout => Some("/dev/stdout".into()),
-        LogTarget::Stderr => Some("/dev/stderr".into()),
-        LogTarget::File(path) => Some(conf.in_prefix(path)),
+/// nginx's format of that name, which Kong's has the request id behind.
+const COMBINED: &str = r#"'$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"'"#;
+
+pub(super) fn access_log(log: &LogFile, conf: &Conf, generation: &Arc<AtomicU64>) -> anyhow::Result<LogPlan> {
+    let target = match &log.target {
+        conf::LogTarget::Off => None,
+        conf::LogTarget::Stdout => Some(LogTarget::Stdout),
+        conf::LogTarget::Stderr => Some(LogTarget::Stderr),
+        conf::LogTarget::File(path) => Some(LogTarget::File(conf.in_prefix(path))),
+        conf::LogTarget::Syslog(text) => {
+            Some(LogTarget::Syslog(SyslogTarget::parse(text).map_err(anyhow::Error::msg)?))
+        }
     };
-    let format = if log.format.as_deref() == Some("json") { LogFormat::Json } else { LogFormat::Kong };
-    LogPlan { path, format, generation: generation.clone() }
+    let custom = log.format.as_deref().and_then(|name| conf.log_format(name));
+    let format = match (custom, log.format.as_deref()) {
+        (Some(text), _) => LogFormat::Custom(Arc::new(CustomFormat::compile(text).map_err(anyhow::Error::msg)?)),
+        (None, Some("combined")) => {
+            LogFormat::Custom(Arc::new(CustomFormat::compile(COMBINED).map_err(anyhow::Error::msg)?))
+        }
+        (None, Some("json")) => LogFormat::Json,
+        (None, _) => LogFormat::Kong,
+    };
+    Ok(LogPlan { target, format, generation: generation.clone() })
 }
 
 /// The declarative configuration to start with, and the file it comes from.

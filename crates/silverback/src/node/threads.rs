@@ -7,6 +7,7 @@ use super::status_service::StatusService;
 use crate::supervisor::{Inherited, ListenerKind};
 use anyhow::Context as _;
 use proxy::{AccessLog, Listener, Proxy, Service, Thread};
+use std::cell::RefCell;
 use std::future::Future;
 use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -71,6 +72,7 @@ impl Threads {
         for (index, sockets) in sockets.into_iter().enumerate() {
             let (plan, seen) = (plan.clone(), seen.clone());
             let name = format!("worker-{index}");
+            let sockets = RefCell::new(sockets);
             let body = move || forever(&seen.clone(), || run_data(&plan, index, &sockets, seen.clone()));
             handles.push(std::thread::Builder::new().name(name).spawn(body).context("a thread cannot be started")?);
         }
@@ -81,6 +83,7 @@ impl Threads {
                 Socket::new(l, http2)
             })
             .collect();
+        let control = RefCell::new(control);
         let body = move || forever(&seen.clone(), || run_control(&plan, &control, seen.clone()));
         handles.push(
             std::thread::Builder::new().name("control".into()).spawn(body).context("a thread cannot be started")?,
@@ -145,21 +148,26 @@ fn on_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<
     runtime.block_on(work)
 }
 
-fn run_data(plan: &Arc<Plan>, index: usize, sockets: &[Socket], seen: watch::Receiver<Phase>) -> anyhow::Result<()> {
+fn run_data(
+    plan: &Arc<Plan>,
+    index: usize,
+    sockets: &RefCell<Vec<Socket>>,
+    seen: watch::Receiver<Phase>,
+) -> anyhow::Result<()> {
     on_runtime(async {
         let thread = Thread::new(plan.proxy.clone(), index, open(&plan.access_log)?);
         let mut accepting = Vec::new();
-        for socket in sockets {
+        for socket in &*sockets.borrow() {
             accepting.push(thread.listen(socket.listener(plan)?)?);
         }
         tokio::task::spawn_local(thread.clone().tend());
-        until_stop(seen, accepting).await;
+        until_stop(seen, accepting, sockets).await;
         Ok(())
     })
 }
 
 /// DNS, health of targets, expiry, the Admin API and the status pages.
-fn run_control(plan: &Arc<Plan>, sockets: &[Socket], seen: watch::Receiver<Phase>) -> anyhow::Result<()> {
+fn run_control(plan: &Arc<Plan>, sockets: &RefCell<Vec<Socket>>, seen: watch::Receiver<Phase>) -> anyhow::Result<()> {
     on_runtime(async {
         // Not one of the data plane's threads: its connections are not counted with theirs.
         let admin = Thread::new(plan.proxy.clone(), usize::MAX, open(&plan.admin_log)?);
@@ -167,7 +175,7 @@ fn run_control(plan: &Arc<Plan>, sockets: &[Socket], seen: watch::Receiver<Phase
         let admin_service: Rc<dyn Service> = Rc::new(AdminService::new(plan.api.clone(), plan.proxy.clone()));
         let status_service: Rc<dyn Service> = Rc::new(StatusService::new(plan.api.clone(), plan.facts.clone()));
         let mut accepting = Vec::new();
-        for socket in sockets {
+        for socket in &*sockets.borrow() {
             let listener = socket.listener(plan)?;
             match socket.kind {
                 ListenerKind::Admin => accepting.push(admin.listen_for(listener, admin_service.clone())?),
@@ -181,7 +189,7 @@ fn run_control(plan: &Arc<Plan>, sockets: &[Socket], seen: watch::Receiver<Phase
         tokio::task::spawn_local(plan.proxy.upstreams.clone().keep());
         tokio::task::spawn_local(plan.proxy.upstreams.clone().check());
         tokio::task::spawn_local(purge(plan.store.clone()));
-        until_stop(seen, accepting).await;
+        until_stop(seen, accepting, sockets).await;
         Ok(())
     })
 }
@@ -190,10 +198,17 @@ fn open(plan: &super::settings::LogPlan) -> anyhow::Result<Option<AccessLog>> {
     plan.open()
 }
 
-async fn until_stop(mut seen: watch::Receiver<Phase>, accepting: Vec<tokio::task::JoinHandle<()>>) {
+/// Serves until the end. From the order to drain on, the sockets are closed: where nobody else holds them (another worker
+/// does, after a reload), who connects is refused instead of waiting for nobody.
+async fn until_stop(
+    mut seen: watch::Receiver<Phase>,
+    accepting: Vec<tokio::task::JoinHandle<()>>,
+    sockets: &RefCell<Vec<Socket>>,
+) {
     loop {
         if *seen.borrow_and_update() != Phase::Run {
             accepting.iter().for_each(tokio::task::JoinHandle::abort);
+            sockets.borrow_mut().clear();
         }
         if *seen.borrow() == Phase::Stop || seen.changed().await.is_err() {
             return;

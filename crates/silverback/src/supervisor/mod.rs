@@ -244,7 +244,7 @@ impl Supervisor {
         match &self.plan.log.target {
             LogTarget::Stderr => {}
             LogTarget::File(path) => rustix::stdio::dup2_stderr(open_log(path, self.plan.log.may_be_link)?)?,
-            LogTarget::Off | LogTarget::Stdout => rustix::stdio::dup2_stderr(&null)?,
+            LogTarget::Off | LogTarget::Stdout | LogTarget::Syslog(_) => rustix::stdio::dup2_stderr(&null)?,
         }
         Ok(())
     }

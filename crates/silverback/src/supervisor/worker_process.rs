@@ -114,6 +114,6 @@ fn error_stream(log: &Settings) -> Stdio {
     match &log.target {
         LogTarget::Stderr => Stdio::inherit(),
         LogTarget::File(path) => open_log(path, log.may_be_link).map_or_else(|_| Stdio::null(), Stdio::from),
-        LogTarget::Off | LogTarget::Stdout => Stdio::null(),
+        LogTarget::Off | LogTarget::Stdout | LogTarget::Syslog(_) => Stdio::null(),
     }
 }

@@ -1,8 +1,19 @@
 //! The access log: a line a request, gathered by thread and written in blocks.
 
+mod escape;
+mod format;
+mod syslog;
+#[cfg(test)]
+mod tests;
+mod variables;
+
+pub use format::CustomFormat;
+pub use syslog::{Syslog, SyslogTarget};
+
 use crate::http::date::civil;
 use crate::http::h1::server::push_number;
 use crate::phases::upstream_head::push_ip;
+use escape::escape;
 use pdk::Context;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -10,17 +21,29 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use variables::{Facts, remote_user};
 
 /// When a buffer is written out, beside once a second.
 const FULL: usize = 32 * 1024;
 
 /// How a line looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// Kong's: nginx's combined format and the request id.
     Kong,
     /// One JSON object.
     Json,
+    /// The user's own (`log_format`).
+    Custom(Arc<CustomFormat>),
+}
+
+/// Where lines are to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    File(PathBuf),
+    Stdout,
+    Stderr,
+    Syslog(SyslogTarget),
 }
 
 /// Where lines go.
@@ -28,6 +51,7 @@ enum Target {
     File { path: PathBuf, file: File },
     Stdout,
     Stderr,
+    Syslog(Syslog),
 }
 
 /// One thread's access log.
@@ -41,19 +65,25 @@ pub struct AccessLog {
     date: String,
     /// When the date is another one: the second's end.
     until: Option<Instant>,
+    hostname: String,
 }
 
 impl AccessLog {
-    /// Logs to a file (`/dev/stdout` and `/dev/stderr` are the process's own).
-    pub fn open(path: PathBuf, format: LogFormat, generation: Arc<AtomicU64>) -> io::Result<Self> {
-        let target = match path.to_str() {
-            Some("/dev/stdout") => Target::Stdout,
-            Some("/dev/stderr") => Target::Stderr,
-            _ => Target::File { file: OpenOptions::new().create(true).append(true).open(&path)?, path },
+    /// # Errors
+    /// When the file cannot be opened, or the syslog server's name has no address.
+    pub fn open(to: &LogTarget, format: LogFormat, hostname: &str, generation: Arc<AtomicU64>) -> io::Result<Self> {
+        let target = match to {
+            LogTarget::Stdout => Target::Stdout,
+            LogTarget::Stderr => Target::Stderr,
+            LogTarget::Syslog(target) => Target::Syslog(Syslog::open(target, hostname)?),
+            LogTarget::File(path) => {
+                Target::File { file: OpenOptions::new().create(true).append(true).open(path)?, path: path.clone() }
+            }
         };
         let opened = generation.load(Ordering::Relaxed);
         let buffer = Vec::with_capacity(FULL + 1024);
-        Ok(Self { target, format, buffer, generation, opened, date: String::new(), until: None })
+        let hostname = hostname.to_owned();
+        Ok(Self { target, format, buffer, generation, opened, date: String::new(), until: None, hostname })
     }
 
     pub(crate) fn write(&mut self, cx: &Context, body_sent: u64) {
@@ -63,9 +93,13 @@ impl AccessLog {
             self.date = local_time(at.as_secs());
             self.until = Some(end + Duration::from_nanos(1_000_000_000 - u64::from(at.subsec_nanos())));
         }
-        match self.format {
+        match &self.format {
             LogFormat::Kong => self.write_kong(cx, body_sent),
             LogFormat::Json => self.write_json(cx, body_sent),
+            LogFormat::Custom(format) => {
+                let facts = Facts { cx, now: cx.shared.clock.now(), body_sent, hostname: &self.hostname };
+                format.write(&mut self.buffer, &facts);
+            }
         }
         if self.buffer.len() >= FULL {
             self.flush();
@@ -77,7 +111,15 @@ impl AccessLog {
         let out = &mut self.buffer;
         let request = &cx.request;
         push_ip(out, cx.client.ip);
-        out.extend_from_slice(b" - - [");
+        out.extend_from_slice(b" - ");
+        if request.headers.contains("authorization") {
+            let mut user = Vec::new();
+            remote_user(&mut user, &request.headers);
+            escape(out, if user.is_empty() { b"-" } else { &user });
+        } else {
+            out.push(b'-');
+        }
+        out.extend_from_slice(b" [");
         out.extend_from_slice(self.date.as_bytes());
         out.extend_from_slice(b"] \"");
         if !request.target().is_empty() {
@@ -141,6 +183,10 @@ impl AccessLog {
             Target::File { file, .. } => file.write_all(&self.buffer),
             Target::Stdout => io::stdout().write_all(&self.buffer),
             Target::Stderr => io::stderr().write_all(&self.buffer),
+            Target::Syslog(syslog) => match syslog.send(&self.buffer, |_| None) {
+                0 => Ok(()),
+                lost => Err(io::Error::other(format!("the syslog server did not take {lost} lines"))),
+            },
         };
         if let Err(error) = written {
             log::error!("the access log cannot be written: {error}");
@@ -155,22 +201,6 @@ impl Drop for AccessLog {
     }
 }
 
-/// As nginx escapes log values: nothing a client sends can end a line or a quoted field.
-fn escape(out: &mut Vec<u8>, value: &[u8]) {
-    if value.iter().all(|b| (b' '..127).contains(b) && *b != b'"' && *b != b'\\') {
-        out.extend_from_slice(value);
-        return;
-    }
-    for byte in value {
-        match byte {
-            b'"' | b'\\' | 0..=31 | 127..=255 => {
-                let _ = write!(out, "\\x{byte:02X}");
-            }
-            _ => out.push(*byte),
-        }
-    }
-}
-
 /// `21/Nov/2026:09:59:59 +0000`: UTC, as containers run.
 fn local_time(seconds: u64) -> String {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -178,21 +208,4 @@ fn local_time(seconds: u64) -> String {
     let month = MONTHS[(month as usize + 11) % 12];
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     format!("{day:02}/{month}/{year}:{hour:02}:{minute:02}:{second:02} +0000")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{escape, local_time};
-
-    #[test]
-    fn a_client_cannot_forge_a_line() {
-        let mut out = Vec::new();
-        escape(&mut out, b"a\"b\\c\nd\x7f\xffe f");
-        assert_eq!(out, b"a\\x22b\\x5Cc\\x0Ad\\x7F\\xFFe f");
-    }
-
-    #[test]
-    fn times_look_like_nginx_writes_them() {
-        assert_eq!(local_time(1_795_255_199), "21/Nov/2026:09:59:59 +0000");
-    }
 }
