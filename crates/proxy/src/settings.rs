@@ -3,6 +3,7 @@
 use crate::http::Limits;
 use crate::trusted::TrustedIps;
 use pdk::{Format, Node, Templates};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,9 +76,11 @@ pub struct Settings {
     pub debug_header: bool,
     /// `client_max_body_size`; 0: no limit.
     pub max_body: u64,
-    /// How much of a request body is held before it goes upstream where `request_buffering` asks for that. Longer ones
-    /// are streamed.
+    /// How much of a request body is held in memory before it goes upstream, where `request_buffering` asks for that; the
+    /// rest goes into a file.
     pub body_buffer: usize,
+    /// The folder of these files.
+    pub spool: PathBuf,
     /// How much of a response body is held for plugins that need it whole.
     pub response_buffer: usize,
     pub pool: PoolSettings,
@@ -113,6 +116,7 @@ impl Default for Settings {
             debug_header: false,
             max_body: 0,
             body_buffer: 1024 * 1024,
+            spool: PathBuf::from("/tmp"),
             response_buffer: 16 * 1024 * 1024,
             pool: PoolSettings::default(),
             port_maps: Vec::new(),

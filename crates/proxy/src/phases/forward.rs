@@ -1,7 +1,9 @@
 //! Sends the request upstream and brings back the answer; tries again where that is safe.
 
 use super::balance::{Target, Tries, balance};
-use super::{body, upstream_head};
+use super::body::{self, Held, HoldError};
+use super::upstream_head;
+use crate::http::Downstream;
 use crate::http::connection::Connection;
 use crate::http::h1::body::OnEnd;
 use crate::http::h1::client::{Answer, ExchangeError, Outgoing, Waiting, exchange};
@@ -52,17 +54,20 @@ pub(crate) async fn forward(
     let Some(upstream) = cx.upstream.take() else {
         return Err(Exit::new(Response::error(cx, 503, "no Service found with those values")));
     };
-    let mut request_body = std::mem::take(&mut cx.request.body);
-    if request_body.is_stream() {
-        request_body = match Box::pin(take_body(thread, endpoint, cx, request_body)).await {
-            Ok(body) => body,
+    let body = std::mem::take(&mut cx.request.body);
+    let request_body = if body.is_stream() {
+        let held = match Box::pin(take_body(thread, endpoint, cx, body)).await {
+            Ok(held) => held,
             Err(exit) => {
                 cx.upstream = Some(upstream);
                 return Err(exit);
             }
         };
         began = Instant::now();
-    }
+        held
+    } else {
+        Held::from(body)
+    };
     cx.received += request_body.len().unwrap_or_default();
     let forwarded = with_retries(thread, service, &upstream, request_body, began, cx, to).await;
     cx.upstream = Some(upstream);
@@ -73,7 +78,7 @@ async fn with_retries(
     thread: &Thread,
     service: &ServiceTarget,
     upstream: &Upstream,
-    mut request_body: Body,
+    mut request_body: Held,
     mut started: Instant,
     cx: &mut Context,
     to: &mut Downstream,
@@ -86,12 +91,8 @@ async fn with_retries(
             .await
             .map_err(|none| Exit::error(none.into_response(cx, is_first)))?;
         note_attempt(thread, service, cx, &target, started);
-        // A stream can be sent once only; bytes at hand as often as need be.
-        let (this_time, is_repeatable) = match &request_body {
-            Body::Empty => (Body::Empty, true),
-            Body::Bytes(bytes) => (Body::Bytes(bytes.clone()), true),
-            Body::Stream(_) => (std::mem::take(&mut request_body), false),
-        };
+        // A stream can be sent once only; what is held as often as need be.
+        let (this_time, is_repeatable) = request_body.for_try();
         let failure = match attempt(thread, service, upstream, cx, &target, this_time, to).await {
             Ok(answer) => return Ok(accept(cx, answer, target, started)),
             Err(failure) => failure,
@@ -117,17 +118,22 @@ async fn with_retries(
 }
 
 /// The request's body as it will go out: held whole first where the route asks for that.
-async fn take_body(thread: &Thread, endpoint: &Endpoint, cx: &Context, mut taken: Body) -> Result<Body, Exit> {
+async fn take_body(thread: &Thread, endpoint: &Endpoint, cx: &Context, mut taken: Body) -> Result<Held, Exit> {
     let settings = &thread.proxy.settings;
     if settings.max_body > 0 {
         taken = body::Limited::wrap(taken, settings.max_body);
     }
-    if !endpoint.is_grpc {
-        let waits = endpoint.route.request_buffering;
-        let held = body::hold(&mut taken, settings.body_buffer, waits).await;
-        held.map_err(|error| broken_body(cx, error))?;
+    if endpoint.is_grpc {
+        return Ok(Held::Once(taken));
     }
-    Ok(taken)
+    let waits = endpoint.route.request_buffering;
+    body::hold(taken, settings.body_buffer, waits, &settings.spool).await.map_err(|error| match error {
+        HoldError::Body(error) => broken_body(cx, error),
+        HoldError::File(error) => {
+            log::error!("a request's body cannot be buffered in {}: {error}", settings.spool.display());
+            Exit::error(Response::proxy_error(cx, 500, default_message(500)))
+        }
+    })
 }
 
 fn broken_body(cx: &Context, error: BodyError) -> Exit {

@@ -6,8 +6,10 @@ use crate::http::{BodyLength, ClientGone, Downstream, tunnel};
 use crate::snapshot::Chosen;
 use bytes::Bytes;
 use pdk::{Body, BodyError, Chunk, Context, Frame, Headers, Method, Phases, Response, Version};
-use std::future::poll_fn;
-use std::task::Poll;
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::{Context as Task, Poll};
 use std::time::{Duration, Instant};
 
 /// How long a tunnel may stay silent where no service says.
@@ -99,24 +101,25 @@ async fn stream(
 ) -> Result<(Bytes, Option<Headers>), Broken> {
     let mut held: Option<Bytes> = None;
     let mut is_first = true;
+    let mut ahead = Ahead::new(cx);
     loop {
-        let frame = match poll_fn(|task| Poll::Ready(body.poll_next(task))).await {
+        let frame = match poll_fn(|task| Poll::Ready(ahead.next(body, task))).await {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 // Nothing more for now: what is here goes out.
                 match held.take() {
-                    Some(data) => to.data(filters.run(cx, data, false)).await?,
+                    Some(data) => ahead.pass(to, filters.run(cx, data, false), body).await?,
                     None if is_first => to.flush().await?,
                     None => {}
                 }
                 is_first = false;
-                body.next().await
+                poll_fn(|task| ahead.next(body, task)).await
             }
         };
         match frame {
             Some(Ok(Frame::Data(data))) => {
                 if let Some(before) = held.replace(data) {
-                    to.data(filters.run(cx, before, false)).await?;
+                    ahead.pass(to, filters.run(cx, before, false), body).await?;
                     is_first = false;
                 }
             }
@@ -132,6 +135,61 @@ async fn stream(
                 }
                 return Err(Broken::Body);
             }
+        }
+    }
+}
+
+/// How much of a body is read while its client is slow to take what it has (`response_buffering`).
+const AHEAD: usize = 256 * 1024;
+
+/// What an upstream was relieved of before its client took it: a short answer frees the upstream at its own pace.
+struct Ahead {
+    frames: VecDeque<Option<Result<Frame, BodyError>>>,
+    bytes: usize,
+    limit: usize,
+}
+
+impl Ahead {
+    fn new(cx: &Context) -> Self {
+        let is_buffered = cx.route.as_ref().is_some_and(|route| route.response_buffering);
+        Self { frames: VecDeque::new(), bytes: 0, limit: if is_buffered { AHEAD } else { 0 } }
+    }
+
+    fn next(&mut self, body: &mut Body, task: &mut Task<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+        match self.frames.pop_front() {
+            Some(frame) => {
+                if let Some(Ok(Frame::Data(data))) = &frame {
+                    self.bytes -= data.len();
+                }
+                Poll::Ready(frame)
+            }
+            None => body.poll_next(task),
+        }
+    }
+
+    /// Sends a piece; while the client does not take it, reads on.
+    async fn pass(&mut self, to: &mut Downstream, data: Bytes, body: &mut Body) -> Result<(), ClientGone> {
+        let mut sending = pin!(to.data(data));
+        poll_fn(|task| {
+            let sent = sending.as_mut().poll(task);
+            if sent.is_pending() {
+                self.fill(body, task);
+            }
+            sent
+        })
+        .await
+    }
+
+    fn fill(&mut self, body: &mut Body, task: &mut Task<'_>) {
+        // What ended or broke off is not asked again.
+        while self.bytes < self.limit
+            && !matches!(self.frames.back(), Some(None | Some(Err(_) | Ok(Frame::Trailers(_)))))
+        {
+            let Poll::Ready(frame) = body.poll_next(task) else { return };
+            if let Some(Ok(Frame::Data(data))) = &frame {
+                self.bytes += data.len();
+            }
+            self.frames.push_back(frame);
         }
     }
 }
@@ -164,5 +222,48 @@ impl<'c, 'a> BodyFilters<'c, 'a> {
             built.plugin.body_filter(cx, &mut chunk);
         }
         chunk.data
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Ahead;
+    use bytes::Bytes;
+    use pdk::{Body, BodyError, BodyStream, Frame};
+    use std::collections::VecDeque;
+    use std::pin::Pin;
+    use std::task::{Context as Task, Poll, Waker};
+
+    /// Pieces of four bytes, always there.
+    struct Ready(u8);
+
+    impl BodyStream for Ready {
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Task<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+            let Some(left) = self.0.checked_sub(1) else { return Poll::Ready(None) };
+            self.0 = left;
+            Poll::Ready(Some(Ok(Frame::Data(Bytes::from(vec![left; 4])))))
+        }
+
+        fn remaining(&self) -> Option<u64> {
+            None
+        }
+    }
+
+    #[test]
+    fn reading_ahead_has_a_bound_and_keeps_the_order() {
+        let mut task = Task::from_waker(Waker::noop());
+        for (limit, read) in [(0, 0), (4, 1), (10, 3), (100, 6)] {
+            let mut body = Body::Stream(Box::pin(Ready(5)));
+            let mut ahead = Ahead { frames: VecDeque::new(), bytes: 0, limit };
+            for _ in 0..2 {
+                ahead.fill(&mut body, &mut task);
+                assert_eq!(ahead.frames.len(), read, "{limit}");
+            }
+            let mut seen = Vec::new();
+            while let Poll::Ready(Some(Ok(Frame::Data(data)))) = ahead.next(&mut body, &mut task) {
+                seen.push(data[0]);
+            }
+            assert_eq!((seen, ahead.bytes), (vec![4, 3, 2, 1, 0], 0), "{limit}");
+        }
     }
 }

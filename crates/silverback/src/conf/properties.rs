@@ -114,7 +114,7 @@ properties! {
     nginx_events_multi_accept: String = "on", Moot, "Accepting many connections at once is how it works here.";
     nginx_http_charset: String = "UTF-8", Moot, "The charset nginx adds to content types.";
     nginx_http_client_max_body_size: String = "0", Active, "The largest request body; 0 is without limit. nginx_proxy_client_max_body_size sets it for proxied requests alone.";
-    nginx_http_client_body_buffer_size: String = "8k", Active, "How much of a buffered request body is held in memory.";
+    nginx_http_client_body_buffer_size: String = "8k", Active, "How much of a buffered request body is held in memory; the rest goes into a file. Kong's default of 8k stands for 1m here.";
     nginx_http_client_header_buffer_size: String = "1k", Active, "The buffer a request's head is first read into.";
     nginx_http_large_client_header_buffers: String = "4 8k", Active, "Number and size of the buffers for a request's head: their product is the largest head, one size the longest line.";
     nginx_http_client_header_timeout: String = "60s", Active, "How long a client may take over a request's head.";

@@ -173,6 +173,8 @@ pub(super) fn proxy(conf: &Conf, workspace: Option<Uuid>) -> anyhow::Result<prox
         ],
         debug_header: conf.allow_debug_header,
         max_body: http.client_max_body_size,
+        body_buffer: body_buffer(conf),
+        spool: conf.in_prefix("client_body_temp"),
         pool: PoolSettings {
             size: conf.upstream_keepalive_pool_size as usize,
             max_requests: conf.upstream_keepalive_max_requests.into(),
@@ -186,6 +188,13 @@ pub(super) fn proxy(conf: &Conf, workspace: Option<Uuid>) -> anyhow::Result<prox
         node: Arc::new(node(conf, workspace)?),
         ..proxy::Settings::default()
     })
+}
+
+/// What of a buffered body is held in memory. Kong's default of 8 KiB is nginx's; a megabyte costs little and saves the file.
+fn body_buffer(conf: &Conf) -> usize {
+    const USUAL: u64 = 1 << 20;
+    let given = conf.http(Block::Proxy).client_body_buffer_size;
+    usize::try_from(if given == 8 << 10 { USUAL } else { given }).unwrap_or(usize::MAX)
 }
 
 /// What plugins may know of the node.
