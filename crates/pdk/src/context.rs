@@ -242,6 +242,11 @@ impl Data {
         self.0.iter().find(|(id, _)| *id == TypeId::of::<T>()).and_then(|(_, v)| v.downcast_ref())
     }
 
+    pub fn take<T: Any>(&mut self) -> Option<T> {
+        let at = self.0.iter().position(|(id, _)| *id == TypeId::of::<T>())?;
+        self.0.swap_remove(at).1.downcast::<T>().ok().map(|value| *value)
+    }
+
     pub fn get_mut<T: Any>(&mut self) -> Option<&mut T> {
         self.0.iter_mut().find(|(id, _)| *id == TypeId::of::<T>()).and_then(|(_, v)| v.downcast_mut())
     }

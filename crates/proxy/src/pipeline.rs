@@ -5,6 +5,7 @@ use crate::phases::access::access;
 use crate::phases::forward::{Forwarded, forward};
 use crate::phases::header_filter::header_filter;
 use crate::phases::log::log;
+use crate::phases::request_debug;
 use crate::phases::response::response;
 use crate::phases::rewrite::rewrite;
 use crate::phases::route::route;
@@ -39,6 +40,7 @@ pub(crate) async fn handle(thread: Rc<Thread>, request: Request, client: Client,
     let pinned = thread.pin();
     let mut cx = thread.context(&pinned, request, client);
     trace(&pinned.snapshot, &mut cx);
+    request_debug::begin(&thread.proxy.settings, &mut cx);
     let mut chosen = pinned.snapshot.global.chosen(None, &pinned.snapshot.consumers);
     let answered = answer(&thread, &pinned.snapshot, &mut cx, &mut chosen, &mut to).await;
     let forwarded = answered.unwrap_or_else(|exit| {

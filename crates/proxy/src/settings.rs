@@ -74,6 +74,9 @@ pub struct Settings {
     pub error_templates: Templates,
     /// `allow_debug_header`.
     pub debug_header: bool,
+    /// Who is not on this machine needs this token to see where the time of a request went (`request_debug_token`);
+    /// `None`: nobody is told.
+    pub request_debug: Option<String>,
     /// `client_max_body_size`; 0: no limit.
     pub max_body: u64,
     /// How much of a request body is held in memory before it goes upstream, where `request_buffering` asks for that; the
@@ -114,6 +117,7 @@ impl Default for Settings {
             error_default: Format::Plain,
             error_templates: Templates::default(),
             debug_header: false,
+            request_debug: None,
             max_body: 0,
             body_buffer: 1024 * 1024,
             spool: PathBuf::from("/tmp"),

@@ -167,3 +167,35 @@ fn secrets_come_from_vault_entities_by_their_own_prefix() {
     assert_eq!(answer.status, 503, "{answer:?}");
     assert!(answer.body.contains("mellon"), "{answer:?}");
 }
+
+#[test]
+fn who_asks_and_may_is_told_where_the_time_went() {
+    let upstream = Upstream::start();
+    let plugin = "plugins:\n  - { name: correlation-id, id: 0c5c6d6e-6a4f-4d0c-9f0e-0c9bba1b4b9d }\n";
+    let kong_yml = upstream.kong_yml(&["{ paths: [/] }"]) + plugin;
+    // Clients of a trusted peer are elsewhere; here the peer itself is always on this machine.
+    let gateway = Gateway::start_with(&kong_yml, &[("request_debug_token", "sesame")]);
+    let ask = ["X-Kong-Request-Debug: *", "X-Kong-Request-Debug-Log: true", "X-Kong-Request-Debug-Token: x"];
+    let answer = get(gateway.ports.proxy, "/", &ask);
+    let output: Value = serde_json::from_str(answer.header("x-kong-request-debug-output").unwrap()).unwrap();
+    assert_eq!(output["request_id"].as_str(), answer.header("x-kong-request-id"));
+    for phase in ["rewrite", "access", "balancer", "upstream", "header_filter"] {
+        assert!(output["child"][phase]["total_time"].is_number(), "{phase}: {output}");
+    }
+    assert!(output["child"]["upstream"]["child"]["time_to_first_byte"]["total_time"].is_number(), "{output}");
+    assert!(output["child"]["access"]["child"]["router"]["total_time"].is_number(), "{output}");
+    let plugins = &output["child"]["access"]["child"]["plugins"]["child"]["correlation-id"]["child"];
+    assert!(plugins["0c5c6d6e-6a4f-4d0c-9f0e-0c9bba1b4b9d"]["total_time"].is_number(), "{output}");
+    assert!(output["total_time"].as_f64() >= output["total_time_without_upstream"].as_f64(), "{output}");
+    assert!(!answer.body.to_ascii_lowercase().contains("x-kong-request-debug"), "it goes no further: {answer:?}");
+    eventually("the whole of it is in the error log", || {
+        let log = gateway.output();
+        log.contains("[request-debug] output: {") && log.contains("streaming") && !log.contains("sesame")
+    });
+    assert_eq!(fs::read_to_string(gateway.prefix().join(".request_debug_token")).unwrap(), "sesame");
+    for asked in [&[][..], &["X-Kong-Request-Debug: 1"]] {
+        assert_eq!(get(gateway.ports.proxy, "/", asked).header("x-kong-request-debug-output"), None, "{asked:?}");
+    }
+    let silent = Gateway::start_with(&kong_yml, &[("request_debug", "off")]);
+    assert_eq!(get(silent.ports.proxy, "/", &ask).header("x-kong-request-debug-output"), None);
+}

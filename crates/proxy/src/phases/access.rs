@@ -1,5 +1,6 @@
 //! Before the upstream is contacted: who may pass, how often, in which shape.
 
+use super::request_debug;
 use super::rewrite::finish;
 use crate::pipeline::Exit;
 use crate::snapshot::{Built, Chosen, Plan};
@@ -32,7 +33,9 @@ pub(crate) async fn access<'a>(plan: &'a Plan, cx: &mut Context, chosen: &mut Ch
 
 async fn run(built: &Built, cx: &mut Context) -> Result<(), Exit> {
     let mark = cx.mark(Instrumentations::PLUGIN_ACCESS);
+    let started = request_debug::start(cx);
     let done = finish(built.plugin.access(cx)).await;
+    request_debug::end_plugin(cx, started, built);
     cx.record(mark, Part::Access(built.name));
     done
 }

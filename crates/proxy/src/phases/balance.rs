@@ -1,5 +1,6 @@
 //! Chooses the address for a try.
 
+use super::request_debug;
 use crate::snapshot::{Destination, ServiceTarget};
 use crate::upstream::Upstreams;
 use balancer::{AddressId, HashValue, Inputs, Pick, hash_value};
@@ -57,15 +58,18 @@ pub(crate) async fn balance(
     cx: &mut Context,
     tries: &mut Tries,
 ) -> Result<Target, NoTarget> {
+    request_debug::enter(cx, "balancer");
     match &service.destination {
         Destination::Address(ip) => {
             Ok(Target { address: SocketAddr::new(*ip, service.port), name: service.host.clone(), pick: None })
         }
         Destination::Name => {
             let mark = cx.mark(Instrumentations::DNS_QUERY);
-            let target = by_name(upstreams, service).await;
+            let started = request_debug::start(cx);
+            let (found, is_known) = by_name(upstreams, service).await;
+            request_debug::end(cx, started, &["dns", &service.host, "resolve"], &[("cache_hit", is_known.into())]);
             cx.record(mark, Part::Dns);
-            target
+            found
         }
         Destination::Upstream(upstream) => {
             let balancer = upstream.balancer.load();
@@ -87,19 +91,26 @@ pub(crate) async fn balance(
     }
 }
 
-async fn by_name(upstreams: &Upstreams, service: &ServiceTarget) -> Result<Target, NoTarget> {
-    let answers = match upstreams.dns().peek(&service.host, Instant::now()) {
+/// The target, and whether its name was known already.
+async fn by_name(upstreams: &Upstreams, service: &ServiceTarget) -> (Result<Target, NoTarget>, bool) {
+    let known = upstreams.dns().peek(&service.host, Instant::now());
+    let is_known = known.is_some();
+    let answers = match known {
         Some(answers) => answers,
-        None => Box::pin(upstreams.dns().resolve(&service.host)).await.map_err(|error| {
-            log::warn!("host {}: {error}", service.host);
-            match error.is_not_found() {
-                true => NoTarget { status: 503, message: "name resolution failed".to_owned() },
-                false => NoTarget { status: 500, message: error.to_string() },
+        None => match Box::pin(upstreams.dns().resolve(&service.host)).await {
+            Ok(answers) => answers,
+            Err(error) => {
+                log::warn!("host {}: {error}", service.host);
+                let none = match error.is_not_found() {
+                    true => NoTarget { status: 503, message: "name resolution failed".to_owned() },
+                    false => NoTarget { status: 500, message: error.to_string() },
+                };
+                return (Err(none), false);
             }
-        })?,
+        },
     };
     let (address, _) = answers.next(service.port);
-    Ok(Target { address, name: service.host.clone(), pick: None })
+    (Ok(Target { address, name: service.host.clone(), pick: None }), is_known)
 }
 
 /// What an upstream may hash on.

@@ -2,7 +2,7 @@
 
 use super::balance::{Target, Tries, balance};
 use super::body::{self, Held, HoldError};
-use super::upstream_head;
+use super::{request_debug, upstream_head};
 use crate::http::Downstream;
 use crate::http::connection::Connection;
 use crate::http::h1::body::OnEnd;
@@ -91,6 +91,7 @@ async fn with_retries(
             .await
             .map_err(|none| Exit::error(none.into_response(cx, is_first)))?;
         note_attempt(thread, service, cx, &target, started);
+        request_debug::enter(cx, "upstream");
         // A stream can be sent once only; what is held as often as need be.
         let (this_time, is_repeatable) = request_body.for_try();
         let failure = match attempt(thread, service, upstream, cx, &target, this_time, to).await {

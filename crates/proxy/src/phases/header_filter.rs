@@ -1,5 +1,6 @@
 //! The response's head on its way to the client: the plugins' header_filter phase, then the gateway's own fields.
 
+use super::request_debug;
 use crate::http::h1::server::decimal;
 use crate::http::h2::is_connection_field;
 use crate::snapshot::Chosen;
@@ -9,16 +10,20 @@ use pdk::{Context, Headers, Phases, Source, Version};
 use std::time::Instant;
 
 pub(crate) fn header_filter(thread: &Thread, cx: &mut Context, chosen: &Chosen<'_>) {
+    request_debug::enter(cx, "header_filter");
     if cx.source == Source::Upstream {
         drop_hop_by_hop(cx);
     }
     for built in chosen.iter().filter(|b| b.phases.contains(Phases::HEADER_FILTER)) {
         let mark = cx.mark(Instrumentations::PLUGIN_HEADER_FILTER);
+        let started = request_debug::start(cx);
         built.plugin.header_filter(cx);
+        request_debug::end_plugin(cx, started, built);
         cx.record(mark, Part::HeaderFilter(built.name));
     }
     add_own(thread, cx);
     add_charset(cx);
+    request_debug::tell(cx);
 }
 
 /// nginx's `charset UTF-8`, which Kong sets: text without a character set is said to be UTF-8.

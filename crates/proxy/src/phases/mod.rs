@@ -6,6 +6,7 @@ pub(crate) mod body;
 pub(crate) mod forward;
 pub(crate) mod header_filter;
 pub(crate) mod log;
+pub(crate) mod request_debug;
 pub(crate) mod response;
 pub(crate) mod rewrite;
 pub(crate) mod route;

@@ -1,5 +1,6 @@
 //! With the whole response at hand, where a plugin asks for that.
 
+use super::request_debug;
 use super::rewrite::finish;
 use crate::pipeline::Exit;
 use crate::snapshot::Chosen;
@@ -13,8 +14,12 @@ pub(crate) async fn response(thread: &Thread, chosen: &Chosen<'_>, cx: &mut Cont
     if Box::pin(cx.response.collect(thread.proxy.settings.response_buffer)).await.is_err() {
         return Err(Exit::error(Response::proxy_error(cx, 502, pdk::default_message(502))));
     }
+    request_debug::enter(cx, "response");
     for built in chosen.iter().filter(|b| b.phases.contains(Phases::RESPONSE)) {
-        finish(built.plugin.response(cx)).await?;
+        let started = request_debug::start(cx);
+        let done = finish(built.plugin.response(cx)).await;
+        request_debug::end_plugin(cx, started, built);
+        done?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Finds the route, checks the protocol, and works out where the request goes.
 
+use super::request_debug;
 use crate::pipeline::Exit;
 use crate::snapshot::{Endpoint, Snapshot};
 use crate::worker::Thread;
@@ -34,6 +35,7 @@ pub(crate) fn route<'a>(thread: &Thread, snapshot: &'a Snapshot, cx: &mut Contex
 
 fn routed<'a>(thread: &Thread, snapshot: &'a Snapshot, cx: &mut Context) -> Result<&'a Endpoint, Exit> {
     let settings = &thread.proxy.settings;
+    request_debug::enter(cx, "access");
     learn_client(settings, cx);
     let length = cx.request.body.len();
     if settings.max_body > 0 && length.is_some_and(|length| length > settings.max_body) {
@@ -42,7 +44,9 @@ fn routed<'a>(thread: &Thread, snapshot: &'a Snapshot, cx: &mut Context) -> Resu
     if matches!(cx.request.method, Method::Trace | Method::Connect) {
         return Err(Exit::error(Response::proxy_error(cx, 405, pdk::default_message(405))));
     }
+    let started = request_debug::start(cx);
     let found = find(settings.max_request_headers, snapshot, &cx.request, &cx.client);
+    request_debug::end(cx, started, &["router"], &[]);
     let Some(Found { endpoint, upstream, captures }) = found.map_err(|status| bad_path(cx, status))? else {
         return Err(Exit::new(Response::error(cx, 404, "no Route matched with those values")));
     };

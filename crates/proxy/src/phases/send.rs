@@ -1,6 +1,7 @@
 //! The response to the client: its head, its body through the plugins' body_filter phase, its end.
 
 use super::forward::Forwarded;
+use super::request_debug;
 use crate::http::h1::server::decimal;
 use crate::http::{BodyLength, ClientGone, Downstream, tunnel};
 use crate::snapshot::Chosen;
@@ -218,9 +219,13 @@ impl<'c, 'a> BodyFilters<'c, 'a> {
             return data;
         }
         let mut chunk = Chunk { data, is_last };
+        request_debug::enter(cx, "body_filter");
         for built in self.chosen.iter().filter(|b| b.phases.contains(Phases::BODY_FILTER)) {
+            let started = request_debug::start(cx);
             built.plugin.body_filter(cx, &mut chunk);
+            request_debug::end_plugin(cx, started, built);
         }
+        request_debug::leave(cx);
         chunk.data
     }
 }

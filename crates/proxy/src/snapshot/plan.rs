@@ -17,6 +17,12 @@ pub(crate) struct Built {
     entity: Arc<PluginEntity>,
 }
 
+impl Built {
+    pub(crate) fn entity(&self) -> &PluginEntity {
+        &self.entity
+    }
+}
+
 /// How specific a scope is: lower wins (Kong's order, consumer groups as in Kong Enterprise).
 fn rank(entity: &PluginEntity) -> u8 {
     let (route, service) = (entity.route.is_some(), entity.service.is_some());

@@ -77,8 +77,8 @@ properties! {
     upstream_keepalive_pool_size: u32 = "512", Active, "Idle connections kept per upstream address and thread; 0 keeps none.";
     upstream_keepalive_max_requests: u32 = "10000", Active, "Requests over one upstream connection; 0 is without limit.";
     upstream_keepalive_idle_timeout: f64 = "60", Active, "Seconds an idle upstream connection is kept; 0 is without limit.";
-    request_debug: bool = "on", Later, "Whether X-Kong-Request-Debug is answered with timings.";
-    request_debug_token: Option<Secret> = "", Later, "The token that a request from elsewhere than the loopback must present for it.";
+    request_debug: bool = "on", Active, "Whether X-Kong-Request-Debug: * is answered with X-Kong-Request-Debug-Output, the times of the request's phases and plugins; with X-Kong-Request-Debug-Log: true it goes to the error log, too.";
+    request_debug_token: Option<Secret> = "", Active, "The token that a request from elsewhere than the loopback must present for it, in X-Kong-Request-Debug-Token. Unset, each start makes one, in the file .request_debug_token of the prefix.";
 }
 "TLS" {
     ssl_cert: Vec<Pem> = "", Active, "Default certificates of proxy_listen: path, PEM or base64, one per key type. Unset, self-signed ones are made below the prefix.";

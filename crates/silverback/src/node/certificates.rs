@@ -62,7 +62,7 @@ fn tls_settings(conf: &Conf) -> TlsSettings {
         (CipherSuite::Custom, Some(list)) => Some(ciphers::tls12(list)),
         _ => None,
     };
-    let suites = suites.map(|tls12| ciphers::TLS13.into_iter().chain(tls12).collect::<Vec<_>>());
+    let suites = suites.map(|tls12| ciphers::tls13().into_iter().chain(tls12).collect::<Vec<_>>());
     if let Some(suites) = &suites {
         versions.retain(|version| suites.iter().any(|suite| suite.version() == *version));
     }

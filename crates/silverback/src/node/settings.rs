@@ -172,6 +172,7 @@ pub(super) fn proxy(conf: &Conf, workspace: Option<Uuid>) -> anyhow::Result<prox
             template(&conf.error_template_xml)?,
         ],
         debug_header: conf.allow_debug_header,
+        request_debug: request_debug(conf),
         max_body: http.client_max_body_size,
         body_buffer: body_buffer(conf),
         spool: conf.in_prefix("client_body_temp"),
@@ -188,6 +189,21 @@ pub(super) fn proxy(conf: &Conf, workspace: Option<Uuid>) -> anyhow::Result<prox
         node: Arc::new(node(conf, workspace)?),
         ..proxy::Settings::default()
     })
+}
+
+/// The token of request debugging: the configured one, or a new one; kept in the prefix, as in Kong, for who may read there.
+fn request_debug(conf: &Conf) -> Option<String> {
+    if !conf.request_debug {
+        return None;
+    }
+    let given = conf.request_debug_token.as_ref().map(|token| token.reveal().to_owned());
+    let token = given.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let path = conf.in_prefix(".request_debug_token");
+    match conf::write_file(&path, token.as_bytes(), 0o600) {
+        Ok(()) => log::warn!(target: "notice", "[request-debug] token for request debugging: in {}", path.display()),
+        Err(error) => log::warn!("the token for request debugging cannot be kept in {}: {error}", path.display()),
+    }
+    Some(token)
 }
 
 /// What of a buffered body is held in memory. Kong's default of 8 KiB is nginx's; a megabyte costs little and saves the file.
