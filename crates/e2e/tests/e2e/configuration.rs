@@ -67,11 +67,39 @@ fn a_wrong_property_is_refused_with_its_name_value_and_place() {
 }
 
 #[test]
+fn a_certificate_that_cannot_be_used_is_refused_with_file_and_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bad.pem").display().to_string();
+    std::fs::write(&path, "nonsense").unwrap();
+    let said = refused(Ports::free(), EMPTY, &[("ssl_cert", &path), ("ssl_cert_key", &path)]);
+    for words in ["ssl_cert: ", &path, "holds no certificate", "-----BEGIN CERTIFICATE-----", "kong.conf, line"] {
+        assert!(said.contains(words), "wants {words:?} in:\n{said}");
+    }
+    let certificate = "_format_version: \"3.0\"\ncertificates:\n  - cert: nonsense\n    key: nonsense\n";
+    let said = refused(Ports::free(), certificate, &[]);
+    for words in ["in 'certificates'", "in 'cert': invalid certificate", "kong.yml:3", "kong.yml:4"] {
+        assert!(said.contains(words), "wants {words:?} in:\n{said}");
+    }
+}
+
+#[test]
+fn a_misspelt_property_is_named_with_what_was_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    let conf = configure(&folder, Ports::free(), EMPTY, &[("proxy_lisen", "127.0.0.1:1")]);
+    let said = said(&run(&["check", &conf]));
+    for words in ["unknown property 'proxy_lisen'", "kong.conf, line", "did you mean proxy_listen?"] {
+        assert!(said.contains(words), "wants {words:?} in:\n{said}");
+    }
+}
+
+#[test]
 fn a_port_in_use_is_refused_with_its_address() {
     let ports = Ports::free();
     let _other = TcpListener::bind(ports.proxy).unwrap();
     let said = refused(ports, EMPTY, &[]);
-    assert!(said.contains(&ports.proxy.to_string()), "{said}");
+    for words in ["proxy_listen", &ports.proxy.to_string(), "in use by another process", "choose another port"] {
+        assert!(said.contains(words), "wants {words:?} in:\n{said}");
+    }
 }
 
 #[test]

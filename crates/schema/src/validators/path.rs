@@ -22,28 +22,35 @@ pub fn router_path(value: &Value) -> Result<(), String> {
             Some(err) => Err(format!("invalid regex: '{pattern}' (PCRE returned: {err})")),
         };
     }
+    percent_encoding(given)?;
     let normal = normalize(given);
     if normal != given {
         return Err(format!("non-normalized path, consider use '{normal}' instead"));
     }
-    percent_encoding(given)
-}
-
-fn percent_encoding(given: &str) -> Result<(), String> {
-    let bytes = given.as_bytes();
-    for (at, _) in given.match_indices('%') {
-        let hex = |offset: usize| bytes.get(at + offset).is_some_and(u8::is_ascii_hexdigit);
-        if !(hex(1) && hex(2)) {
-            let shown: String = given.chars().skip(given.chars().count() - rest_len(given, at)).take(3).collect();
-            return Err(format!("invalid url-encoded value: '{shown}'"));
-        }
-    }
     Ok(())
 }
 
-/// How many characters there are from byte `at` on.
-fn rest_len(given: &str, at: usize) -> usize {
-    given.char_indices().filter(|(index, _)| *index >= at).count()
+/// Every `%` begins a triplet. The message shows where one does not as Kong shows it: triplets beside it are blanked out.
+fn percent_encoding(given: &str) -> Result<(), String> {
+    let mut blanked = Vec::with_capacity(given.len());
+    let mut rest = given.as_bytes();
+    while let [first, tail @ ..] = rest {
+        match rest {
+            [b'%', high, low, after @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                blanked.extend_from_slice(b"___");
+                rest = after;
+            }
+            _ => {
+                blanked.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    if !blanked.contains(&b'%') {
+        return Ok(());
+    }
+    let shown: String = String::from_utf8_lossy(&blanked).chars().skip_while(|c| *c != '%').take(3).collect();
+    Err(format!("invalid url-encoded value: '{shown}'"))
 }
 
 /// The normal form of a URI's path: triplets of unreserved octets decoded, the others in upper case, dot segments and

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::certificates::{self, Unusable};
 use super::choices::{CipherSuite, ClusterMtls, Database, Role};
 use super::ciphers::tls12;
 use super::error::Problem;
@@ -231,18 +232,39 @@ impl Checks<'_> {
                     format!("{name} and {key_name} must have the same number of entries: {certs} and {keys}")
                 }),
             }
+            let before = self.problems.len();
             for path in certs.iter().filter_map(Pem::file) {
                 self.readable(name, path);
             }
             for path in keys.iter().filter_map(PemKey::file) {
                 self.readable(&key_name, path);
             }
+            if self.problems.len() > before {
+                continue;
+            }
+            for (cert, key) in certs.iter().zip(&keys) {
+                match certificates::pair(cert, key) {
+                    Ok(()) => {}
+                    Err(Unusable::Certificate(problem)) => self.refuse(name, format!("{name}: {problem}")),
+                    Err(Unusable::Key(problem)) => self.refuse(&key_name, format!("{key_name}: {problem}")),
+                    Err(Unusable::Pair(problem)) => {
+                        self.refuse(&key_name, format!("{name} and {key_name} do not belong together: {problem}"));
+                    }
+                }
+            }
         }
         let needs_pair = conf.client_ssl && conf.client_ssl_cert.is_none();
         self.unless(!needs_pair, "client_ssl", || "client_ssl_cert must be specified when client_ssl is on".to_owned());
-        for path in conf.lua_ssl_trusted_certificate.iter().filter_map(Pem::file) {
-            if path != Path::new("system") {
+        let is_system = |pem: &&Pem| pem.file() == Some(Path::new("system"));
+        for pem in conf.lua_ssl_trusted_certificate.iter().filter(|pem| !is_system(pem)) {
+            let before = self.problems.len();
+            if let Some(path) = pem.file() {
                 self.readable("lua_ssl_trusted_certificate", path);
+            }
+            if self.problems.len() == before
+                && let Err(problem) = certificates::certificate(pem)
+            {
+                self.refuse("lua_ssl_trusted_certificate", format!("lua_ssl_trusted_certificate: {problem}"));
             }
         }
         if let Some(path) = conf.cluster_ca_cert.as_ref().and_then(Pem::file) {

@@ -1,5 +1,6 @@
 //! The node's configuration, kong.conf: found, read, checked and typed. Nothing else reads the environment.
 
+mod certificates;
 mod checks;
 mod choices;
 pub(crate) mod ciphers;

@@ -277,17 +277,57 @@ fn sizes_and_times_are_nginxs() {
     }
 }
 
+/// A certificate and its key, as texts without a line end.
+fn pair() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+    (made.cert.pem().trim_end().to_owned(), made.signing_key.serialize_pem().trim_end().to_owned())
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_is_refused_with_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let ((cert, key), (_, other)) = (pair(), pair());
+    let (good, good_key) = (file("good.crt", &cert), file("good.key", &key));
+    let (bad, other_key) = (file("bad.crt", "nonsense"), file("other.key", &other));
+    for (cert, key, line, expected) in [
+        (
+            &bad,
+            &good_key,
+            1,
+            format!("ssl_cert: {bad} holds no certificate (expected PEM: -----BEGIN CERTIFICATE-----)"),
+        ),
+        (
+            &good,
+            &bad,
+            2,
+            format!("ssl_cert_key: {bad} holds no private key (expected PEM: -----BEGIN PRIVATE KEY-----)"),
+        ),
+        (&good, &other_key, 2, "ssl_cert and ssl_cert_key do not belong together".to_owned()),
+    ] {
+        let error = read(&format!("ssl_cert = {cert}\nssl_cert_key = {key}")).unwrap_err().to_string();
+        assert!(error.contains(&expected), "{error}");
+        assert!(error.contains(&format!("kong.conf, line {line}")), "{error}");
+    }
+    assert!(read(&format!("ssl_cert = {good}\nssl_cert_key = {good_key}")).is_ok());
+    let error = read(&format!("lua_ssl_trusted_certificate = {bad}")).unwrap_err().to_string();
+    assert!(error.contains(&format!("lua_ssl_trusted_certificate: {bad} holds no certificate")), "{error}");
+}
+
 #[test]
 fn secrets_are_masked_wherever_a_configuration_is_shown() {
-    let key = "-----BEGIN PRIVATE KEY-----\nk\n-----END PRIVATE KEY-----";
-    let cert = "-----BEGIN CERTIFICATE-----\nc\n-----END CERTIFICATE-----";
+    let (cert, key) = pair();
     let environment = [
         ("KONG_PG_PASSWORD", "hunter2"),
         ("KONG_PG_RO_PASSWORD", "hunter2"),
         ("KONG_PROXY_SERVER", "http://user:hunter2@proxy"),
         ("KONG_DECLARATIVE_CONFIG_STRING", "hunter2"),
-        ("KONG_SSL_CERT", cert),
-        ("KONG_SSL_CERT_KEY", key),
+        ("KONG_SSL_CERT", cert.as_str()),
+        ("KONG_SSL_CERT_KEY", key.as_str()),
         ("KONG_VAULT_ENV_PREFIX", "kv_"),
         ("KONG_VAULT_HCV_TOKEN", "hunter2"),
     ];
@@ -405,15 +445,15 @@ fn a_property_may_be_a_reference_and_its_secret_is_in_no_message() {
 #[test]
 fn pem_values_are_paths_texts_or_base64() {
     use base64::Engine;
-    let text = "-----BEGIN CERTIFICATE-----\nYQ==\n-----END CERTIFICATE-----\n";
+    let (text, key) = pair();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.crt");
-    std::fs::write(&path, text).unwrap();
-    let packed = base64::engine::general_purpose::STANDARD.encode(text);
-    for value in [path.to_str().unwrap(), text.trim_end(), &packed] {
-        let conf = read_with("", &[("KONG_CLIENT_SSL_CERT", value), ("KONG_CLIENT_SSL_CERT_KEY", value)]).unwrap();
+    std::fs::write(&path, &text).unwrap();
+    let packed = base64::engine::general_purpose::STANDARD.encode(&text);
+    for value in [path.to_str().unwrap(), &text, &packed] {
+        let conf = read_with("", &[("KONG_CLIENT_SSL_CERT", value), ("KONG_CLIENT_SSL_CERT_KEY", &key)]).unwrap();
         let read = conf.client_ssl_cert.unwrap().read().unwrap();
-        assert_eq!(String::from_utf8(read).unwrap().trim_end(), text.trim_end(), "{value}");
+        assert_eq!(String::from_utf8(read).unwrap().trim_end(), text, "{value}");
     }
 }
 
