@@ -64,7 +64,7 @@ properties! {
     kic: bool = "off", Active, "Set by Kong's ingress controller; shown by the Admin API.";
 }
 "Listeners" {
-    proxy_listen: HttpListens = "0.0.0.0:8000 reuseport backlog=16384, 0.0.0.0:8443 http2 ssl reuseport backlog=16384", Active, "Where requests to proxy arrive: addresses with their flags, or off.";
+    proxy_listen: HttpListens = "0.0.0.0:8000 reuseport backlog=16384, 0.0.0.0:8443 http2 ssl reuseport backlog=16384", Active, "Where requests to proxy arrive: addresses with their flags (ssl, http2, proxy_protocol, backlog=, ipv6only=, so_keepalive=), or off. reuseport, bind and deferred are accepted and change nothing: each thread has a socket of its own, and a connection that says nothing costs no buffer.";
     stream_listen: StreamListens = "off", Later, "Where TCP, TLS and UDP streams arrive.";
     admin_listen: HttpListens = "127.0.0.1:8001 reuseport backlog=16384, 127.0.0.1:8444 http2 ssl reuseport backlog=16384", Active, "Where the Admin API listens. It is not protected: keep it on the loopback or behind a route.";
     admin_gui_listen: HttpListens = "0.0.0.0:8002, 0.0.0.0:8445 ssl", Later, "Where the Manager listens.";

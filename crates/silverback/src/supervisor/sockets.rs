@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use serde::{Deserialize, Serialize};
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::plan::{Listener, Plan};
 use crate::conf::{KeepAlive, Listen};
@@ -92,6 +92,11 @@ impl Sockets {
         for listener in &plan.listeners {
             let number = listener.kind.sockets(plan.threads);
             let mut sockets = sockets_of(listener);
+            for socket in &sockets {
+                apply(SockRef::from(&**socket), &listener.listen).map_err(|error| {
+                    anyhow::anyhow!("{}: could not change {}: {error}", listener.kind.property(), listener.address)
+                })?;
+            }
             // With fewer threads than before, a thread has several sockets: closing one would drop whoever waits in it.
             while sockets.len() < number {
                 let socket = bind(&listener.listen, listener.address, true);
@@ -139,6 +144,13 @@ fn bind(listen: &Listen, address: SocketAddr, shared: bool) -> io::Result<Socket
     if !shared {
         return Ok(socket);
     }
+    socket.set_nonblocking(true)?;
+    apply(SockRef::from(&socket), listen)?;
+    Ok(socket)
+}
+
+/// The flags that a socket can take more than once: a reload changes them on the one that listens already.
+fn apply(socket: SockRef<'_>, listen: &Listen) -> io::Result<()> {
     // Accepted sockets inherit both, which saves two system calls a connection.
     socket.set_tcp_nodelay(true)?;
     match &listen.so_keepalive {
@@ -155,10 +167,33 @@ fn bind(listen: &Listen, address: SocketAddr, shared: bool) -> io::Result<Socket
             }
             socket.set_tcp_keepalive(&keepalive)?;
         }
-        Some(KeepAlive::Off) => socket.set_keepalive(false)?,
-        None => {}
+        Some(KeepAlive::Off) | None => socket.set_keepalive(false)?,
     }
-    socket.set_nonblocking(true)?;
-    socket.listen(listen.backlog.unwrap_or(DEFAULT_BACKLOG))?;
-    Ok(socket)
+    socket.listen(listen.backlog.unwrap_or(DEFAULT_BACKLOG))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{apply, bind};
+    use crate::conf::{HttpListens, Kind};
+    use socket2::SockRef;
+
+    #[test]
+    fn a_socket_takes_other_flags_while_it_listens() {
+        let listen = |text: &str| HttpListens::parse(text).unwrap()[0].clone();
+        let socket = bind(&listen("127.0.0.1:1"), "127.0.0.1:0".parse().unwrap(), true).unwrap();
+        assert!(!socket.keepalive().unwrap());
+        for (flags, is_on) in [
+            ("so_keepalive=30s::3 backlog=7", true),
+            ("so_keepalive=off", false),
+            ("so_keepalive=on", true),
+            ("", false),
+        ] {
+            apply(SockRef::from(&socket), &listen(&format!("127.0.0.1:1 {flags}"))).unwrap();
+            assert_eq!(socket.keepalive().unwrap(), is_on, "{flags}");
+        }
+        apply(SockRef::from(&socket), &listen("127.0.0.1:1 so_keepalive=30s::3")).unwrap();
+        assert_eq!(socket.tcp_keepalive_time().unwrap().as_secs(), 30);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
+    }
 }
