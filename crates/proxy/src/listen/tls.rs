@@ -3,7 +3,7 @@
 use crate::snapshot::SnapshotHandle;
 use pdk::TlsInfo;
 use rustls::crypto::aws_lc_rs;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache};
 use rustls::sign::CertifiedKey;
 use rustls::{ProtocolVersion, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 use std::fmt;
@@ -30,6 +30,8 @@ pub struct TlsSettings {
     /// Whether the order of `suites` wins over the client's.
     pub prefers_own_order: bool,
     pub session_tickets: bool,
+    /// How many sessions are remembered where there are no tickets.
+    pub sessions: usize,
 }
 
 /// Which certificate a listener shows.
@@ -55,6 +57,8 @@ impl Tls {
         config.ignore_client_order = settings.prefers_own_order;
         if settings.session_tickets {
             config.ticketer = aws_lc_rs::Ticketer::new()?;
+        } else {
+            config.session_storage = ServerSessionMemoryCache::new(settings.sessions);
         }
         config.send_half_rtt_data = false;
         let mut with_http2 = config.clone();

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::certificates::{self, Unusable};
 use super::choices::{CipherSuite, ClusterMtls, Database, Role};
 use super::ciphers::tls12;
+use super::directives::Block;
 use super::error::Problem;
 use super::pem::{Pem, PemKey};
 use super::properties::Conf;
@@ -193,9 +194,9 @@ impl Checks<'_> {
     /// What `ssl_protocols` and `ssl_ciphers` leave to agree on with a client.
     fn ciphers(&mut self, conf: &Conf) {
         let is_custom = conf.ssl_cipher_suite == CipherSuite::Custom;
-        let injected = conf.nginx_http_ssl_protocols.as_deref();
-        let (property, text) = match injected {
-            Some(text) => ("nginx_http_ssl_protocols", text),
+        let (property, text) = match conf.directive(Block::Proxy, "ssl_protocols") {
+            Some(text) if conf.nginx_http_ssl_protocols.as_deref() == Some(text) => ("nginx_http_ssl_protocols", text),
+            Some(text) => ("nginx_proxy_ssl_protocols", text),
             None if is_custom => ("ssl_protocols", conf.ssl_protocols.as_str()),
             None => return,
         };

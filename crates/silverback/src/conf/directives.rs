@@ -95,7 +95,6 @@ directives! {
     "proxy_http_version" PROXY HttpVersion "2 offers HTTP/2 to the upstreams of every https service, by ALPN; a service asks for itself with the tag silverback:http2.";
     "ssl_protocols" PROXY Text "TLS versions.";
     "ssl_session_tickets" PROXY Switch "Whether TLS sessions are resumed by ticket.";
-    "ssl_session_timeout" PROXY Time "How long a TLS session can be resumed.";
     "log_format" ANY_HTTP Text "A format of access logs: its name, escape=default, json or none, then text in quotes with nginx's variables.";
     "user" MAIN Text "User (and group) of the worker process when started by root.";
     "daemon" MAIN Switch "Whether start puts the node into the background.";

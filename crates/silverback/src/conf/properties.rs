@@ -89,8 +89,8 @@ properties! {
     ssl_prefer_server_ciphers: bool = "on", Active, "Whether the server's order of ciphers wins in the suite custom.";
     ssl_dhparam: Option<String> = "", Moot, "Diffie-Hellman parameters; key exchange is by elliptic curves only.";
     ssl_session_tickets: bool = "on", Active, "Whether TLS sessions are resumed by ticket.";
-    ssl_session_timeout: Time = "1d", Active, "How long a TLS session can be resumed.";
-    ssl_session_cache_size: Size = "10m", Active, "The memory of the cache of TLS sessions.";
+    ssl_session_timeout: Time = "1d", Moot, "How long a TLS session can be resumed; here at most 12 hours.";
+    ssl_session_cache_size: Size = "10m", Active, "The memory of the cache of TLS sessions, for when ssl_session_tickets is off.";
     client_ssl: bool = "off", Active, "Whether a client certificate is sent to upstreams whose service has none.";
     client_ssl_cert: Option<Pem> = "", Active, "That certificate.";
     client_ssl_cert_key: Option<PemKey> = "", Active, "Its key.";
@@ -126,7 +126,7 @@ properties! {
     nginx_http_ssl_prefer_server_ciphers: Option<String> = "", Moot, "See ssl_prefer_server_ciphers.";
     nginx_http_ssl_dhparam: Option<String> = "", Moot, "See ssl_dhparam.";
     nginx_http_ssl_session_tickets: Option<String> = "", Active, "See ssl_session_tickets.";
-    nginx_http_ssl_session_timeout: Option<String> = "", Active, "See ssl_session_timeout.";
+    nginx_http_ssl_session_timeout: Option<String> = "", Moot, "See ssl_session_timeout.";
     nginx_http_ssl_conf_command: Option<String> = "", Moot, "A command to OpenSSL.";
     nginx_http_proxy_ssl_conf_command: Option<String> = "", Moot, "A command to OpenSSL.";
     nginx_http_lua_ssl_conf_command: Option<String> = "", Moot, "A command to OpenSSL.";
@@ -222,8 +222,8 @@ properties! {
     lua_max_uri_args: u32 = "100", Active, "Query arguments a plugin sees; 1 to 1000.";
     lua_max_post_args: u32 = "100", Active, "Form fields a plugin sees; 1 to 1000.";
     lua_ssl_trusted_certificate: Vec<Pem> = "system", Active, "Authorities that sign for upstreams and other servers; system is those of the operating system.";
-    lua_ssl_verify_depth: u32 = "1", Active, "The longest chain of certificates.";
-    lua_ssl_protocols: String = "TLSv1.2 TLSv1.3", Active, "TLS versions towards other servers.";
+    lua_ssl_verify_depth: u32 = "1", Later, "The longest chain of certificates.";
+    lua_ssl_protocols: String = "TLSv1.2 TLSv1.3", Later, "TLS versions towards other servers.";
     tracing_instrumentations: Vec<String> = "off", Active, "The spans that are recorded: off, all, or names.";
     tracing_sampling_rate: f64 = "0.01", Active, "The share of requests that are traced; 0 to 1.";
     opentelemetry_tracing: Vec<String> = "off", Active, "Old name of tracing_instrumentations.";

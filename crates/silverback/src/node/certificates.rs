@@ -1,6 +1,6 @@
 //! The certificates of the node's own listeners: given in kong.conf, or made on first use and kept in the prefix.
 
-use crate::conf::{CipherSuite, Conf, Pem, PemKey, ciphers};
+use crate::conf::{Block, CipherSuite, Conf, Pem, PemKey, ciphers};
 use crate::supervisor::ListenerKind;
 use anyhow::Context as _;
 use proxy::{Shown, SnapshotHandle, Tls, TlsSettings, certificate_pair};
@@ -54,7 +54,7 @@ fn tls_settings(conf: &Conf) -> TlsSettings {
         CipherSuite::Custom => named(&conf.ssl_protocols),
         CipherSuite::Intermediate | CipherSuite::Old => vec![&TLS13, &TLS12],
     };
-    if let Some(text) = &conf.nginx_http_ssl_protocols {
+    if let Some(text) = conf.directive(Block::Proxy, "ssl_protocols") {
         versions = named(text);
     }
     let suites = match (conf.ssl_cipher_suite, &conf.ssl_ciphers) {
@@ -74,7 +74,12 @@ fn tls_settings(conf: &Conf) -> TlsSettings {
             CipherSuite::Old => true,
             _ => false,
         },
-        session_tickets: conf.ssl_session_tickets,
+        session_tickets: match conf.directive(Block::Proxy, "ssl_session_tickets") {
+            Some(switch) => switch == "on",
+            None => conf.ssl_session_tickets,
+        },
+        // nginx counts some 4,000 sessions a megabyte.
+        sessions: usize::try_from(conf.ssl_session_cache_size.bytes / 256).unwrap_or(usize::MAX),
     }
 }
 
