@@ -199,3 +199,23 @@ fn who_asks_and_may_is_told_where_the_time_went() {
     let silent = Gateway::start_with(&kong_yml, &[("request_debug", "off")]);
     assert_eq!(get(silent.ports.proxy, "/", &ask).header("x-kong-request-debug-output"), None);
 }
+
+#[test]
+fn a_long_body_is_held_whole_before_it_goes_out_with_its_length() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&upstream.kong_yml(&["{ paths: [/] }"]));
+    let mut client = Client::open(gateway.ports.proxy);
+    client.send(b"POST /long HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+    // Three times what memory holds of it.
+    let piece = format!("{:x}\r\n{}\r\n", 64 * 1024, "x".repeat(64 * 1024));
+    for _ in 0..48 {
+        client.send(piece.as_bytes()).unwrap();
+    }
+    client.send(b"0\r\n\r\n").unwrap();
+    let answer = client.answer().unwrap();
+    let (head, body) = answer.body.split_once("\r\nContent-Length: 3145728\r\n").unwrap();
+    assert!(head.starts_with("POST /long HTTP/1.1"), "{head}");
+    assert_eq!(body.matches("xxxxxxxx").count() * 8, 48 * 64 * 1024);
+    let left = fs::read_dir(gateway.prefix().join("client_body_temp")).unwrap().count();
+    assert_eq!(left, 0, "files stay behind");
+}
