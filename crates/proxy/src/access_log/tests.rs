@@ -109,7 +109,7 @@ fn variables_say_what_nginx_says() {
         ("$remote_addr:$remote_port $remote_user", "10.0.0.9:999 alice"),
         ("$realip_remote_addr:$realip_remote_port", "10.0.0.1:1234"),
         ("[$time_local] $time_iso8601 $msec", "[21/Nov/2026:09:59:59 +0000] 2026-11-21T09:59:59+00:00 1795255199.042"),
-        ("\"$request\" $status", "\"GET /a%20b?q=1&Name=x+y HTTP/1.1\" 200"),
+        ("'\"$request\" $status'", "\"GET /a%20b?q=1&Name=x+y HTTP/1.1\" 200"),
         ("$request_method $uri$is_args$args $request_uri", "GET /a b?q=1&Name=x+y /a%20b?q=1&Name=x+y"),
         ("$host $http_host $hostname", "shop.test Shop.test:8000 node-1"),
         ("$scheme $https $server_protocol $server_addr $server_port", "https on HTTP/1.1 10.0.0.2 8443"),

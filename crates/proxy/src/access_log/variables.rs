@@ -160,8 +160,11 @@ const WITHOUT_VALUE: &[&str] = &[
     "upstream_connect_time",
 ];
 
+/// The beginning of a variable's name, and what becomes of the rest.
+type Family = (&'static str, fn(String) -> Variable);
+
 /// The families whose names go on with what they ask for.
-const FAMILIES: &[(&str, fn(String) -> Variable)] = &[
+const FAMILIES: &[Family] = &[
     ("sent_http_", |name| Variable::Response(name.replace('_', "-"))),
     ("upstream_http_", |name| Variable::Upstream(name.replace('_', "-"))),
     ("http_", |name| Variable::Request(name.replace('_', "-"))),

@@ -249,9 +249,9 @@ fn injected_directives_have_an_effect_where_they_mean_something() {
 #[test]
 fn logs_go_to_a_file_a_stream_or_nowhere() {
     let conf =
-        read("proxy_access_log = /var/log/a.log mine\nproxy_error_log = /dev/stderr\nadmin_access_log = off").unwrap();
+        read("proxy_access_log = /var/log/a.log json\nproxy_error_log = /dev/stderr\nadmin_access_log = off").unwrap();
     assert_eq!(conf.proxy_access_log.target, LogTarget::File(PathBuf::from("/var/log/a.log")));
-    assert_eq!(conf.proxy_access_log.format.as_deref(), Some("mine"));
+    assert_eq!(conf.proxy_access_log.format.as_deref(), Some("json"));
     assert_eq!(conf.proxy_error_log.target, LogTarget::Stderr);
     assert_eq!(conf.admin_access_log.target, LogTarget::Off);
 }
@@ -417,7 +417,7 @@ fn references_stand_for_variables_and_for_fields_of_json_in_them() {
             Err("the environment variable MY_SECRET holds no JSON, in which to look for 'key'"),
         ),
         ("{vault://env/my-json/list}", Err("the JSON in the environment variable MY_JSON has no text under 'list'")),
-        ("{vault://aws/x}", Err("could not find vault (aws); the configuration file may refer to env")),
+        ("{vault://aws/x}", Err("could not find vault (aws); there are env and, outside of the configuration file, vault entities")),
         ("{vault://env}", Err("not a reference: '{vault://env}' ({vault://env/<name>[/<key>]})")),
     ];
     for (text, expected) in cases {
