@@ -417,7 +417,10 @@ fn references_stand_for_variables_and_for_fields_of_json_in_them() {
             Err("the environment variable MY_SECRET holds no JSON, in which to look for 'key'"),
         ),
         ("{vault://env/my-json/list}", Err("the JSON in the environment variable MY_JSON has no text under 'list'")),
-        ("{vault://aws/x}", Err("could not find vault (aws); there are env and, outside of the configuration file, vault entities")),
+        (
+            "{vault://aws/x}",
+            Err("could not find vault (aws); there are env and, outside of the configuration file, vault entities"),
+        ),
         ("{vault://env}", Err("not a reference: '{vault://env}' ({vault://env/<name>[/<key>]})")),
     ];
     for (text, expected) in cases {
