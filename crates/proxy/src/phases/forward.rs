@@ -3,7 +3,6 @@
 use super::balance::{Target, Tries, balance};
 use super::body::{self, Held, HoldError};
 use super::{request_debug, upstream_head};
-use crate::http::Downstream;
 use crate::http::connection::Connection;
 use crate::http::h1::body::OnEnd;
 use crate::http::h1::client::{Answer, ExchangeError, Outgoing, Waiting, exchange};
