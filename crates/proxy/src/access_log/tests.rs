@@ -50,6 +50,7 @@ fn context() -> Context {
         error_templates: Default::default(),
         node: Default::default(),
         clock: Default::default(),
+        storage: std::sync::Arc::new(pdk::NoStorage),
     });
     let start = Instant::now();
     let mut cx = Context::new(request, client, shared, 5, start);
