@@ -41,6 +41,7 @@ pub(crate) async fn handle(thread: Rc<Thread>, request: Request, client: Client,
     let mut cx = thread.context(&pinned, request, client);
     request_debug::begin(&thread.proxy.settings, &mut cx);
     trace(&pinned.snapshot, &mut cx);
+    request_debug::begin(&thread.proxy.settings, &mut cx);
     let mut chosen = pinned.snapshot.global.chosen(None, &pinned.snapshot.consumers);
     let answered = answer(&thread, &pinned.snapshot, &mut cx, &mut chosen, &mut to).await;
     let forwarded = answered.unwrap_or_else(|exit| {

@@ -5,6 +5,7 @@ use super::*;
 use crate::post::tests::server;
 use pdk::testing::{Exchange, Harness, complete};
 use pdk::trace::{Part, Trace};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const RECORDED: Tracing = Tracing { instrumentations: Instrumentations::ALL, sampling_rate: 0.5 };
 
@@ -28,8 +29,15 @@ fn traceparent(exchange: &Exchange) -> &str {
 
 const SAMPLED: &str = "GET /\ntraceparent: 00-feed0123456789abcdef0123456789ab-feed000011112222-01";
 
+/// Instances of all tests have the same id, and so one queue: tests take turns at it.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn only_recorded_requests_are_sampled_by_the_parent_or_the_rate() {
+    let _turn = turn();
     let unsampled = SAMPLED.replace("-01", "-00");
     for (config, chance, request, want) in [
         (json!({}), None, "GET /", false),
@@ -56,6 +64,7 @@ fn only_recorded_requests_are_sampled_by_the_parent_or_the_rate() {
 
 #[test]
 fn the_response_names_the_trace() {
+    let _turn = turn();
     let h = harness(json!({ "http_response_header_for_traceid": "X-Trace" }));
     assert_eq!(h.send(SAMPLED).header("x-trace"), "feed0123456789abcdef0123456789ab");
     let h = h.without_route();
@@ -77,6 +86,7 @@ fn text<'a>(attributes: &'a [Attribute], key: &str) -> &'a str {
 
 #[test]
 fn reports_spans_of_the_request_and_its_steps_as_otlp() {
+    let _turn = turn();
     let (port, received) = server(200);
     let h = harness(json!({
         "traces_endpoint": format!("http://127.0.0.1:{port}/v1/traces?tenant=a"), "queue": { "max_batch_size": 2 },
@@ -127,6 +137,7 @@ fn reports_spans_of_the_request_and_its_steps_as_otlp() {
 
 #[test]
 fn endpoint_is_an_older_name_and_one_endpoint_must_be_there() {
+    let _turn = turn();
     let config = complete(&DEFINITION, json!({ "endpoint": "http://a.test/v1" })).unwrap();
     assert_eq!(config["traces_endpoint"], "http://a.test/v1");
     let error = complete(&DEFINITION, json!({})).unwrap_err();
@@ -138,6 +149,7 @@ fn endpoint_is_an_older_name_and_one_endpoint_must_be_there() {
 
 #[test]
 fn messages_about_a_request_are_sent_with_its_trace() {
+    let _turn = turn();
     let (port, received) = server(200);
     let h = harness(
         json!({ "logs_endpoint": format!("http://127.0.0.1:{port}/v1/logs"), "queue": { "max_batch_size": 1 } }),

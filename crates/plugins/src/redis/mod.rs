@@ -160,7 +160,11 @@ impl Redis {
         match timeout_at(until, answered).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(_)) => Err(Failure::Closed),
-            Err(_) => Err(Failure::new("timeout")),
+            Err(_) => {
+                let late = Failure::new("timeout");
+                self.fail(&late);
+                Err(late)
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::post::tests::server;
 use pdk::testing::{Exchange, Harness, complete};
 use std::sync::mpsc::Receiver;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The spans that a Zipkin of a test gets next.
 fn spans(received: &Receiver<(String, Vec<u8>)>) -> Value {
@@ -47,8 +48,15 @@ const B3: &str = "GET /\nX-B3-TraceId: feed0123456789abcdef0123456789ab\nX-B3-Sp
                   X-B3-ParentSpanId: feed333344445555\nX-B3-Sampled: 1";
 const W3C: &str = "GET /\ntraceparent: 00-feed0123456789abcdef0123456789ab-feed000011112222-01";
 
+/// Instances of all tests have the same id, and so one queue: tests take turns at it.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn tells_the_upstream_in_the_formats_that_the_config_says() {
+    let _turn = turn();
     let new_b3 = "x-b3-parentspanid: <16>\nx-b3-sampled: 1\nx-b3-spanid: <16>\nx-b3-traceid: <32>";
     let b3 = "x-b3-parentspanid: feed000011112222\nx-b3-sampled: 1\nx-b3-spanid: <16>\n\
               x-b3-traceid: feed0123456789abcdef0123456789ab";
@@ -79,6 +87,7 @@ fn tells_the_upstream_in_the_formats_that_the_config_says() {
 
 #[test]
 fn the_requests_own_decision_counts_before_the_ratio() {
+    let _turn = turn();
     for (ratio, request, want) in [
         (0, "GET /", "x-b3-sampled: 0"),
         (1, "GET /", "x-b3-sampled: 1"),
@@ -94,6 +103,7 @@ fn the_requests_own_decision_counts_before_the_ratio() {
 
 #[test]
 fn logs_and_the_response_name_the_trace() {
+    let _turn = turn();
     let h = Harness::new(
         &DEFINITION,
         config(json!({ "http_response_header_for_traceid": "X-Trace", "header_type": "w3c" })),
@@ -106,6 +116,7 @@ fn logs_and_the_response_name_the_trace() {
 
 #[test]
 fn reports_the_request_the_proxying_and_the_tries() {
+    let _turn = turn();
     let (port, received) = server(202);
     let url = format!("http://127.0.0.1:{port}/spans");
     let h = Harness::new(
@@ -139,6 +150,7 @@ fn reports_the_request_the_proxying_and_the_tries() {
 
 #[test]
 fn a_request_without_a_route_is_reported_too_and_an_unsampled_one_is_not() {
+    let _turn = turn();
     let (port, received) = server(202);
     let url = format!("http://127.0.0.1:{port}/spans");
     let settings = json!({ "http_endpoint": url, "queue": { "max_batch_size": 2 } });
@@ -151,6 +163,7 @@ fn a_request_without_a_route_is_reported_too_and_an_unsampled_one_is_not() {
 
 #[test]
 fn refuses_tags_that_are_its_own_or_repeated() {
+    let _turn = turn();
     let refused = |tags: Value| {
         complete(&DEFINITION, json!({ "static_tags": tags })).unwrap_err()["config"]["static_tags"].clone()
     };

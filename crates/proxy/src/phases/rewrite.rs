@@ -11,7 +11,9 @@ pub(crate) async fn rewrite(chosen: &Chosen<'_>, cx: &mut Context) -> Result<(),
     for built in chosen.iter().filter(|b| b.phases.contains(Phases::REWRITE)) {
         let started = request_debug::start(cx);
         let mark = cx.mark(Instrumentations::PLUGIN_REWRITE);
+        let started = request_debug::start(cx);
         let done = finish(built.plugin.rewrite(cx)).await;
+        request_debug::end_plugin(cx, started, built);
         cx.record(mark, Part::Rewrite(built.name));
         request_debug::end_plugin(cx, started, built);
         done?;
