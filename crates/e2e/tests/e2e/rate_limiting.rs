@@ -168,6 +168,6 @@ fn speaks_tls_and_says_who_it_is() {
     let wrong = ", ssl: true, username: alice, password: wrong";
     let gateway = Gateway::start(&kong_yml(&upstream, tls, "hour: 5, fault_tolerant: false", wrong));
     assert_eq!(get(gateway.ports.proxy, "/", &[]).status, 500);
-    assert!(gateway.output().contains("WRONGPASS"), "the log says why");
+    eventually("the log says why", || gateway.output().contains("WRONGPASS"));
     assert!(!gateway.output().contains(" wrong"), "and not the password");
 }

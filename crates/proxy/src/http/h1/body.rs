@@ -17,6 +17,8 @@ enum Remaining {
     Chunked(Decoder),
     Close,
     Done,
+    /// What came is no body: whatever follows, nobody can tell what it is.
+    Broken(BodyError),
 }
 
 /// The part of a message behind its head.
@@ -47,7 +49,7 @@ impl Payload {
         match self.remaining {
             Remaining::Length(left) => Some(left),
             Remaining::Done => Some(0),
-            Remaining::Chunked(_) | Remaining::Close => None,
+            Remaining::Chunked(_) | Remaining::Close | Remaining::Broken(_) => None,
         }
     }
 
@@ -55,6 +57,7 @@ impl Payload {
     fn decode(&mut self) -> Result<Decoded, BodyError> {
         match &mut self.remaining {
             Remaining::Done => Ok(Decoded::End(None)),
+            Remaining::Broken(error) => Err(*error),
             Remaining::Length(left) => {
                 let data = self.conn.take(*left);
                 if data.is_empty() {
@@ -85,7 +88,7 @@ impl Payload {
             Remaining::Length(left) => *left,
             Remaining::Chunked(decoder) => decoder.expected(),
             Remaining::Close => u64::MAX,
-            Remaining::Done => 0,
+            Remaining::Done | Remaining::Broken(_) => 0,
         }
     }
 
@@ -95,7 +98,10 @@ impl Payload {
                 Ok(Decoded::Data(data)) => return Poll::Ready(Some(Ok(Frame::Data(data)))),
                 Ok(Decoded::End(trailers)) => return Poll::Ready(trailers.map(|t| Ok(Frame::Trailers(t)))),
                 Ok(Decoded::More) => {}
-                Err(error) => return Poll::Ready(Some(Err(error))),
+                Err(error) => {
+                    self.remaining = Remaining::Broken(error);
+                    return Poll::Ready(Some(Err(error)));
+                }
             }
             let filled = self.conn.poll_fill(task, self.expected());
             match ready!(self.idle.poll(task, filled)) {
