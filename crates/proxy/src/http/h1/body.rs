@@ -17,6 +17,8 @@ enum Remaining {
     Chunked(Decoder),
     Close,
     Done,
+    /// Its framing was wrong: where the next message begins nobody can tell.
+    Broken,
 }
 
 /// The part of a message behind its head.
@@ -47,7 +49,7 @@ impl Payload {
         match self.remaining {
             Remaining::Length(left) => Some(left),
             Remaining::Done => Some(0),
-            Remaining::Chunked(_) | Remaining::Close => None,
+            Remaining::Chunked(_) | Remaining::Close | Remaining::Broken => None,
         }
     }
 
@@ -55,6 +57,7 @@ impl Payload {
     fn decode(&mut self) -> Result<Decoded, BodyError> {
         match &mut self.remaining {
             Remaining::Done => Ok(Decoded::End(None)),
+            Remaining::Broken => Err(BodyError::Malformed),
             Remaining::Length(left) => {
                 let data = self.conn.take(*left);
                 if data.is_empty() {
@@ -67,11 +70,13 @@ impl Payload {
                 Ok(Decoded::Data(data))
             }
             Remaining::Chunked(decoder) => {
-                let decoded = decoder.decode(&mut self.conn.input())?;
-                if matches!(decoded, Decoded::End(_)) {
-                    self.remaining = Remaining::Done;
+                let decoded = decoder.decode(&mut self.conn.input());
+                match &decoded {
+                    Ok(Decoded::End(_)) => self.remaining = Remaining::Done,
+                    Ok(_) => {}
+                    Err(_) => self.remaining = Remaining::Broken,
                 }
-                Ok(decoded)
+                decoded
             }
             Remaining::Close => {
                 let data = self.conn.take(u64::MAX);
@@ -85,7 +90,7 @@ impl Payload {
             Remaining::Length(left) => *left,
             Remaining::Chunked(decoder) => decoder.expected(),
             Remaining::Close => u64::MAX,
-            Remaining::Done => 0,
+            Remaining::Done | Remaining::Broken => 0,
         }
     }
 
