@@ -17,8 +17,8 @@ enum Remaining {
     Chunked(Decoder),
     Close,
     Done,
-    /// What came is no body: whatever follows, nobody can tell what it is.
-    Broken(BodyError),
+    /// Its framing was wrong: where the next message begins nobody can tell.
+    Broken,
 }
 
 /// The part of a message behind its head.
@@ -49,7 +49,7 @@ impl Payload {
         match self.remaining {
             Remaining::Length(left) => Some(left),
             Remaining::Done => Some(0),
-            Remaining::Chunked(_) | Remaining::Close | Remaining::Broken(_) => None,
+            Remaining::Chunked(_) | Remaining::Close | Remaining::Broken => None,
         }
     }
 
@@ -57,7 +57,7 @@ impl Payload {
     fn decode(&mut self) -> Result<Decoded, BodyError> {
         match &mut self.remaining {
             Remaining::Done => Ok(Decoded::End(None)),
-            Remaining::Broken(error) => Err(*error),
+            Remaining::Broken => Err(BodyError::Malformed),
             Remaining::Length(left) => {
                 let data = self.conn.take(*left);
                 if data.is_empty() {
@@ -70,11 +70,13 @@ impl Payload {
                 Ok(Decoded::Data(data))
             }
             Remaining::Chunked(decoder) => {
-                let decoded = decoder.decode(&mut self.conn.input())?;
-                if matches!(decoded, Decoded::End(_)) {
-                    self.remaining = Remaining::Done;
+                let decoded = decoder.decode(&mut self.conn.input());
+                match &decoded {
+                    Ok(Decoded::End(_)) => self.remaining = Remaining::Done,
+                    Ok(_) => {}
+                    Err(_) => self.remaining = Remaining::Broken,
                 }
-                Ok(decoded)
+                decoded
             }
             Remaining::Close => {
                 let data = self.conn.take(u64::MAX);
@@ -88,7 +90,7 @@ impl Payload {
             Remaining::Length(left) => *left,
             Remaining::Chunked(decoder) => decoder.expected(),
             Remaining::Close => u64::MAX,
-            Remaining::Done | Remaining::Broken(_) => 0,
+            Remaining::Done | Remaining::Broken => 0,
         }
     }
 
@@ -98,10 +100,7 @@ impl Payload {
                 Ok(Decoded::Data(data)) => return Poll::Ready(Some(Ok(Frame::Data(data)))),
                 Ok(Decoded::End(trailers)) => return Poll::Ready(trailers.map(|t| Ok(Frame::Trailers(t)))),
                 Ok(Decoded::More) => {}
-                Err(error) => {
-                    self.remaining = Remaining::Broken(error);
-                    return Poll::Ready(Some(Err(error)));
-                }
+                Err(error) => return Poll::Ready(Some(Err(error))),
             }
             let filled = self.conn.poll_fill(task, self.expected());
             match ready!(self.idle.poll(task, filled)) {
