@@ -39,7 +39,6 @@ pub(crate) async fn handle(thread: Rc<Thread>, request: Request, client: Client,
     let _busy = Busy::new(&thread);
     let pinned = thread.pin();
     let mut cx = thread.context(&pinned, request, client);
-    request_debug::begin(&thread.proxy.settings, &mut cx);
     trace(&pinned.snapshot, &mut cx);
     request_debug::begin(&thread.proxy.settings, &mut cx);
     let mut chosen = pinned.snapshot.global.chosen(None, &pinned.snapshot.consumers);

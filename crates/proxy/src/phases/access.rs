@@ -32,12 +32,10 @@ pub(crate) async fn access<'a>(plan: &'a Plan, cx: &mut Context, chosen: &mut Ch
 }
 
 async fn run(built: &Built, cx: &mut Context) -> Result<(), Exit> {
-    let started = request_debug::start(cx);
     let mark = cx.mark(Instrumentations::PLUGIN_ACCESS);
     let started = request_debug::start(cx);
     let done = finish(built.plugin.access(cx)).await;
     request_debug::end_plugin(cx, started, built);
     cx.record(mark, Part::Access(built.name));
-    request_debug::end_plugin(cx, started, built);
     done
 }

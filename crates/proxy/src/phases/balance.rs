@@ -64,11 +64,11 @@ pub(crate) async fn balance(
             Ok(Target { address: SocketAddr::new(*ip, service.port), name: service.host.clone(), pick: None })
         }
         Destination::Name => {
-            let started = request_debug::start(cx);
             let mark = cx.mark(Instrumentations::DNS_QUERY);
+            let started = request_debug::start(cx);
             let (found, is_known) = by_name(upstreams, service).await;
-            cx.record(mark, Part::Dns);
             request_debug::end(cx, started, &["dns", &service.host, "resolve"], &[("cache_hit", is_known.into())]);
+            cx.record(mark, Part::Dns);
             found
         }
         Destination::Upstream(upstream) => {

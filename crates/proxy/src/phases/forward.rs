@@ -147,9 +147,6 @@ fn broken_body(cx: &Context, error: BodyError) -> Exit {
 }
 
 fn note_attempt(thread: &Thread, service: &ServiceTarget, cx: &mut Context, target: &Target, started: Instant) {
-    if let Some(trace) = &mut cx.trace {
-        trace.note_peer(&target.name);
-    }
     // Where there is nothing to choose from, it took no time.
     let is_fixed = matches!(service.destination, Destination::Address(_));
     if let Some(trace) = &mut cx.trace {

@@ -15,13 +15,11 @@ pub(crate) fn header_filter(thread: &Thread, cx: &mut Context, chosen: &Chosen<'
         drop_hop_by_hop(cx);
     }
     for built in chosen.iter().filter(|b| b.phases.contains(Phases::HEADER_FILTER)) {
-        let started = request_debug::start(cx);
         let mark = cx.mark(Instrumentations::PLUGIN_HEADER_FILTER);
         let started = request_debug::start(cx);
         built.plugin.header_filter(cx);
         request_debug::end_plugin(cx, started, built);
         cx.record(mark, Part::HeaderFilter(built.name));
-        request_debug::end_plugin(cx, started, built);
     }
     add_own(thread, cx);
     add_charset(cx);

@@ -9,13 +9,11 @@ use pdk::{Context, Flow, Phases, Step};
 pub(crate) async fn rewrite(chosen: &Chosen<'_>, cx: &mut Context) -> Result<(), Exit> {
     request_debug::enter(cx, "rewrite");
     for built in chosen.iter().filter(|b| b.phases.contains(Phases::REWRITE)) {
-        let started = request_debug::start(cx);
         let mark = cx.mark(Instrumentations::PLUGIN_REWRITE);
         let started = request_debug::start(cx);
         let done = finish(built.plugin.rewrite(cx)).await;
         request_debug::end_plugin(cx, started, built);
         cx.record(mark, Part::Rewrite(built.name));
-        request_debug::end_plugin(cx, started, built);
         done?;
     }
     Ok(())
