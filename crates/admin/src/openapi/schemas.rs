@@ -115,7 +115,9 @@ fn of_field(field: &Field) -> Value {
     for constraint in field.constraints() {
         constrain(constraint, nullable, &mut out);
     }
-    if let Some(default) = field.default.as_ref().filter(|default| !default.is_null()) {
+    // What is kept secret has no default to tell: that of a session's secret is made anew by each process.
+    let default = field.default.as_ref().filter(|_| !field.is(Flag::Encrypted));
+    if let Some(default) = default.filter(|default| !default.is_null()) {
         out.insert("default".to_owned(), default.clone());
     }
     if let Some(text) = &field.description {
