@@ -175,7 +175,7 @@ where
     F: Future<Output = ()> + 'static,
 {
     fn call(&self, request: Request, client: Client, to: Downstream) -> Pin<Box<dyn Future<Output = ()>>> {
-        Box::pin(self.slots.hold((self.handle)(self.thread.clone(), request, client, to)))
+        Box::pin(self.slots.hold(|| (self.handle)(self.thread.clone(), request, client, to)))
     }
 
     fn refuse(&self, client: Client, status: u16, message: &'static str) -> Response {

@@ -7,6 +7,7 @@ use crate::worker::Thread;
 use pdk::trace::{Instrumentations, Part};
 use pdk::{Context, Headers, Method, Request, Response, Scheme, Upstream, Version};
 use router::{Fields, Match, Protocol, Query, path};
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 struct RequestFields<'a> {
@@ -99,7 +100,10 @@ fn find<'a>(
             method: None,
             host: service.host.clone(),
             port: service.port,
-            path: path::escape_upstream(&path).into_owned(),
+            path: match path::escape_upstream(&path) {
+                Cow::Owned(escaped) => escaped,
+                Cow::Borrowed(_) => path.into_owned(),
+            },
             query: None,
             host_header: None,
             prefix: found.prefix.filter(|p| strip && *p != b"/").map(|p| path::forwarded_prefix(p).into_owned()),
