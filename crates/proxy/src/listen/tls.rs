@@ -1,16 +1,18 @@
 //! TLS towards clients: certificates by server name, from the current snapshot.
 
+use super::sessions;
 use crate::snapshot::SnapshotHandle;
 use pdk::TlsInfo;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache, WebPkiClientVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ProtocolVersion, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 use rustls_pki_types::CertificateDer;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -32,6 +34,8 @@ pub struct TlsSettings {
     /// Whether the order of `suites` wins over the client's.
     pub prefers_own_order: bool,
     pub session_tickets: bool,
+    /// For how long a session can be resumed.
+    pub session_timeout: Duration,
     /// How many sessions are remembered where there are no tickets.
     pub sessions: usize,
 }
@@ -85,9 +89,9 @@ impl Tls {
             .with_cert_resolver(Arc::new(Resolver(shown)));
         config.ignore_client_order = settings.prefers_own_order;
         if settings.session_tickets {
-            config.ticketer = aws_lc_rs::Ticketer::new()?;
+            config.ticketer = sessions::tickets(settings.session_timeout)?;
         } else {
-            config.session_storage = ServerSessionMemoryCache::new(settings.sessions);
+            config.session_storage = sessions::memory(settings.sessions, settings.session_timeout);
         }
         config.send_half_rtt_data = false;
         let mut with_http2 = config.clone();

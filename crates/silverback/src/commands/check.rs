@@ -1,11 +1,10 @@
 //! `silverback check`
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Detail, Files, say};
+use super::{Detail, Files, say, warn};
 
 #[derive(Args)]
 pub(super) struct Check {
@@ -20,9 +19,7 @@ impl Check {
     pub(super) fn execute(self, detail: Detail) -> anyhow::Result<()> {
         let files = Files { conf: self.file.or(self.conf), prefix: None };
         let conf = files.conf(detail)?;
-        for warning in conf.warnings() {
-            writeln!(io::stderr(), "Warning: {warning}")?;
-        }
+        warn(&conf)?;
         match files.source().read()?.file {
             Some(path) => say(format_args!("configuration at {} is valid", path.display()))?,
             None => say(format_args!("the default configuration is valid"))?,
