@@ -64,8 +64,9 @@ impl Proxy {
 
 /// A snapshot and what goes with it, as one thread holds it.
 pub(crate) struct Pinned {
-    pub(crate) snapshot: Arc<Snapshot>,
+    /// Goes first: what it shares with the snapshot is freed with that, on another thread.
     pub(crate) shared: Rc<Shared>,
+    pub(crate) snapshot: Arc<Snapshot>,
 }
 
 /// One thread of the data plane.

@@ -7,6 +7,7 @@ mod layout;
 mod memory;
 mod off;
 mod offset;
+mod packed;
 mod query;
 mod rows;
 mod rules;

@@ -54,6 +54,13 @@ pub(super) const CASES: &[Case] = &[
         goal: Some(Goal::OfOwnOneRoute(1.05)),
     },
     Case {
+        name: "100k-routes",
+        about: "100,000 routes by host, prefix and regex, requests spread over them; nginx with one location",
+        task: Task::Mixed(super::changes::ROUTES),
+        load: Load::Mixed { count: super::changes::ROUTES },
+        goal: Some(Goal::OfOwnOneRoute(1.10)),
+    },
+    Case {
         name: "tls",
         about: "TLS over kept connections",
         task: Task::Routes(1),
