@@ -91,6 +91,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         time: Duration::from_secs(options.seconds),
         connections: options.connections,
         access_log: !options.no_access_log,
+        profile: options.profile.clone(),
     };
     let wanted = |name: &str| options.names.is_empty() || options.names.iter().any(|n| n == name);
     let mut results = Map::new();

@@ -20,6 +20,8 @@ pub(super) struct Bench {
     pub(super) time: Duration,
     pub(super) connections: usize,
     pub(super) access_log: bool,
+    /// The cargo profile of what is built.
+    pub(super) profile: String,
 }
 
 pub(super) enum Candidate {
