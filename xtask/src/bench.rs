@@ -110,6 +110,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         connections: options.connections,
         access_log: !options.no_access_log,
         minutes: options.minutes,
+        profile: if options.profile == DIST { "release".to_owned() } else { options.profile.clone() },
     };
     let wanted = |name: &str| options.names.is_empty() || options.names.iter().any(|n| n == name);
     let mut results = Map::new();
@@ -144,6 +145,7 @@ pub(crate) fn train(program: &Path) -> Result<()> {
         connections: 64,
         access_log: true,
         minutes: 0,
+        profile: String::new(),
     })
 }
 

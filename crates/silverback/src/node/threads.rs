@@ -186,8 +186,10 @@ fn run_control(plan: &Arc<Plan>, sockets: &RefCell<Vec<Socket>>, seen: watch::Re
         // Not one of the data plane's threads: its connections are not counted with theirs.
         let admin = Thread::new(plan.proxy.clone(), usize::MAX, open(&plan.admin_log)?);
         let status = Thread::new(plan.proxy.clone(), usize::MAX, open(&plan.status_log)?);
-        let admin_service: Rc<dyn Service> = Rc::new(AdminService::new(plan.api.clone(), plan.proxy.clone()));
-        let status_service: Rc<dyn Service> = Rc::new(StatusService::new(plan.api.clone(), plan.facts.clone()));
+        let admin_service: Rc<dyn Service> =
+            Rc::new(AdminService::new(plan.api.clone(), plan.proxy.clone(), admin.clone()));
+        let status_service: Rc<dyn Service> =
+            Rc::new(StatusService::new(plan.api.clone(), plan.facts.clone(), status.clone()));
         let mut accepting = Vec::new();
         for socket in &*sockets.borrow() {
             let listener = socket.listener(plan)?;
