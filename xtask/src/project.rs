@@ -24,26 +24,31 @@ pub(crate) fn cargo() -> Command {
 
 /// Builds the gateway with a profile of the workspace and says where the program lies.
 pub(crate) fn build_gateway(profile: &str) -> Result<PathBuf> {
+    build(profile, "--bin", "silverback")
+}
+
+/// Builds a program of the workspace (`--bin` or `--example`) and says where it lies.
+pub(crate) fn build(profile: &str, kind: &str, name: &str) -> Result<PathBuf> {
     // `--workspace` gives the dependencies the same features as `cargo test --workspace`: nothing is built twice.
     let output = cargo()
-        .args(["build", "--quiet", "--workspace", "--bin", "silverback", "--profile", profile])
+        .args(["build", "--quiet", "--workspace", kind, name, "--profile", profile])
         .args(["--message-format", "json-render-diagnostics"])
         .stderr(std::process::Stdio::inherit())
         .output()
         .context("cannot start cargo")?;
     if !output.status.success() {
-        bail!("the gateway does not build (profile {profile})");
+        bail!("{name} does not build (profile {profile})");
     }
     // cargo tells the path itself, so that no setting of the target folder has to be read here.
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else { continue };
-        if message["target"]["name"] == "silverback"
+        if message["target"]["name"] == name
             && let Some(path) = message["executable"].as_str()
         {
             return Ok(path.into());
         }
     }
-    bail!("cargo built no program named silverback")
+    bail!("cargo built no program named {name}")
 }
 
 /// An environment variable of a developer's shell.

@@ -15,6 +15,8 @@ pub(super) const KEY: &str = "a-key-of-the-benchmark";
 /// What is measured, and how.
 pub(super) struct Bench {
     pub(super) candidate: Candidate,
+    /// The cargo profile of what is built beside the candidate.
+    pub(super) profile: String,
     pub(super) scratch: PathBuf,
     pub(super) rounds: usize,
     pub(super) time: Duration,

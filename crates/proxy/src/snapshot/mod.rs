@@ -1,10 +1,12 @@
 //! An immutable, ready-to-serve form of the configuration. A request pins one from start to end.
 
+mod asked;
 mod certificates;
 mod endpoint;
 mod plan;
 mod services;
 
+pub(crate) use asked::{Asked, Hints};
 pub(crate) use certificates::Certificates;
 pub use certificates::pair as certificate_pair;
 pub(crate) use endpoint::Endpoint;
@@ -68,6 +70,8 @@ pub struct Snapshot {
     pub(crate) global: Arc<Plan>,
     pub(crate) consumers: Arc<Consumers>,
     pub(crate) certificates: Arc<Certificates>,
+    /// Which clients are asked for certificates.
+    pub(crate) asked: Arc<Asked>,
     /// What is recorded, and of which share of requests at least; `None` where no plugin reports traces.
     pub(crate) traced: Option<(Tracing, f64)>,
     instances: Arc<Instances>,
@@ -93,6 +97,7 @@ impl Snapshot {
             global: self.global.clone(),
             consumers,
             certificates: self.certificates.clone(),
+            asked: self.asked.clone(),
             traced: self.traced,
             instances: self.instances.clone(),
         };
@@ -119,12 +124,14 @@ impl Snapshot {
         let global = instances.global();
         let traced = instances.share_of_traces(env.tracing).map(|share| (env.tracing, share));
         let mut endpoints = HashMap::default();
+        let mut asked = Asked::default();
         for route in from.routes.values() {
             let service = route.service.as_ref().and_then(|s| services.get(&s.id));
             if service.is_some_and(|s| !s.service.enabled) {
                 continue;
             }
             let plan = instances.plan(route, &global);
+            asked.add(route, &plan);
             endpoints.insert(route.id, Arc::new(Endpoint::new(route.clone(), service.cloned(), plan, env.flavor)));
         }
         let routes = from.routes.values().filter(|r| endpoints.contains_key(&r.id)).cloned();
@@ -136,6 +143,7 @@ impl Snapshot {
             global,
             consumers,
             certificates: Arc::new(certificates),
+            asked: Arc::new(asked),
             traced,
             instances: Arc::new(instances),
         };

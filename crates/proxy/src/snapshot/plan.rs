@@ -2,7 +2,7 @@
 
 use super::Environment;
 use ahash::{HashMap, HashSet};
-use entities::{Configuration, Plugin as PluginEntity, Route};
+use entities::{CaCertificate, Configuration, Plugin as PluginEntity, Route};
 use pdk::trace::{Instrumentations, Tracing};
 use pdk::{Consumers, Context, Instance, Phases, Plugin, Response, Step};
 use serde_json::Value;
@@ -15,6 +15,7 @@ pub(crate) struct Built {
     pub(crate) phases: Phases,
     pub(crate) name: &'static str,
     entity: Arc<PluginEntity>,
+    authorities: Vec<Arc<CaCertificate>>,
 }
 
 impl Built {
@@ -113,6 +114,14 @@ impl Plan {
         }
     }
 
+    /// All instances that may run, whoever the consumer is.
+    pub(crate) fn instances(&self) -> impl Iterator<Item = &Arc<Built>> {
+        self.slots.iter().flat_map(|slot| {
+            let scoped = slot.scoped.iter().flat_map(|s| s.by_consumer.values().chain(s.by_group.values()).flatten());
+            slot.fixed.iter().chain(scoped)
+        })
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
@@ -173,11 +182,20 @@ impl Instances {
                 problems.push(format!("plugin '{}' is not there: its instance {} is left out", entity.name, entity.id));
                 continue;
             };
-            let known = previous.and_then(|p| p.built.get(&entity.id)).filter(|b| Arc::ptr_eq(&b.entity, entity));
-            let built = known.cloned().map_or_else(|| make(entity, &env.plugins[at], env), Ok);
-            let built = built.unwrap_or_else(|problem| {
-                problems.push(problem);
-                broken(entity, &env.plugins[at])
+            let authorities = authorities(entity, from);
+            let known = previous.and_then(|p| p.built.get(&entity.id)).filter(|built| {
+                let is_same = |(old, new): (&Arc<CaCertificate>, _)| Arc::ptr_eq(old, new);
+                Arc::ptr_eq(&built.entity, entity)
+                    && built.authorities.len() == authorities.len()
+                    && built.authorities.iter().zip(&authorities).all(is_same)
+            });
+            let built = known.cloned().unwrap_or_else(|| {
+                let made = make(entity, &env.plugins[at], env, &authorities).unwrap_or_else(|problem| {
+                    problems.push(problem);
+                    broken(&env.plugins[at])
+                });
+                let (phases, name) = (made.1, env.plugins[at].name);
+                Arc::new(Built { plugin: made.0, phases, name, entity: entity.clone(), authorities })
             });
             new.built.insert(entity.id, built.clone());
             new.scopes.extend(entity.route.iter().chain(&entity.service).map(|f| f.id));
@@ -237,13 +255,28 @@ impl Instances {
     }
 }
 
-fn make(entity: &Arc<PluginEntity>, definition: &pdk::Definition, env: &Environment) -> Result<Arc<Built>, String> {
+/// The certificates of authorities that a plugin names.
+fn authorities(entity: &PluginEntity, from: &Configuration) -> Vec<Arc<CaCertificate>> {
+    let ids = entity.config.get("ca_certificates").and_then(Value::as_array).into_iter().flatten();
+    let ids = ids.filter_map(|id| Uuid::parse_str(id.as_str()?).ok());
+    ids.filter_map(|id| from.ca_certificates.get(&id).cloned()).collect()
+}
+
+/// An instance and the phases it runs in.
+type Made = (Arc<dyn Plugin>, Phases);
+
+fn make(
+    entity: &PluginEntity,
+    definition: &pdk::Definition,
+    env: &Environment,
+    authorities: &[Arc<CaCertificate>],
+) -> Result<Made, String> {
     let mut config = entity.config.clone();
     resolve_secrets(&mut config, env);
-    let instance = Instance { entity, config: &config };
+    let instance = Instance { entity, config: &config, authorities };
     let plugin = (definition.build)(&instance)
         .map_err(|error| format!("plugin '{}' ({}) cannot run: {error}", entity.name, entity.id))?;
-    Ok(Arc::new(Built { plugin, phases: definition.phases, name: definition.name, entity: entity.clone() }))
+    Ok((plugin, definition.phases))
 }
 
 /// Stands where an instance could not be built: what it should have checked must not pass unchecked.
@@ -255,10 +288,10 @@ impl Plugin for Broken {
     }
 }
 
-fn broken(entity: &Arc<PluginEntity>, definition: &pdk::Definition) -> Arc<Built> {
+fn broken(definition: &pdk::Definition) -> Made {
     let guards = definition.phases.contains(Phases::ACCESS);
     let phases = if guards { Phases::ACCESS } else { Phases::NONE };
-    Arc::new(Built { plugin: Arc::new(Broken), phases, name: definition.name, entity: entity.clone() })
+    (Arc::new(Broken), phases)
 }
 
 /// Puts what `{vault://...}` stands for into its place; what cannot be found becomes empty, as in Kong.
