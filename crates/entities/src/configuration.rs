@@ -30,7 +30,10 @@ pub enum ConfigurationError {
 /// Entities that are of no use to the data plane.
 const NOT_KEPT: [&str; 4] = ["workspaces", "parameters", "tags", "clustering_data_planes"];
 
-/// A row that was set or removed: what it was, and what it is now. What is of no client is not told in detail.
+/// Entities that nothing of the data plane is built from.
+const UNUSED: [&str; 4] = ["key_sets", "keys", "filter_chains", "acme_storage"];
+
+/// A row that was set or removed: what it was, and what it is now, of all that the data plane is built from.
 #[derive(Clone, Debug)]
 pub enum Touched {
     Consumers(Option<Arc<Consumer>>, Option<Arc<Consumer>>),
@@ -43,6 +46,17 @@ pub enum Touched {
     JwtSecrets(Option<Arc<JwtSecret>>, Option<Arc<JwtSecret>>),
     MtlsAuthCredentials(Option<Arc<MtlsAuthCredential>>, Option<Arc<MtlsAuthCredential>>),
     Oauth2Credentials(Option<Arc<Oauth2Credential>>, Option<Arc<Oauth2Credential>>),
+    Routes(Option<Arc<Route>>, Option<Arc<Route>>),
+    Services(Option<Arc<Service>>, Option<Arc<Service>>),
+    Plugins(Option<Arc<Plugin>>, Option<Arc<Plugin>>),
+    Upstreams(Option<Arc<Upstream>>, Option<Arc<Upstream>>),
+    Targets(Option<Arc<Target>>, Option<Arc<Target>>),
+    Certificates(Option<Arc<Certificate>>, Option<Arc<Certificate>>),
+    CaCertificates(Option<Arc<CaCertificate>>, Option<Arc<CaCertificate>>),
+    Snis(Option<Arc<Sni>>, Option<Arc<Sni>>),
+    /// Of nothing that the data plane is built from.
+    Unused,
+    /// Not told in detail: everything may have changed.
     Other,
 }
 
@@ -77,9 +91,33 @@ macro_rules! touched {
     (oauth2_credentials, $old:expr, $new:expr) => {
         Touched::Oauth2Credentials($old, $new)
     };
+    (routes, $old:expr, $new:expr) => {
+        Touched::Routes($old, $new)
+    };
+    (services, $old:expr, $new:expr) => {
+        Touched::Services($old, $new)
+    };
+    (plugins, $old:expr, $new:expr) => {
+        Touched::Plugins($old, $new)
+    };
+    (upstreams, $old:expr, $new:expr) => {
+        Touched::Upstreams($old, $new)
+    };
+    (targets, $old:expr, $new:expr) => {
+        Touched::Targets($old, $new)
+    };
+    (certificates, $old:expr, $new:expr) => {
+        Touched::Certificates($old, $new)
+    };
+    (ca_certificates, $old:expr, $new:expr) => {
+        Touched::CaCertificates($old, $new)
+    };
+    (snis, $old:expr, $new:expr) => {
+        Touched::Snis($old, $new)
+    };
     ($other:ident, $old:expr, $new:expr) => {{
         drop($old);
-        Touched::Other
+        if UNUSED.contains(&stringify!($other)) { Touched::Unused } else { Touched::Other }
     }};
 }
 
@@ -113,7 +151,7 @@ macro_rules! configuration {
                         let old = self.$name.insert(value.id, value.clone());
                         Ok(touched!($name, old, Some(value)))
                     })+
-                    other if NOT_KEPT.contains(&other) => Ok(Touched::Other),
+                    other if NOT_KEPT.contains(&other) => Ok(Touched::Unused),
                     other => Err(ConfigurationError::UnknownEntity(other.to_owned())),
                 }
             }
@@ -125,7 +163,7 @@ macro_rules! configuration {
                         let old = self.$name.remove(&id);
                         touched!($name, old, None)
                     })+
-                    _ => Touched::Other,
+                    _ => Touched::Unused,
                 }
             }
 

@@ -43,6 +43,18 @@ fn the_admin_api_takes_only_clients_with_a_certificate_of_its_authority() {
     }
 }
 
+#[test]
+fn each_answer_of_the_admin_api_is_a_line_of_its_access_log() {
+    let gateway = Gateway::start_with("_format_version: '3.0'\n", &[]);
+    assert_eq!(get(gateway.ports.admin, "/services?size=7", &[]).status, 200);
+    assert_eq!(get(gateway.ports.admin, "/nothing", &["User-Agent: a-script"]).status, 404);
+    let lines = || std::fs::read_to_string(gateway.folder.path().join("prefix/logs/admin_access.log")).unwrap();
+    crate::gateway::eventually("both answers are in the log", || lines().lines().count() >= 2);
+    let lines = lines();
+    assert!(lines.contains("\"GET /services?size=7 HTTP/1.1\" 200 23 "), "{lines}");
+    assert!(lines.contains("\"GET /nothing HTTP/1.1\" 404 23 \"-\" \"a-script\""), "{lines}");
+}
+
 fn send(at: SocketAddr, method: &str, path: &str, token: &str, body: &str) -> crate::client::Answer {
     let mut client = Client::open(at);
     let request = format!(

@@ -106,11 +106,11 @@ impl Consumers {
         new
     }
 
-    /// The same after some rows were changed, at a cost that depends on their number alone; and whether all of them were of
-    /// clients, so that nothing but this has changed.
-    pub fn updated(&self, touched: &[Touched], from: &Configuration) -> (Self, bool) {
+    /// The same after some rows were changed, at a cost that depends on their number alone.
+    #[must_use]
+    pub fn updated(&self, touched: &[Touched], from: &Configuration) -> Self {
         let mut new = self.clone();
-        let (mut has_groups, mut is_all) = (false, true);
+        let mut has_groups = false;
         for row in touched {
             match row {
                 Touched::Consumers(old, now) => new.exchange_consumer(old.as_ref(), now.as_ref()),
@@ -123,13 +123,14 @@ impl Consumers {
                 Touched::Acls(old, now) => new.exchange_acl(old.as_ref(), now.as_ref()),
                 Touched::ConsumerGroupConsumers(old, now) => new.exchange_member(old.as_ref(), now.as_ref(), from),
                 Touched::ConsumerGroups(..) => has_groups = true,
-                Touched::Other => is_all = false,
+                // Of something else.
+                _ => {}
             }
         }
         if has_groups {
             new.groups = Arc::new(groups(from));
         }
-        (new, is_all)
+        new
     }
 
     fn exchange_consumer(&mut self, old: Option<&Arc<Consumer>>, new: Option<&Arc<Consumer>>) {

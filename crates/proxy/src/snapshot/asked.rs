@@ -1,11 +1,12 @@
 //! Which clients are asked for a certificate in the TLS handshake: those that may reach a route whose plugins want one, which
 //! then is by server name all that is known of them.
 
-use super::plan::Plan;
 use ahash::HashMap;
 use entities::Route;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use uuid::Uuid;
 
 /// Names (DER) of the authorities that a client is told; none: it chooses among all its certificates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +24,8 @@ impl Hints {
 
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
+    /// While it is made: the routes, and what their plugins want.
+    routes: HashMap<Uuid, (Arc<Route>, Hints)>,
     everybody: Option<Hints>,
     by_name: HashMap<String, Hints>,
     /// Names that begin or end with `*`, which only the flavor of expressions takes.
@@ -30,27 +33,35 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn add(&mut self, route: &Route, plan: &Plan) {
-        let is_tls = route.protocols.iter().any(|protocol| matches!(protocol.as_str(), "https" | "grpcs"));
-        let mut wanted = plan.instances().filter_map(|built| built.plugin.client_certificates()).peekable();
-        if !is_tls || wanted.peek().is_none() {
-            return;
+    /// A plugin on a route wants a certificate. Of several, one that names nobody is content with what the others want.
+    pub(super) fn add(&mut self, route: Option<&Arc<Route>>, names: &[Vec<u8>]) {
+        let is_tls = |route: &&Arc<Route>| route.protocols.iter().any(|p| matches!(p.as_str(), "https" | "grpcs"));
+        if let Some(route) = route.filter(is_tls) {
+            let (_, hints) = self.routes.entry(route.id).or_insert_with(|| (route.clone(), Hints::default()));
+            hints.0.extend(names.iter().cloned());
         }
-        // On one route, a plugin that names nobody is content with what another one wants.
-        let hints = Hints(wanted.flatten().cloned().collect());
-        let names = route.snis.as_deref().unwrap_or_default();
-        if names.is_empty() {
-            self.everybody = Some(self.everybody.as_ref().map_or_else(|| hints.clone(), |known| known.and(&hints)));
-        }
-        for name in names {
-            let name = name.trim_end_matches('.').to_ascii_lowercase();
-            if name.contains('*') {
-                self.by_pattern.push((name, hints.clone()));
-            } else {
-                self.by_name
-                    .entry(name)
-                    .and_modify(|known| *known = known.and(&hints))
-                    .or_insert_with(|| hints.clone());
+    }
+
+    /// A plugin that runs everywhere wants a certificate.
+    pub(super) fn add_everybody(&mut self, names: &[Vec<u8>]) {
+        self.everybody.get_or_insert_default().0.extend(names.iter().cloned());
+    }
+
+    /// Sorts the routes by their server names.
+    pub(super) fn finish(&mut self) {
+        for (route, hints) in std::mem::take(&mut self.routes).into_values() {
+            let names = route.snis.as_deref().unwrap_or_default();
+            if names.is_empty() {
+                self.everybody = Some(self.everybody.as_ref().map_or_else(|| hints.clone(), |known| known.and(&hints)));
+            }
+            for name in names {
+                let name = name.trim_end_matches('.').to_ascii_lowercase();
+                if name.contains('*') {
+                    self.by_pattern.push((name, hints.clone()));
+                } else {
+                    let known = self.by_name.entry(name);
+                    known.and_modify(|known| *known = known.and(&hints)).or_insert_with(|| hints.clone());
+                }
             }
         }
     }

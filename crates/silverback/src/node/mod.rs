@@ -21,7 +21,7 @@ use config_line::ConfigLine;
 use entities::{AvailablePlugin, Catalog};
 use facts::Facts;
 use pdk::{Definition, Phases};
-use proxy::{Proxy, Snapshot, SnapshotHandle, Upstreams};
+use proxy::{Proxy, Upstreams};
 pub(crate) use settings::trusted_authorities;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -154,8 +154,8 @@ impl Node {
         let upstreams = Arc::new(Upstreams::new(dns));
         let vaults = Arc::default();
         let environment = settings::environment(conf, plugins.clone(), upstreams.clone(), &vaults)?;
-        let snapshots = Arc::new(SnapshotHandle::new(Snapshot::empty(&environment)));
-        let line = Arc::new(ConfigLine::new(environment, snapshots.clone(), vaults));
+        let line = Arc::new(ConfigLine::new(environment, vaults));
+        let snapshots = line.snapshots().clone();
         let opened = stores::open_for_node(conf, &catalog)?;
         let workspace = match &opened {
             Opened::Postgres(store) => store.workspace(),

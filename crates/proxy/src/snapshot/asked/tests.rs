@@ -13,6 +13,7 @@ fn clients_are_asked_by_their_server_name_and_told_what_all_that_want_it_say() {
         everybody,
         by_name: by_name.iter().map(|(name, names)| ((*name).to_owned(), hints(names))).collect(),
         by_pattern: vec![("*.wild.test".to_owned(), hints(&["W"]))],
+        ..Asked::default()
     };
     let (some, all) = (with(None), with(Some(hints(&["E"]))));
     for (name, want, with_everybody) in [
