@@ -3,6 +3,7 @@
 //! Each proxy has core 0 for itself, load and upstream share core 1. Both proxies of a case run throughout it and are
 //! measured in turn, round by round. Everything is configured into a scratch folder.
 
+mod access;
 mod admin;
 mod changes;
 mod load;
@@ -75,9 +76,14 @@ const SOAK: &str = "soak";
 type Measurement = (&'static str, &'static str, fn(&Bench) -> Result<Value>);
 
 /// Measurements that are not traffic under load.
-const OTHERS: [Measurement; 9] = [
+const OTHERS: [Measurement; 10] = [
     ("memory", "resident memory: idle, and of 10,000 idle keep-alive connections", memory::measure),
     ("start", "from start to the first proxied answer, with 1,000 routes", start::measure),
+    (
+        "access",
+        "what plugins of authentication and access add to a request; others beside slow logins",
+        access::measure,
+    ),
     ("admin", "creates a second through the Admin API, durable each, on one connection and on eight", admin::measure),
     ("consumers", "a million consumers with a key each: start, memory, and one more of them", admin::measure_many),
     ("many-routes", "100,000 routes from a kong.yml: how long, how much memory", changes::measure_start),

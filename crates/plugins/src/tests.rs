@@ -1,6 +1,7 @@
 //! Tests of `plugins`.
 
 use super::*;
+use std::sync::Arc;
 
 #[test]
 fn the_table_is_in_execution_order() {
@@ -46,6 +47,7 @@ fn smallest(name: &str) -> serde_json::Value {
         "http-log" | "zipkin" => json!({ "http_endpoint": "http://127.0.0.1:1/" }),
         "ldap-auth" => json!({ "ldap_host": "127.0.0.1", "base_dn": "dc=x", "attribute": "uid" }),
         "loggly" => json!({ "key": "k" }),
+        "mtls-auth" => json!({ "ca_certificates": [uuid::Uuid::nil()] }),
         "oauth2" => json!({ "enable_client_credentials": true }),
         "opentelemetry" => json!({ "traces_endpoint": "http://127.0.0.1:1/" }),
         "proxy-cache" => json!({ "strategy": "memory" }),
@@ -79,6 +81,8 @@ const MISSED: [&str; 3] = ["session/secret", "datadog/host", "datadog/port"];
 #[test]
 fn what_a_schema_accepts_with_a_null_in_it_can_run() {
     let mut broken = Vec::new();
+    let cert = include_str!("tls_metadata_headers/client.pem").to_owned();
+    let authorities = [Arc::new(entities::CaCertificate { cert, ..Default::default() })];
     for definition in TABLE {
         let whole = pdk::testing::complete(definition, smallest(definition.name)).unwrap();
         let mut found = Vec::new();
@@ -89,7 +93,9 @@ fn what_a_schema_accepts_with_a_null_in_it_can_run() {
             *config.pointer_mut(&place).unwrap() = serde_json::Value::Null;
             let Ok(config) = pdk::testing::complete(definition, config) else { continue };
             let entity = pdk::testing::plugin_entity(definition.name, &config);
-            if let Err(error) = (definition.build)(&pdk::Instance { entity: &entity, config: &config }) {
+            if let Err(error) =
+                (definition.build)(&pdk::Instance { entity: &entity, config: &config, authorities: &authorities })
+            {
                 broken.push(format!("{}{place}: {error}", definition.name));
             }
         }

@@ -171,7 +171,7 @@ fn measure_case<'a>(
     Ok(measured)
 }
 
-fn measure_round(bench: &Bench, load: Load, proxy: &Proxy, folder: &Path) -> Result<Figures> {
+pub(super) fn measure_round(bench: &Bench, load: Load, proxy: &Proxy, folder: &Path) -> Result<Figures> {
     let before = proxy.running.usage();
     let answered = load::send(bench, load, proxy, bench.time, folder)?;
     let after = proxy.running.usage();

@@ -20,7 +20,7 @@ use anyhow::Context as _;
 use config_line::ConfigLine;
 use entities::{AvailablePlugin, Catalog};
 use facts::Facts;
-use pdk::Definition;
+use pdk::{Definition, Phases};
 use proxy::{Proxy, Upstreams};
 pub(crate) use settings::trusted_authorities;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -101,6 +101,19 @@ pub fn openapi(catalog: &Catalog) -> serde_json::Value {
 #[must_use]
 pub fn admin_reference(catalog: &Catalog) -> String {
     admin::reference(catalog, &plugin_endpoints::of(|name| catalog.plugin(name).is_some()), &admin::Settings::default())
+}
+
+/// The names of the plugins that come with Silverback, a line each.
+pub(crate) fn plugin_names() -> String {
+    plugins::TABLE.iter().map(|plugin| format!("{}\n", plugin.name)).collect()
+}
+
+/// The reference of a plugin's configuration, Markdown.
+pub(crate) fn plugin_reference(name: &str) -> Option<String> {
+    let plugin = plugins::find(name)?;
+    let phases = Phases::NAMES.into_iter().filter(|(phase, _)| plugin.phases.contains(*phase));
+    let phases: Vec<&str> = phases.map(|(_, name)| name).collect();
+    Some(admin::plugin_reference(&(plugin.schema)(), plugin.priority, &phases))
 }
 
 /// What a worker process consists of.
