@@ -3,7 +3,9 @@
 //! Each proxy has core 0 for itself, load and upstream share core 1. Both proxies of a case run throughout it and are
 //! measured in turn, round by round. Everything is configured into a scratch folder.
 
+mod access;
 mod admin;
+mod changes;
 mod load;
 mod machine;
 mod memory;
@@ -11,6 +13,7 @@ mod nginx;
 mod proxies;
 mod reload;
 mod report;
+mod soak;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -43,6 +46,9 @@ pub(crate) struct Options {
     /// Connections of the load generator
     #[arg(long, default_value_t = 64)]
     connections: usize,
+    /// How long the soak takes
+    #[arg(long, default_value_t = 24)]
+    minutes: u32,
     /// The program to measure instead of a new build, or `nginx`: then the bench measures its own error
     #[arg(long, value_name = "PATH|nginx")]
     candidate: Option<String>,
@@ -63,15 +69,27 @@ const DIST: &str = "dist";
 /// Seconds of each case's traffic that the counts of `make dist` are taken from.
 const TRAINING: u64 = 3;
 
+/// Takes as long as it is told to: measured only where it is named.
+const SOAK: &str = "soak";
+
 /// A name, what it measures, and what does.
 type Measurement = (&'static str, &'static str, fn(&Bench) -> Result<Value>);
 
 /// Measurements that are not traffic under load.
-const OTHERS: [Measurement; 5] = [
+const OTHERS: [Measurement; 10] = [
     ("memory", "resident memory: idle, and of 10,000 idle keep-alive connections", memory::measure),
     ("start", "from start to the first proxied answer, with 1,000 routes", start::measure),
+    (
+        "access",
+        "what plugins of authentication and access add to a request; others beside slow logins",
+        access::measure,
+    ),
     ("admin", "creates a second through the Admin API, durable each, on one connection and on eight", admin::measure),
     ("consumers", "a million consumers with a key each: start, memory, and one more of them", admin::measure_many),
+    ("many-routes", "100,000 routes from a kong.yml: how long, how much memory", changes::measure_start),
+    ("changes", "50 route changes a second at 100,000 routes under load", changes::measure),
+    ("replace", "POST /config of 20,000 routes under load", changes::measure_replace),
+    (SOAK, "mixed plugins, changes and clients that come and go for --minutes: memory", soak::measure),
     ("reload", "50,000 requests during reloads and an upgrade of the binary; a killed worker", reload::measure),
 ];
 
@@ -97,6 +115,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         time: Duration::from_secs(options.seconds),
         connections: options.connections,
         access_log: !options.no_access_log,
+        minutes: options.minutes,
+        profile: if options.profile == DIST { "release".to_owned() } else { options.profile.clone() },
     };
     let wanted = |name: &str| options.names.is_empty() || options.names.iter().any(|n| n == name);
     let mut results = Map::new();
@@ -105,7 +125,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !cases.is_empty() {
         results.insert("traffic".into(), traffic::measure(&bench, &cases)?);
     }
-    for (name, _, measure) in OTHERS.iter().filter(|(name, ..)| wanted(name)) {
+    let is_asked = |name: &str| wanted(name) && (name != SOAK || !options.names.is_empty());
+    for (name, _, measure) in OTHERS.iter().filter(|(name, ..)| is_asked(name)) {
         // One measurement that cannot be made must not take the others with it.
         let figures = measure(&bench).unwrap_or_else(|error| {
             println!("{name}: not measured: {error:#}");
@@ -129,6 +150,8 @@ pub(crate) fn train(program: &Path) -> Result<()> {
         time: Duration::from_secs(TRAINING),
         connections: 64,
         access_log: true,
+        minutes: 0,
+        profile: String::new(),
     })
 }
 

@@ -24,7 +24,12 @@ pub(crate) fn cargo() -> Command {
 
 /// Builds the gateway with a profile of the workspace and says where the program lies.
 pub(crate) fn build_gateway(profile: &str) -> Result<PathBuf> {
-    build_by(cargo(), profile)
+    build(profile, "--bin", "silverback")
+}
+
+/// Builds a program of the workspace (`--bin` or `--example`) and says where it lies.
+pub(crate) fn build(profile: &str, kind: &str, name: &str) -> Result<PathBuf> {
+    build_by(cargo(), profile, kind, name)
 }
 
 /// The same with flags for the compiler, in a folder of its own.
@@ -32,7 +37,7 @@ pub(crate) fn build_gateway_with(profile: &str, flags: &str, folder: &Path) -> R
     let mut cargo = cargo();
     // With a target named, the flags are not for build scripts and macros.
     cargo.env("RUSTFLAGS", flags).env("CARGO_TARGET_DIR", folder).env("CARGO_BUILD_TARGET", host()?);
-    build_by(cargo, profile)
+    build_by(cargo, profile, "--bin", "silverback")
 }
 
 /// The target that the compiler builds for by itself.
@@ -43,27 +48,27 @@ fn host() -> Result<String> {
     Ok(host.context("rustc does not tell its host")?.to_owned())
 }
 
-fn build_by(mut cargo: Command, profile: &str) -> Result<PathBuf> {
+fn build_by(mut cargo: Command, profile: &str, kind: &str, name: &str) -> Result<PathBuf> {
     // `--workspace` gives the dependencies the same features as `cargo test --workspace`: nothing is built twice.
     let output = cargo
-        .args(["build", "--quiet", "--workspace", "--bin", "silverback", "--profile", profile])
+        .args(["build", "--quiet", "--workspace", kind, name, "--profile", profile])
         .args(["--message-format", "json-render-diagnostics"])
         .stderr(std::process::Stdio::inherit())
         .output()
         .context("cannot start cargo")?;
     if !output.status.success() {
-        bail!("the gateway does not build (profile {profile})");
+        bail!("{name} does not build (profile {profile})");
     }
     // cargo tells the path itself, so that no setting of the target folder has to be read here.
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else { continue };
-        if message["target"]["name"] == "silverback"
+        if message["target"]["name"] == name
             && let Some(path) = message["executable"].as_str()
         {
             return Ok(path.into());
         }
     }
-    bail!("cargo built no program named silverback")
+    bail!("cargo built no program named {name}")
 }
 
 /// An environment variable of a developer's shell.

@@ -29,4 +29,4 @@ pub use api::{Api, Settings};
 pub use audit::{Audit, AuditSettings};
 pub use http::{Request, Response};
 pub use node::{AddressHealth, HostHealth, MemoryUse, Node, Pids, PluginEndpoint, Status, UpstreamHealth};
-pub use openapi::{openapi, reference};
+pub use openapi::{openapi, plugin_reference, reference};

@@ -54,6 +54,13 @@ pub(super) const CASES: &[Case] = &[
         goal: Some(Goal::OfOwnOneRoute(1.05)),
     },
     Case {
+        name: "100k-routes",
+        about: "100,000 routes by host, prefix and regex, requests spread over them; nginx with one location",
+        task: Task::Mixed(super::changes::ROUTES),
+        load: Load::Mixed { count: super::changes::ROUTES },
+        goal: Some(Goal::OfOwnOneRoute(1.10)),
+    },
+    Case {
         name: "tls",
         about: "TLS over kept connections",
         task: Task::Routes(1),
@@ -164,7 +171,7 @@ fn measure_case<'a>(
     Ok(measured)
 }
 
-fn measure_round(bench: &Bench, load: Load, proxy: &Proxy, folder: &Path) -> Result<Figures> {
+pub(super) fn measure_round(bench: &Bench, load: Load, proxy: &Proxy, folder: &Path) -> Result<Figures> {
     let before = proxy.running.usage();
     let answered = load::send(bench, load, proxy, bench.time, folder)?;
     let after = proxy.running.usage();
