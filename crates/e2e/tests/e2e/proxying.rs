@@ -42,14 +42,6 @@ fn a_kong_yml_in_proxied_traffic_out() {
 }
 
 #[test]
-fn every_proxy_before_the_gateway_stays_in_via() {
-    let upstream = Upstream::start();
-    let gateway = Gateway::start(&upstream.kong_yml(&["{ paths: [/] }"]));
-    let answer = crate::client::get(gateway.ports.proxy, "/", &["Via: 1.0 first", "Via: 1.1 second"]);
-    assert!(answer.body.contains("Via: 1.0 first, 1.1 second, 1.1 silverback/"), "{answer:?}");
-}
-
-#[test]
 fn what_no_route_takes_is_answered_404_as_kong_does() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&upstream.kong_yml(&["{ paths: [/api] }"]));

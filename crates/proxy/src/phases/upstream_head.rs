@@ -14,7 +14,6 @@ struct Notes<'a> {
     forwarded_for: Option<&'a [u8]>,
     more_forwarded_for: bool,
     forwarded: [Option<&'a [u8]>; 5],
-    more_via: bool,
     via: Option<&'a [u8]>,
     wants_trailers: bool,
     had_framing: bool,
@@ -112,7 +111,7 @@ pub(crate) fn fields(out: &mut impl Sink, settings: &Settings, cx: &Context, ups
         out.field("TE", b"trailers");
     }
     forwarded(out, cx, upstream, &notes);
-    via(out, settings, cx, &notes);
+    via(out, settings, cx, notes.via);
     if settings.upstream_request_id {
         out.field("X-Kong-Request-Id", cx.request_id().as_bytes());
     }
@@ -134,10 +133,7 @@ fn is_ours<'a>(name: &[u8], value: &'a [u8], notes: &mut Notes<'a>) -> bool {
     let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
     match name.len() {
         2 if is(b"te") => notes.wants_trailers |= has_trailers(value),
-        3 if is(b"via") => {
-            notes.more_via = notes.via.is_some();
-            notes.via = notes.via.or(Some(value));
-        }
+        3 if is(b"via") => notes.via = notes.via.or(Some(value)),
         4 if is(b"host") => {}
         5 if is(b"proxy") => {}
         6 if is(b"expect") => {}
@@ -246,13 +242,10 @@ impl Text for SmallVec<[u8; 64]> {
     }
 }
 
-fn via(out: &mut impl Sink, settings: &Settings, cx: &Context, notes: &Notes<'_>) {
+fn via(out: &mut impl Sink, settings: &Settings, cx: &Context, before: Option<&[u8]>) {
     let mut text = SmallVec::<[u8; 64]>::new();
-    if let Some(before) = notes.via {
-        match notes.more_via {
-            false => text.extend_from_slice(before),
-            true => text.extend_from_slice(&cx.request.headers.joined("via").unwrap_or_default()),
-        }
+    if let Some(before) = before {
+        text.extend_from_slice(before);
         text.extend_from_slice(b", ");
     }
     text.extend_from_slice(cx.request.version.as_str().as_bytes());
