@@ -3,6 +3,7 @@
 use entities::Configuration;
 use pdk::Consumers;
 use serde_json::json;
+use std::io::Write;
 use std::time::Instant;
 use uuid::Uuid;
 
@@ -12,7 +13,7 @@ fn key(number: u64) -> String {
     format!("key-of-{number}")
 }
 
-fn main() -> Result<(), entities::ConfigurationError> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut all = Configuration::default();
     for number in 0..CONSUMERS {
         let id = Uuid::from_u128(u128::from(number));
@@ -32,9 +33,9 @@ fn main() -> Result<(), entities::ConfigurationError> {
     });
     let known = known.count();
     let each = begin.elapsed().as_nanos() as f64 / keys.len() as f64;
-    println!(
-        "{}",
-        json!({ "consumers": CONSUMERS, "found": known, "index_ms": indexed.as_millis() as u64, "look_up_ns": each.round() })
-    );
+    let told = json!({
+        "consumers": CONSUMERS, "found": known, "index_ms": indexed.as_millis() as u64, "look_up_ns": each.round(),
+    });
+    writeln!(std::io::stdout(), "{told}")?;
     Ok(())
 }
