@@ -34,6 +34,7 @@ const REQUESTS: &[&[u8]] = &[
     b"GET /a%20b?c=d HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
     b"POST http://a.test:80/x?y HTTP/1.1\r\nHost: b\r\nContent-Length: 5\r\n\r\nhello",
     b"PUT /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n",
+    b"POST http://a.test%00:80/x?y HTTP/1.1\r\nHost: b\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: [::1]:8000\r\nAuthorization: x\r\nX_A:  v \r\nConnection: a, Upgrade\r\nUpgrade: h2c\r\n\r\n",
 ];
 
