@@ -3,6 +3,7 @@
 //! Each proxy has core 0 for itself, load and upstream share core 1. Both proxies of a case run throughout it and are
 //! measured in turn, round by round. Everything is configured into a scratch folder.
 
+mod access;
 mod admin;
 mod changes;
 mod load;
@@ -51,8 +52,8 @@ pub(crate) struct Options {
     /// The program to measure instead of a new build, or `nginx`: then the bench measures its own error
     #[arg(long, value_name = "PATH|nginx")]
     candidate: Option<String>,
-    /// The cargo profile to build with
-    #[arg(long, default_value = "release")]
+    /// The cargo profile to build with, or `dist`: what `make dist` builds
+    #[arg(long, default_value = DIST)]
     profile: String,
     /// Both proxies without access logs, instead of both with buffered ones
     #[arg(long)]
@@ -62,6 +63,12 @@ pub(crate) struct Options {
     json: Option<PathBuf>,
 }
 
+/// What is built where no profile is named: what is shipped.
+const DIST: &str = "dist";
+
+/// Seconds of each case's traffic that the counts of `make dist` are taken from.
+const TRAINING: u64 = 3;
+
 /// Takes as long as it is told to: measured only where it is named.
 const SOAK: &str = "soak";
 
@@ -69,9 +76,14 @@ const SOAK: &str = "soak";
 type Measurement = (&'static str, &'static str, fn(&Bench) -> Result<Value>);
 
 /// Measurements that are not traffic under load.
-const OTHERS: [Measurement; 9] = [
+const OTHERS: [Measurement; 10] = [
     ("memory", "resident memory: idle, and of 10,000 idle keep-alive connections", memory::measure),
     ("start", "from start to the first proxied answer, with 1,000 routes", start::measure),
+    (
+        "access",
+        "what plugins of authentication and access add to a request; others beside slow logins",
+        access::measure,
+    ),
     ("admin", "creates a second through the Admin API, durable each, on one connection and on eight", admin::measure),
     ("consumers", "a million consumers with a key each: start, memory, and one more of them", admin::measure_many),
     ("many-routes", "100,000 routes from a kong.yml: how long, how much memory", changes::measure_start),
@@ -104,6 +116,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         connections: options.connections,
         access_log: !options.no_access_log,
         minutes: options.minutes,
+        profile: if options.profile == DIST { "release".to_owned() } else { options.profile.clone() },
     };
     let wanted = |name: &str| options.names.is_empty() || options.names.iter().any(|n| n == name);
     let mut results = Map::new();
@@ -126,6 +139,22 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     write_results(options.json.as_deref(), &Value::Object(results))
 }
 
+/// Puts a program under the traffic of every case, without measuring it.
+pub(crate) fn train(program: &Path) -> Result<()> {
+    machine::install_tools()?;
+    process::raise_open_files()?;
+    traffic::train(&Bench {
+        candidate: Candidate::Gateway(program.to_path_buf()),
+        scratch: project::scratch("training")?,
+        rounds: 1,
+        time: Duration::from_secs(TRAINING),
+        connections: 64,
+        access_log: true,
+        minutes: 0,
+        profile: String::new(),
+    })
+}
+
 fn candidate(options: &Options) -> Result<Candidate> {
     match options.candidate.as_deref() {
         Some("nginx") => Ok(Candidate::Nginx),
@@ -133,6 +162,7 @@ fn candidate(options: &Options) -> Result<Candidate> {
             let path = Path::new(path).canonicalize().with_context(|| format!("no program at {path}"))?;
             Ok(Candidate::Gateway(path))
         }
+        None if options.profile == DIST => Ok(Candidate::Gateway(crate::dist::build(true)?)),
         None => {
             println!("building the gateway ({})", options.profile);
             Ok(Candidate::Gateway(project::build_gateway(&options.profile)?))

@@ -5,8 +5,11 @@
 mod bench;
 mod client;
 mod conformance;
+mod dist;
+mod fuzz;
 mod gateway;
 mod generate;
+mod h2spec;
 mod postgres;
 mod process;
 mod project;
@@ -40,8 +43,14 @@ enum Command {
     Conformance(conformance::Options),
     /// Ask the Admin API by its own OpenAPI document, in search of failures of the server
     Schemathesis(schemathesis::Options),
+    /// Run the parsers on random changes of known inputs
+    Fuzz(fuzz::Options),
+    /// Hold HTTP/2 of both listeners against h2spec
+    H2spec(h2spec::Options),
     /// Measure the gateway against nginx on this machine
     Bench(bench::Options),
+    /// Build the program as it is shipped: optimised by a profile of its own traffic
+    Dist(dist::Options),
 }
 
 fn main() -> ExitCode {
@@ -52,7 +61,10 @@ fn main() -> ExitCode {
         Command::Generate(options) => generate::run(&options),
         Command::Conformance(options) => conformance::run(&options),
         Command::Schemathesis(options) => schemathesis::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
+        Command::H2spec(options) => h2spec::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Dist(options) => dist::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -31,4 +31,4 @@ pub use http::{Request, Response};
 pub use node::{
     AddressHealth, Asked, Explained, HostHealth, MemoryUse, Node, Pids, PluginEndpoint, Status, UpstreamHealth,
 };
-pub use openapi::{openapi, reference};
+pub use openapi::{openapi, plugin_reference, reference};

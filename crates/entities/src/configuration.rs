@@ -7,8 +7,9 @@ use schema::{ConversionError, Record, Uuid, Value};
 
 use crate::{
     Acl, AcmeStorage, BasicauthCredential, CaCertificate, Certificate, Consumer, ConsumerGroup, ConsumerGroupConsumer,
-    FilterChain, HmacauthCredential, JwtSecret, Key, KeySet, KeyauthCredential, Oauth2AuthorizationCode,
-    Oauth2Credential, Oauth2Token, Plugin, Route, Service, Session, SessionMetadata, Sni, Target, Upstream, Vault,
+    FilterChain, HmacauthCredential, JwtSecret, Key, KeySet, KeyauthCredential, MtlsAuthCredential,
+    Oauth2AuthorizationCode, Oauth2Credential, Oauth2Token, Plugin, Route, Service, Session, SessionMetadata, Sni,
+    Target, Upstream, Vault,
 };
 
 /// Entities by their id.
@@ -43,6 +44,7 @@ pub enum Touched {
     BasicauthCredentials(Option<Arc<BasicauthCredential>>, Option<Arc<BasicauthCredential>>),
     HmacauthCredentials(Option<Arc<HmacauthCredential>>, Option<Arc<HmacauthCredential>>),
     JwtSecrets(Option<Arc<JwtSecret>>, Option<Arc<JwtSecret>>),
+    MtlsAuthCredentials(Option<Arc<MtlsAuthCredential>>, Option<Arc<MtlsAuthCredential>>),
     Oauth2Credentials(Option<Arc<Oauth2Credential>>, Option<Arc<Oauth2Credential>>),
     Routes(Option<Arc<Route>>, Option<Arc<Route>>),
     Services(Option<Arc<Service>>, Option<Arc<Service>>),
@@ -82,6 +84,9 @@ macro_rules! touched {
     };
     (jwt_secrets, $old:expr, $new:expr) => {
         Touched::JwtSecrets($old, $new)
+    };
+    (mtls_auth_credentials, $old:expr, $new:expr) => {
+        Touched::MtlsAuthCredentials($old, $new)
     };
     (oauth2_credentials, $old:expr, $new:expr) => {
         Touched::Oauth2Credentials($old, $new)
@@ -196,6 +201,7 @@ configuration! {
     hmacauth_credentials: HmacauthCredential,
     jwt_secrets: JwtSecret,
     keyauth_credentials: KeyauthCredential,
+    mtls_auth_credentials: MtlsAuthCredential,
     oauth2_credentials: Oauth2Credential,
     oauth2_authorization_codes: Oauth2AuthorizationCode,
     oauth2_tokens: Oauth2Token,

@@ -20,7 +20,7 @@ mod worker;
 pub use access_log::{AccessLog, CustomFormat, LogFormat, LogTarget, Syslog, SyslogTarget};
 pub use explain::{Explained, Matched};
 pub use http::{BodyLength, ClientGone, Downstream, HeadLimits, Limits, Service};
-pub use listen::{Clients, Listener, Shown, Tls, TlsSettings};
+pub use listen::{Clients, LAST_ACCEPTS, Listener, Listening, ListeningSocket, Shown, Tls, TlsSettings};
 pub use settings::{HeaderTokens, PoolSettings, RealIpHeader, Settings};
 pub use snapshot::{Builder, Environment, Secrets, Snapshot, SnapshotHandle, certificate_pair};
 pub use stats::{Stats, StatsView};

@@ -25,4 +25,4 @@ pub use off::Off;
 pub use query::{Page, Query, TagFilter, Tagged, TagsPage};
 pub use schema::Error;
 pub use sql::{Held, Loaded, Migrations, Postgres, PostgresSettings, Server, Sqlite, State, Watch};
-pub use store::{Count, Reader, Store, Ttl, Writer};
+pub use store::{Along, Count, Reader, Store, Ttl, Writer};

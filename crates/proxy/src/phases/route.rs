@@ -7,6 +7,7 @@ use crate::worker::Thread;
 use pdk::trace::{Instrumentations, Part};
 use pdk::{Context, Headers, Method, Request, Response, Scheme, Upstream, Version};
 use router::{Fields, Match, Protocol, Query, path};
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 struct RequestFields<'a> {
@@ -115,7 +116,10 @@ fn upstream(endpoint: &Endpoint, service: &ServiceTarget, found: &Match<'_>, nor
         method: None,
         host: service.host.clone(),
         port: service.port,
-        path: path::escape_upstream(&path).into_owned(),
+        path: match path::escape_upstream(&path) {
+            Cow::Owned(escaped) => escaped,
+            Cow::Borrowed(_) => path.into_owned(),
+        },
         query: None,
         host_header: None,
         prefix: found.prefix.filter(|p| strip && *p != b"/").map(|p| path::forwarded_prefix(p).into_owned()),
@@ -149,8 +153,9 @@ fn real_ip(settings: &crate::Settings, headers: &Headers, name: &str) -> Option<
     }?;
     let all = std::str::from_utf8(&all).ok()?;
     let mut told = None;
-    for part in all.rsplit(',') {
-        let address = parse_address(part.trim())?;
+    // As nginx reads it: what lies before something that is no address, nobody trusted has vouched for.
+    for part in all.rsplit([',', ' ']).filter(|part| !part.is_empty()) {
+        let Some(address) = parse_address(part) else { break };
         told = Some(address);
         if !settings.real_ip_recursive || !settings.trusted_ips.contains(address.ip()) {
             break;
@@ -160,8 +165,8 @@ fn real_ip(settings: &crate::Settings, headers: &Headers, name: &str) -> Option<
 }
 
 fn parse_address(text: &str) -> Option<SocketAddr> {
-    let bare = text.trim_matches(['[', ']']).parse().ok().map(|ip| SocketAddr::new(ip, 0));
-    bare.or_else(|| text.parse().ok())
+    let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    inner.parse().map(|ip| SocketAddr::new(ip, 0)).or_else(|_| text.parse()).ok()
 }
 
 /// The protocol checks behind a match, in Kong's order (router.md, 6).

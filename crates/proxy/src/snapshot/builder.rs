@@ -1,10 +1,11 @@
 //! Makes snapshots: each from the one before, at a cost that depends on what changed and not on what there is.
 
+use super::asked::Asked;
 use super::certificates::Pairs;
 use super::instances::Scope;
 use super::links::{Dirty, Links};
-use super::make::Workshop;
-use super::plan::Plan;
+use super::make::{Workshop, authorities};
+use super::plan::{Built, Plan};
 use super::services::{ServiceEntry, ServiceTarget};
 use super::{Endpoint, Environment, Snapshot};
 use crate::upstream::tls::{ClientTls, Made};
@@ -60,7 +61,7 @@ impl Builder {
         from.services.values().for_each(|service| self.links.service(None, Some(service)));
         from.routes.values().for_each(|route| self.links.route(None, Some(route)));
         for plugin in from.plugins.values() {
-            self.plugin(None, Some(plugin), &mut dirty, &mut problems);
+            self.plugin(None, Some(plugin), from, &mut dirty, &mut problems);
         }
         dirty.certificates.extend(from.certificates.keys());
         dirty.snis.extend(from.snis.keys());
@@ -135,8 +136,12 @@ impl Builder {
                 let trusts =
                     |service: &&Arc<Service>| service.ca_certificates.iter().flatten().any(|id| *id == authority);
                 dirty.services.extend(from.services.values().filter(trusts).map(|service| service.id));
+                let names = |plugin: &&Arc<Plugin>| authorities(plugin).any(|id| id == authority);
+                for plugin in from.plugins.values().filter(names) {
+                    self.plugin(Some(plugin), Some(plugin), from, dirty, problems);
+                }
             }
-            Touched::Plugins(old, new) => self.plugin(old.as_ref(), new.as_ref(), dirty, problems),
+            Touched::Plugins(old, new) => self.plugin(old.as_ref(), new.as_ref(), from, dirty, problems),
             _ => {}
         }
     }
@@ -166,19 +171,23 @@ impl Builder {
         &mut self,
         old: Option<&Arc<Plugin>>,
         new: Option<&Arc<Plugin>>,
+        from: &Configuration,
         dirty: &mut Dirty,
         problems: &mut Vec<String>,
     ) {
+        let asks = |built: &Built| built.plugin.client_certificates().is_some();
         let instances = Arc::make_mut(&mut self.current.instances);
         if let Some((at, built)) = old.and_then(|old| self.plugins.take(old.id)) {
             let is_other = instances.remove(at, &built);
             self.links.plugin(built.entity(), false);
             touch_plans(Scope::of(built.entity()), is_other, &self.links, dirty);
+            dirty.is_asked |= asks(&built);
         }
-        if let Some((at, built)) = new.and_then(|new| self.plugins.make(new, &self.env, problems)) {
+        if let Some((at, built)) = new.and_then(|new| self.plugins.make(new, from, &self.env, problems)) {
             let is_other = instances.add(at, &built);
             self.links.plugin(built.entity(), true);
             touch_plans(Scope::of(built.entity()), is_other, &self.links, dirty);
+            dirty.is_asked |= asks(&built);
         }
     }
 
@@ -194,6 +203,28 @@ impl Builder {
         self.current.traced = self.plugins.share_of_traces().map(|share| (self.env.tracing, share));
         self.settle_services(&dirty, from, problems);
         self.settle_routes(&dirty, from, problems);
+        self.settle_asked(&dirty, from);
+    }
+
+    /// Who is asked for a certificate: at a cost that depends on the routes whose plugins want one.
+    fn settle_asked(&mut self, dirty: &Dirty, from: &Configuration) {
+        let has_any = self.plugins.asking().next().is_some();
+        if !dirty.is_asked && (dirty.routes.is_empty() || !has_any) {
+            return;
+        }
+        let mut asked = Asked::default();
+        for built in self.plugins.asking() {
+            let names = built.plugin.client_certificates().unwrap_or_default();
+            match Scope::of(built.entity()) {
+                Scope { route: Some(route), .. } => asked.add(from.routes.get(&route), names),
+                Scope { route: None, service: Some(service) } => {
+                    self.links.routes_of(service).iter().for_each(|route| asked.add(from.routes.get(route), names));
+                }
+                Scope { route: None, service: None } => asked.add_everybody(names),
+            }
+        }
+        asked.finish();
+        self.current.asked = Arc::new(asked);
     }
 
     fn settle_certificates(&mut self, dirty: &Dirty, from: &Configuration, problems: &mut Vec<String>) {

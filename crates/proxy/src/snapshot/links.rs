@@ -154,4 +154,6 @@ pub(super) struct Dirty {
     pub(super) certificates: HashSet<Uuid>,
     pub(super) snis: HashSet<Uuid>,
     pub(super) is_global_plan: bool,
+    /// Which clients are asked for certificates.
+    pub(super) is_asked: bool,
 }

@@ -3,7 +3,7 @@
 use super::Environment;
 use super::plan::Built;
 use ahash::HashMap;
-use entities::Plugin as PluginEntity;
+use entities::{CaCertificate, Configuration, Plugin as PluginEntity};
 use pdk::trace::{Instrumentations, Tracing};
 use pdk::{Context, Instance, Phases, Plugin, Response, Step};
 use serde_json::Value;
@@ -22,6 +22,8 @@ pub(super) struct Workshop {
     before: HashMap<Uuid, Placed>,
     /// What share of requests a plugin may report the steps of, of those that report any.
     traced: HashMap<Uuid, f64>,
+    /// Those that want certificates of clients.
+    asking: HashMap<Uuid, Arc<Built>>,
 }
 
 impl Workshop {
@@ -33,6 +35,7 @@ impl Workshop {
             in_use: HashMap::default(),
             before: HashMap::default(),
             traced: HashMap::default(),
+            asking: HashMap::default(),
         }
     }
 
@@ -41,6 +44,7 @@ impl Workshop {
         let before = std::mem::take(&mut self.in_use);
         self.before = if keeps { before } else { HashMap::default() };
         self.traced.clear();
+        self.asking.clear();
     }
 
     /// Ends taking over a configuration: what of the one before was not taken over ends.
@@ -51,6 +55,7 @@ impl Workshop {
     /// Takes an instance out of use.
     pub(super) fn take(&mut self, id: Uuid) -> Option<Placed> {
         self.traced.remove(&id);
+        self.asking.remove(&id);
         self.in_use.remove(&id)
     }
 
@@ -58,6 +63,7 @@ impl Workshop {
     pub(super) fn make(
         &mut self,
         entity: &Arc<PluginEntity>,
+        from: &Configuration,
         env: &Environment,
         problems: &mut Vec<String>,
     ) -> Option<Placed> {
@@ -68,12 +74,24 @@ impl Workshop {
             problems.push(format!("plugin '{}' is not there: its instance {} is left out", entity.name, entity.id));
             return None;
         };
-        let known = self.before.remove(&entity.id).filter(|(_, built)| Arc::ptr_eq(&built.entity, entity));
-        let built = known.map_or_else(|| build(entity, &env.plugins[at], env), |(_, built)| Ok(built));
-        let built = built.unwrap_or_else(|problem| {
-            problems.push(problem);
-            broken(entity, &env.plugins[at])
+        let authorities: Vec<_> = authorities(entity).filter_map(|id| from.ca_certificates.get(&id).cloned()).collect();
+        let known = self.before.remove(&entity.id).map(|(_, built)| built);
+        let known = known.filter(|built| {
+            let is_same = |(old, new): (&Arc<CaCertificate>, _)| Arc::ptr_eq(old, new);
+            Arc::ptr_eq(&built.entity, entity)
+                && built.authorities.len() == authorities.len()
+                && built.authorities.iter().zip(&authorities).all(is_same)
         });
+        let built = known.unwrap_or_else(|| {
+            let (plugin, phases) = build(entity, &env.plugins[at], env, &authorities).unwrap_or_else(|problem| {
+                problems.push(problem);
+                broken(&env.plugins[at])
+            });
+            Arc::new(Built { plugin, phases, name: env.plugins[at].name, entity: entity.clone(), authorities })
+        });
+        if built.plugin.client_certificates().is_some() {
+            self.asking.insert(entity.id, built.clone());
+        }
         if self.tracing.instrumentations != Instrumentations::NONE
             && let Some(share) = built.plugin.share_of_traces(self.tracing)
         {
@@ -81,6 +99,11 @@ impl Workshop {
         }
         self.in_use.insert(entity.id, (at, built.clone()));
         Some((at, built))
+    }
+
+    /// The instances that want certificates of clients.
+    pub(super) fn asking(&self) -> impl Iterator<Item = &Arc<Built>> {
+        self.asking.values()
     }
 
     /// The largest share of requests of which a plugin may report the steps; `None` where none are recorded or reported.
@@ -93,13 +116,27 @@ fn is_http(entity: &PluginEntity) -> bool {
     entity.protocols.iter().any(|p| matches!(p.as_str(), "http" | "https" | "grpc" | "grpcs"))
 }
 
-fn build(entity: &Arc<PluginEntity>, definition: &pdk::Definition, env: &Environment) -> Result<Arc<Built>, String> {
+/// The ids of certificates of authorities that a plugin names.
+pub(super) fn authorities(entity: &PluginEntity) -> impl Iterator<Item = Uuid> {
+    let ids = entity.config.get("ca_certificates").and_then(Value::as_array).into_iter().flatten();
+    ids.filter_map(|id| Uuid::parse_str(id.as_str()?).ok())
+}
+
+/// An instance and the phases it runs in.
+type Made = (Arc<dyn Plugin>, Phases);
+
+fn build(
+    entity: &PluginEntity,
+    definition: &pdk::Definition,
+    env: &Environment,
+    authorities: &[Arc<CaCertificate>],
+) -> Result<Made, String> {
     let mut config = entity.config.clone();
     resolve_secrets(&mut config, env);
-    let instance = Instance { entity, config: &config };
+    let instance = Instance { entity, config: &config, authorities };
     let plugin = (definition.build)(&instance)
         .map_err(|error| format!("plugin '{}' ({}) cannot run: {error}", entity.name, entity.id))?;
-    Ok(Arc::new(Built { plugin, phases: definition.phases, name: definition.name, entity: entity.clone() }))
+    Ok((plugin, definition.phases))
 }
 
 /// Stands where an instance could not be built: what it should have checked must not pass unchecked.
@@ -111,10 +148,10 @@ impl Plugin for Broken {
     }
 }
 
-fn broken(entity: &Arc<PluginEntity>, definition: &pdk::Definition) -> Arc<Built> {
+fn broken(definition: &pdk::Definition) -> Made {
     let guards = definition.phases.contains(Phases::ACCESS);
     let phases = if guards { Phases::ACCESS } else { Phases::NONE };
-    Arc::new(Built { plugin: Arc::new(Broken), phases, name: definition.name, entity: entity.clone() })
+    (Arc::new(Broken), phases)
 }
 
 /// Puts what `{vault://...}` stands for into its place; what cannot be found becomes empty, as in Kong.

@@ -1,5 +1,6 @@
 //! An immutable, ready-to-serve form of the configuration. A request pins one from start to end.
 
+mod asked;
 mod builder;
 mod certificates;
 mod endpoint;
@@ -12,6 +13,7 @@ mod services;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use asked::{Asked, Hints};
 pub use builder::Builder;
 pub(crate) use certificates::Certificates;
 pub use certificates::pair as certificate_pair;
@@ -79,6 +81,8 @@ pub struct Snapshot {
     pub(crate) instances: Arc<Instances>,
     pub(crate) consumers: Arc<Consumers>,
     pub(crate) certificates: Arc<Certificates>,
+    /// Which clients are asked for certificates.
+    pub(crate) asked: Arc<Asked>,
     /// What is recorded, and of which share of requests at least; `None` where no plugin reports traces.
     pub(crate) traced: Option<(Tracing, f64)>,
 }
@@ -94,6 +98,7 @@ impl Snapshot {
             instances: Arc::new(Instances::new(env.plugins.len())),
             consumers: Arc::default(),
             certificates: Arc::new(Certificates::new(env)),
+            asked: Arc::default(),
             traced: None,
         }
     }

@@ -1,7 +1,7 @@
 //! Which plugin instances run for a route, and for a consumer on it: Kong's precedence, decided ahead of requests.
 
 use super::instances::{Instances, Scope};
-use entities::Plugin as PluginEntity;
+use entities::{CaCertificate, Plugin as PluginEntity};
 use pdk::{Consumers, Phases, Plugin};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -12,6 +12,8 @@ pub(crate) struct Built {
     pub(crate) phases: Phases,
     pub(crate) name: &'static str,
     pub(super) entity: Arc<PluginEntity>,
+    /// The certificates of authorities that it was made with.
+    pub(super) authorities: Vec<Arc<CaCertificate>>,
 }
 
 impl Built {

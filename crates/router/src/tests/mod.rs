@@ -3,6 +3,7 @@
 mod changes;
 mod expressions;
 mod faults;
+mod fuzz;
 mod naive;
 mod stream;
 mod traditional;

@@ -1,6 +1,5 @@
 //! `silverback check`
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
@@ -8,7 +7,7 @@ use clap::Args;
 use entities::{Catalog, Configuration, declarative};
 
 use super::config::with_context;
-use super::{Detail, Files, Program, say};
+use super::{Detail, Files, Program, say, warn};
 use crate::conf::{Conf, Database};
 use crate::lint::lint;
 use crate::node::{declarative_text, router_flavor, stores};
@@ -29,9 +28,7 @@ impl Check {
     pub(super) fn execute(self, detail: Detail, program: &Program) -> anyhow::Result<()> {
         let files = Files { conf: self.file.or(self.conf), prefix: None };
         let conf = files.conf(detail)?;
-        for warning in conf.warnings() {
-            writeln!(io::stderr(), "Warning: {warning}")?;
-        }
+        warn(&conf)?;
         match files.source().read()?.file {
             Some(path) => say(format_args!("configuration at {} is valid", path.display()))?,
             None => say(format_args!("the default configuration is valid"))?,

@@ -262,6 +262,11 @@ impl Detail {
     }
 }
 
+/// What a configuration says without effect, or by mistake.
+fn warn(conf: &Conf) -> io::Result<()> {
+    conf.warnings().iter().try_for_each(|warning| writeln!(io::stderr(), "Warning: {warning}"))
+}
+
 /// One line on standard output.
 fn say(message: fmt::Arguments<'_>) -> io::Result<()> {
     writeln!(io::stdout(), "{message}")

@@ -21,8 +21,8 @@ use anyhow::Context as _;
 use config_line::ConfigLine;
 use entities::{AvailablePlugin, Catalog};
 use facts::Facts;
-use pdk::Definition;
-use proxy::{Proxy, Upstreams};
+use pdk::{Definition, Phases};
+use proxy::{LAST_ACCEPTS, Proxy, Upstreams};
 pub(crate) use settings::{declarative as declarative_text, router_flavor, trusted_authorities};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -104,6 +104,19 @@ pub fn admin_reference(catalog: &Catalog) -> String {
     admin::reference(catalog, &plugin_endpoints::of(|name| catalog.plugin(name).is_some()), &admin::Settings::default())
 }
 
+/// The names of the plugins that come with Silverback, a line each.
+pub(crate) fn plugin_names() -> String {
+    plugins::TABLE.iter().map(|plugin| format!("{}\n", plugin.name)).collect()
+}
+
+/// The reference of a plugin's configuration, Markdown.
+pub(crate) fn plugin_reference(name: &str) -> Option<String> {
+    let plugin = plugins::find(name)?;
+    let phases = Phases::NAMES.into_iter().filter(|(phase, _)| plugin.phases.contains(*phase));
+    let phases: Vec<&str> = phases.map(|(_, name)| name).collect();
+    Some(admin::plugin_reference(&(plugin.schema)(), plugin.priority, &phases))
+}
+
 /// What a worker process consists of.
 struct Node {
     catalog: Arc<Catalog>,
@@ -124,8 +137,10 @@ impl Node {
 
     /// Waits until the last connection has ended, the time is over, or the node is told to stop at once.
     fn wait_for_connections(&self, control: &mut Control, limit: Duration) -> anyhow::Result<()> {
-        let end = Instant::now() + limit;
-        while self.proxy.stats.view().active > 0 && Instant::now() < end {
+        let now = Instant::now();
+        // Those that the listeners take last are not counted yet.
+        let (end, counted) = (now + limit, now + 2 * LAST_ACCEPTS);
+        while (self.proxy.stats.view().active > 0 || Instant::now() < counted) && Instant::now() < end {
             match control.wait_for(Duration::from_millis(20))? {
                 Some(Event::Stop) => return Ok(()),
                 Some(Event::Reopen) => self.reopen_logs(),
@@ -136,6 +151,7 @@ impl Node {
     }
 
     fn assemble(conf: &Conf, plugins: &[Definition], threads: usize, log: ErrorLog) -> anyhow::Result<Self> {
+        settings::check_plugins(conf, plugins)?;
         let plugins: Arc<[Definition]> = settings::enabled_plugins(conf, plugins).into();
         let catalog = Arc::new(catalog_with(conf, &plugins));
         let dns = proxy::dns::Dns::new(settings::dns(conf)).context("the DNS settings cannot be used")?;
