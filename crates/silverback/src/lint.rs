@@ -145,6 +145,9 @@ fn shadowed(route: &Route, winner: &Route) -> Finding {
     Finding { rule: "shadowed-route", entity: "routes", id: route.id, name: route.name.clone(), message }
 }
 
+/// Stands for what a wildcard leaves open: no route names it.
+const UNNAMED: &str = "a-label-that-no-route-names";
+
 /// The header fields of a request that is only asked about.
 struct Sample(Vec<(String, String)>);
 
@@ -170,7 +173,7 @@ fn shadow_of(route: &Arc<Route>, router: &Router) -> Option<Arc<Route>> {
     }
     let hosts = match route.hosts.as_deref().unwrap_or_default() {
         [] => vec!["a-host-that-no-route-names.invalid".to_owned()],
-        hosts => hosts.iter().map(|host| host.replace('*', "any")).collect(),
+        hosts => hosts.iter().map(|host| host.replace('*', UNNAMED)).collect(),
     };
     let paths: Vec<String> = match route.paths.as_deref().unwrap_or_default() {
         [] => vec!["/".to_owned(), "/a-path-that-no-route-names".to_owned()],
@@ -186,7 +189,7 @@ fn shadow_of(route: &Arc<Route>, router: &Router) -> Option<Arc<Route>> {
     };
     let names = match route.snis.as_deref().unwrap_or_default() {
         [] => vec![None],
-        names => names.iter().map(|name| Some(name.replace('*', "any"))).collect(),
+        names => names.iter().map(|name| Some(name.replace('*', UNNAMED))).collect(),
     };
     let mut winner = None;
     for host in &hosts {

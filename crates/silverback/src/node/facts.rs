@@ -200,7 +200,9 @@ impl admin::Node for Facts {
 
     fn lint(&self) -> Vec<Value> {
         let flavor = self.proxy.snapshots.load().flavor();
-        let findings = crate::lint::lint(&self.line.current(), flavor);
+        // A copy of pointers: writes do not wait for the end of this.
+        let current = self.line.current().clone();
+        let findings = crate::lint::lint(&current, flavor);
         findings.iter().map(crate::lint::Finding::to_json).collect()
     }
 
