@@ -4,6 +4,7 @@
 //! or crosses a thread. `pipeline::handle` is the path of a request.
 
 mod access_log;
+mod explain;
 mod http;
 mod listen;
 mod phases;
@@ -17,6 +18,7 @@ mod upstream;
 mod worker;
 
 pub use access_log::{AccessLog, CustomFormat, LogFormat, LogTarget, Syslog, SyslogTarget};
+pub use explain::{Explained, Matched};
 pub use http::{BodyLength, ClientGone, Downstream, HeadLimits, Limits, Service};
 pub use listen::{Clients, LAST_ACCEPTS, Listener, Listening, ListeningSocket, Shown, Tls, TlsSettings};
 pub use settings::{HeaderTokens, PoolSettings, RealIpHeader, Settings};

@@ -2,6 +2,7 @@
 
 mod changes;
 mod expressions;
+mod faults;
 mod fuzz;
 mod naive;
 mod stream;

@@ -161,7 +161,7 @@ impl Command {
             Self::Quit(command) => command.execute(detail),
             Self::Restart(command) => command.execute(detail, program),
             Self::Reload(command) => command.execute(detail),
-            Self::Check(command) => command.execute(detail),
+            Self::Check(command) => command.execute(detail, program),
             Self::Health(command) => command.execute(detail),
             Self::Prepare(command) => command.execute(detail),
             Self::Config(command) => command.execute(detail, program),

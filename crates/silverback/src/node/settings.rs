@@ -68,7 +68,7 @@ pub(super) fn catalog_flavor(conf: &Conf) -> entities::RouterFlavor {
     }
 }
 
-fn router_flavor(conf: &Conf) -> router::Flavor {
+pub(crate) fn router_flavor(conf: &Conf) -> router::Flavor {
     match conf.router_flavor {
         RouterFlavor::Traditional => router::Flavor::Traditional,
         RouterFlavor::TraditionalCompatible => router::Flavor::TraditionalCompatible,
@@ -307,7 +307,7 @@ pub(super) fn access_log(log: &LogFile, conf: &Conf, generation: &Arc<AtomicU64>
 }
 
 /// The declarative configuration to start with, and the file it comes from.
-pub(super) fn declarative(conf: &Conf) -> anyhow::Result<Option<(String, Option<PathBuf>)>> {
+pub(crate) fn declarative(conf: &Conf) -> anyhow::Result<Option<(String, Option<PathBuf>)>> {
     if let Some(text) = &conf.declarative_config_string {
         return Ok(Some((text.reveal().to_owned(), None)));
     }
