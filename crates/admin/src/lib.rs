@@ -28,5 +28,8 @@ pub use access::{Access, Role};
 pub use api::{Api, Settings};
 pub use audit::{Audit, AuditSettings};
 pub use http::{Request, Response};
-pub use node::{AddressHealth, HostHealth, MemoryUse, Node, Pids, PluginEndpoint, Status, UpstreamHealth};
+pub use node::{
+    AddressHealth, CircuitHealth, HostHealth, MemoryUse, Node, Pids, PluginEndpoint, RetryCounts, Status,
+    UpstreamHealth,
+};
 pub use openapi::{openapi, reference};

@@ -9,6 +9,7 @@
 
 mod admin;
 mod backend;
+mod balancing;
 mod client;
 mod commands;
 mod configuration;
@@ -17,6 +18,8 @@ mod http2;
 mod logging;
 mod malformed;
 mod monitoring;
+mod name_resolution;
+mod name_server;
 mod packages;
 mod pki;
 mod postgres;
@@ -25,6 +28,7 @@ mod proxying;
 mod rate_limiting;
 mod redis;
 mod reload;
+mod target;
 mod tls;
 mod tracing;
 mod upstream;
