@@ -3,7 +3,9 @@
 //! Each proxy has core 0 for itself, load and upstream share core 1. Both proxies of a case run throughout it and are
 //! measured in turn, round by round. Everything is configured into a scratch folder.
 
+mod access;
 mod admin;
+mod changes;
 mod load;
 mod machine;
 mod memory;
@@ -11,6 +13,7 @@ mod nginx;
 mod proxies;
 mod reload;
 mod report;
+mod soak;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -43,11 +46,14 @@ pub(crate) struct Options {
     /// Connections of the load generator
     #[arg(long, default_value_t = 64)]
     connections: usize,
+    /// How long the soak takes
+    #[arg(long, default_value_t = 24)]
+    minutes: u32,
     /// The program to measure instead of a new build, or `nginx`: then the bench measures its own error
     #[arg(long, value_name = "PATH|nginx")]
     candidate: Option<String>,
-    /// The cargo profile to build with
-    #[arg(long, default_value = "release")]
+    /// The cargo profile to build with, or `dist`: what `make dist` builds
+    #[arg(long, default_value = DIST)]
     profile: String,
     /// Both proxies without access logs, instead of both with buffered ones
     #[arg(long)]
@@ -57,15 +63,33 @@ pub(crate) struct Options {
     json: Option<PathBuf>,
 }
 
+/// What is built where no profile is named: what is shipped.
+const DIST: &str = "dist";
+
+/// Seconds of each case's traffic that the counts of `make dist` are taken from.
+const TRAINING: u64 = 3;
+
+/// Takes as long as it is told to: measured only where it is named.
+const SOAK: &str = "soak";
+
 /// A name, what it measures, and what does.
 type Measurement = (&'static str, &'static str, fn(&Bench) -> Result<Value>);
 
 /// Measurements that are not traffic under load.
-const OTHERS: [Measurement; 5] = [
+const OTHERS: [Measurement; 10] = [
     ("memory", "resident memory: idle, and of 10,000 idle keep-alive connections", memory::measure),
     ("start", "from start to the first proxied answer, with 1,000 routes", start::measure),
+    (
+        "access",
+        "what plugins of authentication and access add to a request; others beside slow logins",
+        access::measure,
+    ),
     ("admin", "creates a second through the Admin API, durable each, on one connection and on eight", admin::measure),
     ("consumers", "a million consumers with a key each: start, memory, and one more of them", admin::measure_many),
+    ("many-routes", "100,000 routes from a kong.yml: how long, how much memory", changes::measure_start),
+    ("changes", "50 route changes a second at 100,000 routes under load", changes::measure),
+    ("replace", "POST /config of 20,000 routes under load", changes::measure_replace),
+    (SOAK, "mixed plugins, changes and clients that come and go for --minutes: memory", soak::measure),
     ("reload", "50,000 requests during reloads and an upgrade of the binary; a killed worker", reload::measure),
 ];
 
@@ -91,6 +115,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         time: Duration::from_secs(options.seconds),
         connections: options.connections,
         access_log: !options.no_access_log,
+        minutes: options.minutes,
+        profile: if options.profile == DIST { "release".to_owned() } else { options.profile.clone() },
     };
     let wanted = |name: &str| options.names.is_empty() || options.names.iter().any(|n| n == name);
     let mut results = Map::new();
@@ -99,7 +125,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !cases.is_empty() {
         results.insert("traffic".into(), traffic::measure(&bench, &cases)?);
     }
-    for (name, _, measure) in OTHERS.iter().filter(|(name, ..)| wanted(name)) {
+    let is_asked = |name: &str| wanted(name) && (name != SOAK || !options.names.is_empty());
+    for (name, _, measure) in OTHERS.iter().filter(|(name, ..)| is_asked(name)) {
         // One measurement that cannot be made must not take the others with it.
         let figures = measure(&bench).unwrap_or_else(|error| {
             println!("{name}: not measured: {error:#}");
@@ -112,6 +139,22 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     write_results(options.json.as_deref(), &Value::Object(results))
 }
 
+/// Puts a program under the traffic of every case, without measuring it.
+pub(crate) fn train(program: &Path) -> Result<()> {
+    machine::install_tools()?;
+    process::raise_open_files()?;
+    traffic::train(&Bench {
+        candidate: Candidate::Gateway(program.to_path_buf()),
+        scratch: project::scratch("training")?,
+        rounds: 1,
+        time: Duration::from_secs(TRAINING),
+        connections: 64,
+        access_log: true,
+        minutes: 0,
+        profile: String::new(),
+    })
+}
+
 fn candidate(options: &Options) -> Result<Candidate> {
     match options.candidate.as_deref() {
         Some("nginx") => Ok(Candidate::Nginx),
@@ -119,6 +162,7 @@ fn candidate(options: &Options) -> Result<Candidate> {
             let path = Path::new(path).canonicalize().with_context(|| format!("no program at {path}"))?;
             Ok(Candidate::Gateway(path))
         }
+        None if options.profile == DIST => Ok(Candidate::Gateway(crate::dist::build(true)?)),
         None => {
             println!("building the gateway ({})", options.profile);
             Ok(Candidate::Gateway(project::build_gateway(&options.profile)?))

@@ -5,6 +5,7 @@
 mod bench;
 mod client;
 mod conformance;
+mod dist;
 mod gateway;
 mod generate;
 mod postgres;
@@ -42,6 +43,8 @@ enum Command {
     Schemathesis(schemathesis::Options),
     /// Measure the gateway against nginx on this machine
     Bench(bench::Options),
+    /// Build the program as it is shipped: optimised by a profile of its own traffic
+    Dist(dist::Options),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Conformance(options) => conformance::run(&options),
         Command::Schemathesis(options) => schemathesis::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Dist(options) => dist::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

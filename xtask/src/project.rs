@@ -24,26 +24,51 @@ pub(crate) fn cargo() -> Command {
 
 /// Builds the gateway with a profile of the workspace and says where the program lies.
 pub(crate) fn build_gateway(profile: &str) -> Result<PathBuf> {
+    build(profile, "--bin", "silverback")
+}
+
+/// Builds a program of the workspace (`--bin` or `--example`) and says where it lies.
+pub(crate) fn build(profile: &str, kind: &str, name: &str) -> Result<PathBuf> {
+    build_by(cargo(), profile, kind, name)
+}
+
+/// The same with flags for the compiler, in a folder of its own.
+pub(crate) fn build_gateway_with(profile: &str, flags: &str, folder: &Path) -> Result<PathBuf> {
+    let mut cargo = cargo();
+    // With a target named, the flags are not for build scripts and macros.
+    cargo.env("RUSTFLAGS", flags).env("CARGO_TARGET_DIR", folder).env("CARGO_BUILD_TARGET", host()?);
+    build_by(cargo, profile, "--bin", "silverback")
+}
+
+/// The target that the compiler builds for by itself.
+fn host() -> Result<String> {
+    let output = Command::new("rustc").arg("-vV").current_dir(root()).output().context("cannot run rustc")?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc does not tell its host")?.to_owned())
+}
+
+fn build_by(mut cargo: Command, profile: &str, kind: &str, name: &str) -> Result<PathBuf> {
     // `--workspace` gives the dependencies the same features as `cargo test --workspace`: nothing is built twice.
-    let output = cargo()
-        .args(["build", "--quiet", "--workspace", "--bin", "silverback", "--profile", profile])
+    let output = cargo
+        .args(["build", "--quiet", "--workspace", kind, name, "--profile", profile])
         .args(["--message-format", "json-render-diagnostics"])
         .stderr(std::process::Stdio::inherit())
         .output()
         .context("cannot start cargo")?;
     if !output.status.success() {
-        bail!("the gateway does not build (profile {profile})");
+        bail!("{name} does not build (profile {profile})");
     }
     // cargo tells the path itself, so that no setting of the target folder has to be read here.
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else { continue };
-        if message["target"]["name"] == "silverback"
+        if message["target"]["name"] == name
             && let Some(path) = message["executable"].as_str()
         {
             return Ok(path.into());
         }
     }
-    bail!("cargo built no program named silverback")
+    bail!("cargo built no program named {name}")
 }
 
 /// An environment variable of a developer's shell.
@@ -57,11 +82,15 @@ pub(crate) fn list(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
+/// The folder of the build products.
+pub(crate) fn products() -> Result<PathBuf> {
+    let program = std::env::current_exe().context("cannot tell where this program lies")?;
+    Ok(program.ancestors().nth(2).context("this program lies in no target folder")?.to_path_buf())
+}
+
 /// A fresh folder for one command's files, beside the build products; it stays until the next run, for its logs.
 pub(crate) fn scratch(name: &str) -> Result<PathBuf> {
-    let program = std::env::current_exe().context("cannot tell where this program lies")?;
-    let target = program.ancestors().nth(2).context("this program lies in no target folder")?;
-    let folder = target.join("xtask").join(name);
+    let folder = products()?.join("xtask").join(name);
     if folder.exists() {
         std::fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
     }

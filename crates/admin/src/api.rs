@@ -129,7 +129,8 @@ impl Api {
         let answered = caller.and_then(|caller| self.answer(request, &caller));
         let mut response = answered.unwrap_or_else(|failure| failure.into_response());
         if request.method == "HEAD" {
-            response.body.clear();
+            let length = std::mem::take(&mut response.body).len();
+            response = response.with("Content-Length", &length.to_string());
         }
         self.decorated(response, request, started.elapsed())
     }

@@ -81,6 +81,11 @@ pub(crate) fn update(
 ) -> Outcome<Value> {
     let ttl = take_ttl(schema, &mut patch)?.unwrap_or(Ttl::Keep);
     let stored = without_ttl(schema, stored);
+    if patch["id"].is_null()
+        && let Some(fields) = patch.as_object_mut()
+    {
+        fields.shift_remove("id");
+    }
     if let Some(id) = patch.get("id").and_then(Value::as_str).filter(|id| is_uuid(id)) {
         // Kong's statement then asks for a row that has both ids.
         if key.by().is_none() && !id.eq_ignore_ascii_case(id_of(&stored)) {
@@ -108,13 +113,24 @@ pub(crate) fn delete(
 ) -> Outcome<()> {
     special::before_delete(api, call, writer, schema, row)?;
     check_writable(api, "remove", schema, key.by())?;
-    erase(call, writer, schema, row)
+    erase(api, call, writer, schema, row)
 }
 
-/// Deletes a row that no path names.
-pub(crate) fn erase(call: &Call<'_>, writer: &mut dyn Writer, schema: &EntitySchema, row: &Value) -> Outcome<()> {
-    writer.delete(&schema.name, id_of(row))?;
+/// Deletes a row, which no path need name, and notes what goes with it.
+pub(crate) fn erase(
+    api: &Api,
+    call: &Call<'_>,
+    writer: &mut dyn Writer,
+    schema: &EntitySchema,
+    row: &Value,
+) -> Outcome<()> {
     call.note(Action::Delete, schema, Some(row), None);
+    writer.delete_along(&schema.name, id_of(row), &mut |entity, before, after| {
+        if let Some(schema) = api.catalog.entity(entity) {
+            let action = if after.is_some() { Action::Update } else { Action::Delete };
+            call.note(action, schema, Some(before), after);
+        }
+    })?;
     Ok(())
 }
 

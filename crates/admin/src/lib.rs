@@ -32,4 +32,4 @@ pub use node::{
     AddressHealth, CircuitHealth, HostHealth, MemoryUse, Node, Pids, PluginEndpoint, RetryCounts, Status,
     UpstreamHealth,
 };
-pub use openapi::{openapi, reference};
+pub use openapi::{openapi, plugin_reference, reference};

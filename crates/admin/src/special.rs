@@ -85,7 +85,7 @@ pub(crate) fn after_write(
     let existing = snis(writer.reader(), &certificate)?;
     let snis_schema = api.schema("snis")?;
     for sni in existing.iter().filter(|sni| !wanted.iter().any(|name| name == name_of(sni))) {
-        entity::erase(call, writer, snis_schema, sni)?;
+        entity::erase(api, call, writer, snis_schema, sni)?;
     }
     for name in wanted.iter().filter(|name| !existing.iter().any(|sni| name_of(sni) == name.as_str())) {
         entity::insert(api, call, writer, snis_schema, json!({ "name": name, "certificate": { "id": certificate } }))?;
@@ -103,7 +103,7 @@ pub(crate) fn before_delete(
     match schema.name.as_str() {
         "certificates" => {
             for sni in snis(writer.reader(), id_of(row))? {
-                entity::erase(call, writer, api.schema("snis")?, &sni)?;
+                entity::erase(api, call, writer, api.schema("snis")?, &sni)?;
             }
             Ok(())
         }

@@ -35,12 +35,17 @@ pub fn password_hash(password: &str, consumer: &str) -> String {
     crate::hash::hex(context.finish().as_ref())
 }
 
+/// Whether a password is an argon2id hash (RFC 9106) in its usual form.
+pub fn is_argon2id(password: &str) -> bool {
+    password.starts_with("$argon2id$v=19$")
+}
+
 fn hash_password(entity: &Map<String, Value>) -> Result<Map<String, Value>, String> {
     let password = entity.get("password").and_then(Value::as_str);
     let consumer = entity.get("consumer").and_then(|consumer| consumer.get("id")).and_then(Value::as_str);
     let (Some(password), Some(consumer)) = (password, consumer) else { return Ok(Map::new()) };
     // A hash that the caller has made is the better one, and is kept.
-    if password.starts_with("$argon2id$v=19$") {
+    if is_argon2id(password) {
         return Ok(Map::new());
     }
     Ok(Map::from_iter([("password".into(), password_hash(password, consumer).into())]))

@@ -11,8 +11,8 @@ use schema::{Entity, EntitySchema, Map, Schemas, Subschema, Value};
 use crate::{
     Acl, AcmeStorage, BasicauthCredential, CaCertificate, Certificate, ClusteringDataPlane, Consumer, ConsumerGroup,
     ConsumerGroupConsumer, FilterChain, HmacauthCredential, JwtSecret, Key, KeySet, KeyauthCredential,
-    Oauth2AuthorizationCode, Oauth2Credential, Oauth2Token, Parameter, Plugin, Service, Session, SessionMetadata, Sni,
-    Tag, Target, Upstream, Vault, Workspace, route, vault,
+    MtlsAuthCredential, Oauth2AuthorizationCode, Oauth2Credential, Oauth2Token, Parameter, Plugin, Service, Session,
+    SessionMetadata, Sni, Tag, Target, Upstream, Vault, Workspace, route, vault,
 };
 
 /// What a plugin adds to the schema of plugins.
@@ -201,6 +201,7 @@ fn schemas(flavor: RouterFlavor, plugins: &[AvailablePlugin], vaults: &[Arc<Subs
         HmacauthCredential::schema().clone(),
         JwtSecret::schema().clone(),
         KeyauthCredential::schema().clone(),
+        MtlsAuthCredential::schema().clone(),
         Oauth2Credential::schema().clone(),
         Oauth2AuthorizationCode::schema().clone(),
         Oauth2Token::schema().clone(),

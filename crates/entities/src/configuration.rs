@@ -7,8 +7,9 @@ use schema::{ConversionError, Record, Uuid, Value};
 
 use crate::{
     Acl, AcmeStorage, BasicauthCredential, CaCertificate, Certificate, Consumer, ConsumerGroup, ConsumerGroupConsumer,
-    FilterChain, HmacauthCredential, JwtSecret, Key, KeySet, KeyauthCredential, Oauth2AuthorizationCode,
-    Oauth2Credential, Oauth2Token, Plugin, Route, Service, Session, SessionMetadata, Sni, Target, Upstream, Vault,
+    FilterChain, HmacauthCredential, JwtSecret, Key, KeySet, KeyauthCredential, MtlsAuthCredential,
+    Oauth2AuthorizationCode, Oauth2Credential, Oauth2Token, Plugin, Route, Service, Session, SessionMetadata, Sni,
+    Target, Upstream, Vault,
 };
 
 /// Entities by their id.
@@ -29,7 +30,10 @@ pub enum ConfigurationError {
 /// Entities that are of no use to the data plane.
 const NOT_KEPT: [&str; 4] = ["workspaces", "parameters", "tags", "clustering_data_planes"];
 
-/// A row that was set or removed: what it was, and what it is now. What is of no client is not told in detail.
+/// Entities that nothing of the data plane is built from.
+const UNUSED: [&str; 4] = ["key_sets", "keys", "filter_chains", "acme_storage"];
+
+/// A row that was set or removed: what it was, and what it is now, of all that the data plane is built from.
 #[derive(Clone, Debug)]
 pub enum Touched {
     Consumers(Option<Arc<Consumer>>, Option<Arc<Consumer>>),
@@ -40,7 +44,19 @@ pub enum Touched {
     BasicauthCredentials(Option<Arc<BasicauthCredential>>, Option<Arc<BasicauthCredential>>),
     HmacauthCredentials(Option<Arc<HmacauthCredential>>, Option<Arc<HmacauthCredential>>),
     JwtSecrets(Option<Arc<JwtSecret>>, Option<Arc<JwtSecret>>),
+    MtlsAuthCredentials(Option<Arc<MtlsAuthCredential>>, Option<Arc<MtlsAuthCredential>>),
     Oauth2Credentials(Option<Arc<Oauth2Credential>>, Option<Arc<Oauth2Credential>>),
+    Routes(Option<Arc<Route>>, Option<Arc<Route>>),
+    Services(Option<Arc<Service>>, Option<Arc<Service>>),
+    Plugins(Option<Arc<Plugin>>, Option<Arc<Plugin>>),
+    Upstreams(Option<Arc<Upstream>>, Option<Arc<Upstream>>),
+    Targets(Option<Arc<Target>>, Option<Arc<Target>>),
+    Certificates(Option<Arc<Certificate>>, Option<Arc<Certificate>>),
+    CaCertificates(Option<Arc<CaCertificate>>, Option<Arc<CaCertificate>>),
+    Snis(Option<Arc<Sni>>, Option<Arc<Sni>>),
+    /// Of nothing that the data plane is built from.
+    Unused,
+    /// Not told in detail: everything may have changed.
     Other,
 }
 
@@ -69,12 +85,39 @@ macro_rules! touched {
     (jwt_secrets, $old:expr, $new:expr) => {
         Touched::JwtSecrets($old, $new)
     };
+    (mtls_auth_credentials, $old:expr, $new:expr) => {
+        Touched::MtlsAuthCredentials($old, $new)
+    };
     (oauth2_credentials, $old:expr, $new:expr) => {
         Touched::Oauth2Credentials($old, $new)
     };
+    (routes, $old:expr, $new:expr) => {
+        Touched::Routes($old, $new)
+    };
+    (services, $old:expr, $new:expr) => {
+        Touched::Services($old, $new)
+    };
+    (plugins, $old:expr, $new:expr) => {
+        Touched::Plugins($old, $new)
+    };
+    (upstreams, $old:expr, $new:expr) => {
+        Touched::Upstreams($old, $new)
+    };
+    (targets, $old:expr, $new:expr) => {
+        Touched::Targets($old, $new)
+    };
+    (certificates, $old:expr, $new:expr) => {
+        Touched::Certificates($old, $new)
+    };
+    (ca_certificates, $old:expr, $new:expr) => {
+        Touched::CaCertificates($old, $new)
+    };
+    (snis, $old:expr, $new:expr) => {
+        Touched::Snis($old, $new)
+    };
     ($other:ident, $old:expr, $new:expr) => {{
         drop($old);
-        Touched::Other
+        if UNUSED.contains(&stringify!($other)) { Touched::Unused } else { Touched::Other }
     }};
 }
 
@@ -108,7 +151,7 @@ macro_rules! configuration {
                         let old = self.$name.insert(value.id, value.clone());
                         Ok(touched!($name, old, Some(value)))
                     })+
-                    other if NOT_KEPT.contains(&other) => Ok(Touched::Other),
+                    other if NOT_KEPT.contains(&other) => Ok(Touched::Unused),
                     other => Err(ConfigurationError::UnknownEntity(other.to_owned())),
                 }
             }
@@ -120,7 +163,7 @@ macro_rules! configuration {
                         let old = self.$name.remove(&id);
                         touched!($name, old, None)
                     })+
-                    _ => Touched::Other,
+                    _ => Touched::Unused,
                 }
             }
 
@@ -158,6 +201,7 @@ configuration! {
     hmacauth_credentials: HmacauthCredential,
     jwt_secrets: JwtSecret,
     keyauth_credentials: KeyauthCredential,
+    mtls_auth_credentials: MtlsAuthCredential,
     oauth2_credentials: Oauth2Credential,
     oauth2_authorization_codes: Oauth2AuthorizationCode,
     oauth2_tokens: Oauth2Token,

@@ -113,6 +113,12 @@ pub fn parse_value(config: Value, catalog: &Catalog, cx: &Context<'_>) -> Result
     load(config, || hash, catalog, cx)
 }
 
+/// The id of an entity that states none: the same for the same names, in every file and on every import.
+#[must_use]
+pub fn id_by_names(schema: &schema::EntitySchema, entity: &Map<String, Value>) -> Option<String> {
+    ids::generate(schema, entity, None)
+}
+
 fn load(
     mut value: Value,
     hash: impl FnOnce() -> String,

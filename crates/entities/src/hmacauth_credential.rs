@@ -19,7 +19,7 @@ pub struct HmacauthCredential {
     pub username: String,
     /// What requests are signed with.
     #[field(auto)]
-    pub secret: String,
+    pub secret: Option<String>,
     /// Words for grouping and filtering.
     #[field(typedef = tags)]
     pub tags: Option<Vec<String>>,

@@ -25,7 +25,7 @@ pub struct JwtSecret {
     pub key: String,
     /// What tokens are signed with, for HS algorithms.
     #[field(auto)]
-    pub secret: String,
+    pub secret: Option<String>,
     /// The key that tokens are verified with, for the other algorithms.
     pub rsa_public_key: Option<String>,
     /// How tokens are signed.

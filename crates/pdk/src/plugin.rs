@@ -3,7 +3,7 @@
 use crate::trace::Tracing;
 use crate::{Context, Response};
 use bytes::Bytes;
-use entities::{Plugin as PluginEntity, PluginSchema};
+use entities::{CaCertificate, Plugin as PluginEntity, PluginSchema};
 use std::future::Future;
 use std::ops::BitOr;
 use std::pin::Pin;
@@ -27,6 +27,16 @@ impl Phases {
     pub const BODY_FILTER: Self = Self(16);
     /// After the last byte went to the client.
     pub const LOG: Self = Self(32);
+
+    /// All of them in their order, by Kong's names.
+    pub const NAMES: [(Self, &'static str); 6] = [
+        (Self::REWRITE, "rewrite"),
+        (Self::ACCESS, "access"),
+        (Self::RESPONSE, "response"),
+        (Self::HEADER_FILTER, "header_filter"),
+        (Self::BODY_FILTER, "body_filter"),
+        (Self::LOG, "log"),
+    ];
 
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -91,6 +101,12 @@ pub trait Plugin: Send + Sync {
         None
     }
 
+    /// Whether clients are asked for a certificate in the TLS handshake where this may run, and the distinguished names (DER)
+    /// of the authorities to name there; with none, clients choose freely. `None`: they are not asked.
+    fn client_certificates(&self) -> Option<&[Vec<u8>]> {
+        None
+    }
+
     fn rewrite<'a>(&'a self, _cx: &'a mut Context) -> Step<'a> {
         Step::Continue
     }
@@ -116,6 +132,8 @@ pub struct Instance<'a> {
     pub entity: &'a PluginEntity,
     /// Its config: validated, defaults filled in, secret references resolved.
     pub config: &'a serde_json::Value,
+    /// The certificates that its `ca_certificates` names; those that are not there are left out.
+    pub authorities: &'a [Arc<CaCertificate>],
 }
 
 impl Instance<'_> {

@@ -1,4 +1,4 @@
-//! As much of BER (X.690) as an LDAP bind and a public key need: definite lengths, one level at a time.
+//! As much of BER (X.690) as an LDAP bind, a public key and OCSP need: definite lengths, one level at a time.
 
 pub(crate) const INTEGER: u8 = 0x02;
 pub(crate) const OCTETS: u8 = 0x04;
@@ -55,13 +55,27 @@ impl<'a> Reader<'a> {
         Self(bytes)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The next element's tag.
+    pub(crate) fn peek(&self) -> Option<u8> {
+        self.0.first().copied()
+    }
+
+    /// The next element's tag, the element as a whole, and its content.
+    pub(crate) fn whole(&mut self) -> Result<(u8, &'a [u8], &'a [u8]), Malformed> {
+        let tag = self.peek().ok_or(Malformed)?;
+        let (head, length) = length(self.0, self.0.len())?.ok_or(Malformed)?;
+        let (whole, rest) = self.0.split_at_checked(head + length).ok_or(Malformed)?;
+        self.0 = rest;
+        Ok((tag, whole, whole.get(head..).unwrap_or_default()))
+    }
+
     /// The next element's tag and content.
     pub(crate) fn next(&mut self) -> Result<(u8, &'a [u8]), Malformed> {
-        let tag = *self.0.first().ok_or(Malformed)?;
-        let (head, length) = length(self.0, self.0.len())?.ok_or(Malformed)?;
-        let content = self.0.get(head..head + length).ok_or(Malformed)?;
-        self.0 = self.0.get(head + length..).unwrap_or_default();
-        Ok((tag, content))
+        self.whole().map(|(tag, _, content)| (tag, content))
     }
 
     /// The next element's content, where it has this tag.

@@ -8,6 +8,7 @@ pub mod basic_auth;
 mod ber;
 pub mod bot_detection;
 mod calendar;
+mod certificate;
 pub mod correlation_id;
 pub mod cors;
 pub mod datadog;
@@ -22,6 +23,7 @@ pub mod key_auth;
 pub mod ldap_auth;
 pub mod loggly;
 mod lua_fields;
+pub mod mtls_auth;
 pub mod oauth2;
 pub mod opentelemetry;
 mod post;
@@ -31,6 +33,7 @@ pub mod proxy_cache;
 mod queue;
 pub mod rate_limiting;
 pub mod rate_limiting_advanced;
+mod recent;
 pub mod redirect;
 mod redis;
 pub mod request_size_limiting;
@@ -39,6 +42,8 @@ pub mod request_transformer;
 pub mod response_ratelimiting;
 pub mod response_transformer;
 mod roots;
+#[cfg(test)]
+mod script;
 mod sender;
 pub mod session;
 mod severity;
@@ -48,6 +53,7 @@ pub mod statsd;
 pub mod syslog;
 pub mod tcp_log;
 mod template;
+pub mod tls_metadata_headers;
 mod trust;
 pub mod udp_log;
 mod unverified;
@@ -70,12 +76,14 @@ pub const TABLE: &[Definition] = &[
     bot_detection::DEFINITION,
     cors::DEFINITION,
     session::DEFINITION,
+    mtls_auth::DEFINITION,
     jwt::DEFINITION,
     oauth2::DEFINITION,
     key_auth::DEFINITION,
     ldap_auth::DEFINITION,
     basic_auth::DEFINITION,
     hmac_auth::DEFINITION,
+    tls_metadata_headers::DEFINITION,
     ip_restriction::DEFINITION,
     request_size_limiting::DEFINITION,
     acl::DEFINITION,

@@ -1,6 +1,7 @@
 //! Tests of `plugins`.
 
 use super::*;
+use std::sync::Arc;
 
 #[test]
 fn the_table_is_in_execution_order() {
@@ -35,4 +36,69 @@ fn every_plugin_is_found_by_its_name_and_has_phases() {
         assert_ne!(definition.phases, pdk::Phases::NONE, "{}", definition.name);
         assert_eq!((definition.schema)().name, definition.name);
     }
+}
+
+/// Configurations of the plugins that need one.
+fn smallest(name: &str) -> serde_json::Value {
+    use serde_json::json;
+    match name {
+        "acl" | "ip-restriction" => json!({ "allow": ["10.0.0.0"] }),
+        "file-log" => json!({ "path": "/dev/null" }),
+        "http-log" | "zipkin" => json!({ "http_endpoint": "http://127.0.0.1:1/" }),
+        "ldap-auth" => json!({ "ldap_host": "127.0.0.1", "base_dn": "dc=x", "attribute": "uid" }),
+        "loggly" => json!({ "key": "k" }),
+        "mtls-auth" => json!({ "ca_certificates": [uuid::Uuid::nil()] }),
+        "oauth2" => json!({ "enable_client_credentials": true }),
+        "opentelemetry" => json!({ "traces_endpoint": "http://127.0.0.1:1/" }),
+        "proxy-cache" => json!({ "strategy": "memory" }),
+        "rate-limiting" => json!({ "minute": 1 }),
+        "rate-limiting-advanced" => json!({ "limit": [1], "window_size": [60] }),
+        "redirect" => json!({ "location": "http://127.0.0.1:1/" }),
+        "response-ratelimiting" => json!({ "limits": { "sms": { "minute": 1 } } }),
+        "standard-webhooks" => json!({ "secret_v1": "c2VjcmV0" }),
+        "tcp-log" | "udp-log" => json!({ "host": "127.0.0.1", "port": 1 }),
+        _ => json!({}),
+    }
+}
+
+/// Pointers to all values within a value.
+fn places(value: &serde_json::Value, at: &str, found: &mut Vec<String>) {
+    let inner: Vec<(String, &serde_json::Value)> = match value {
+        serde_json::Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), value)).collect(),
+        serde_json::Value::Array(items) => items.iter().enumerate().map(|(n, value)| (n.to_string(), value)).collect(),
+        _ => return,
+    };
+    for (name, value) in inner {
+        let at = format!("{at}/{name}");
+        places(value, &at, found);
+        found.push(at);
+    }
+}
+
+/// Nothing can stand in for these: the plugin says which it misses.
+const MISSED: [&str; 3] = ["session/secret", "datadog/host", "datadog/port"];
+
+#[test]
+fn what_a_schema_accepts_with_a_null_in_it_can_run() {
+    let mut broken = Vec::new();
+    let cert = include_str!("tls_metadata_headers/client.pem").to_owned();
+    let authorities = [Arc::new(entities::CaCertificate { cert, ..Default::default() })];
+    for definition in TABLE {
+        let whole = pdk::testing::complete(definition, smallest(definition.name)).unwrap();
+        let mut found = Vec::new();
+        places(&whole, "", &mut found);
+        found.retain(|place| !MISSED.contains(&format!("{}{place}", definition.name).as_str()));
+        for place in found {
+            let mut config = whole.clone();
+            *config.pointer_mut(&place).unwrap() = serde_json::Value::Null;
+            let Ok(config) = pdk::testing::complete(definition, config) else { continue };
+            let entity = pdk::testing::plugin_entity(definition.name, &config);
+            if let Err(error) =
+                (definition.build)(&pdk::Instance { entity: &entity, config: &config, authorities: &authorities })
+            {
+                broken.push(format!("{}{place}: {error}", definition.name));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
 }

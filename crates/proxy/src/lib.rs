@@ -20,7 +20,7 @@ pub use access_log::{AccessLog, CustomFormat, LogFormat, LogTarget, Syslog, Sysl
 pub use http::{BodyLength, ClientGone, Downstream, HeadLimits, Limits, Service};
 pub use listen::{Clients, Listener, Shown, Tls, TlsSettings};
 pub use settings::{HeaderTokens, PoolSettings, RealIpHeader, Settings};
-pub use snapshot::{Environment, Secrets, Snapshot, SnapshotHandle, certificate_pair};
+pub use snapshot::{Builder, Environment, Secrets, Snapshot, SnapshotHandle, certificate_pair};
 pub use stats::{Stats, StatsView};
 pub use trusted::TrustedIps;
 pub use upstream::Upstreams;

@@ -41,7 +41,7 @@ pub(crate) async fn handle(thread: Rc<Thread>, request: Request, client: Client,
     let mut cx = thread.context(&pinned, request, client);
     trace(&pinned.snapshot, &mut cx);
     request_debug::begin(&thread.proxy.settings, &mut cx);
-    let mut chosen = pinned.snapshot.global.chosen(None, &pinned.snapshot.consumers);
+    let mut chosen = pinned.snapshot.global.chosen(None, &pinned.snapshot.consumers, &pinned.snapshot.instances);
     let answered = answer(&thread, &pinned.snapshot, &mut cx, &mut chosen, &mut to).await;
     let forwarded = answered.unwrap_or_else(|exit| {
         cx.respond(*exit.response, exit.source);
@@ -65,9 +65,9 @@ async fn answer<'a>(
     to: &mut Downstream,
 ) -> Result<Forwarded, Exit> {
     rewrite(chosen, cx).await?;
-    let endpoint = route(thread, snapshot, cx)?;
-    access(&endpoint.plan, cx, chosen).await?;
-    let forwarded = forward(thread, endpoint, cx, to).await?;
+    let routed = route(thread, snapshot, cx)?;
+    access(routed.plan, &snapshot.instances, cx, chosen).await?;
+    let forwarded = forward(thread, routed, cx, to).await?;
     response(thread, chosen, cx).await?;
     Ok(forwarded)
 }

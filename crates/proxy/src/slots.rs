@@ -28,14 +28,17 @@ impl<F: Future<Output = ()>> Slots<F> {
         Rc::new(Self { free: RefCell::default() })
     }
 
-    pub(crate) fn hold(self: &Rc<Self>, future: F) -> Slotted<F> {
+    /// Makes a future in a free slot. Inlined with what makes it, so that it is written where it stays: most of its bytes
+    /// mean nothing at first and need no copy.
+    #[inline]
+    pub(crate) fn hold(self: &Rc<Self>, make: impl FnOnce() -> F) -> Slotted<F> {
         let free = self.free.borrow_mut().pop();
         let slot = match free {
             Some(mut slot) => {
-                slot.set(Some(future));
+                slot.set(Some(make()));
                 slot
             }
-            None => Box::pin(Some(future)),
+            None => Box::pin(Some(make())),
         };
         Slotted { slot: Some(slot), slots: self.clone() }
     }
@@ -81,7 +84,7 @@ mod tests {
                 std::future::pending::<()>().await;
             };
             let mut task = Task::from_waker(Waker::noop());
-            let mut held = Box::pin(slots.hold(Box::pin(work(ended_too))));
+            let mut held = Box::pin(slots.hold(|| Box::pin(work(ended_too))));
             assert!(std::future::Future::poll(held.as_mut(), &mut task).is_pending());
             assert_eq!((ended.get(), Rc::strong_count(&ended)), (round, 2));
             assert!(slots.free.borrow().is_empty());

@@ -2,6 +2,7 @@
 
 use crate::access_log::AccessLog;
 use crate::http::{Downstream, Service};
+use crate::phases::log::write_access_log;
 use crate::pipeline;
 use crate::settings::Settings;
 use crate::slots::Slots;
@@ -9,7 +10,7 @@ use crate::snapshot::{Snapshot, SnapshotHandle};
 use crate::stats::{Stats, ThreadStats};
 use crate::upstream::Upstreams;
 use crate::upstream::pool::Pool;
-use pdk::{Client, Clock, Context, Request, Response, Shared, Storage};
+use pdk::{Client, Clock, Context, Headers, Method, Request, Response, Shared, Span, Storage, Version};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
@@ -64,8 +65,9 @@ impl Proxy {
 
 /// A snapshot and what goes with it, as one thread holds it.
 pub(crate) struct Pinned {
-    pub(crate) snapshot: Arc<Snapshot>,
+    /// Goes first: what it shares with the snapshot is freed with that, on another thread.
     pub(crate) shared: Rc<Shared>,
+    pub(crate) snapshot: Arc<Snapshot>,
 }
 
 /// One thread of the data plane.
@@ -119,6 +121,23 @@ impl Thread {
     /// The request's surroundings.
     pub(crate) fn context(&self, pinned: &Pinned, request: Request, client: Client) -> Context {
         Context::new(request, client, pinned.shared.clone(), fastrand::u128(..), Instant::now())
+    }
+
+    /// Logs what a service of the caller's has answered.
+    pub fn log(&self, request: Request, client: Client, begin: Instant, status: u16, body_sent: u64) {
+        if self.access_log.borrow().is_none() {
+            return;
+        }
+        let shared = self.pin().shared.clone();
+        let mut cx = Context::new(request, client, shared, fastrand::u128(..), begin);
+        cx.response.status = status;
+        write_access_log(self, &cx, body_sent);
+    }
+
+    /// Logs that a service of the caller's refused what is no HTTP request.
+    pub fn log_refused(&self, client: Client, status: u16) {
+        let request = Request::new(Method::Get, Version::Http11, Headers::new(), Span::default(), Span::default());
+        self.log(request, client, Instant::now(), status, 0);
     }
 
     /// Regular work: idle upstream connections, the log's buffer. Runs for the life of the thread.
@@ -175,7 +194,7 @@ where
     F: Future<Output = ()> + 'static,
 {
     fn call(&self, request: Request, client: Client, to: Downstream) -> Pin<Box<dyn Future<Output = ()>>> {
-        Box::pin(self.slots.hold((self.handle)(self.thread.clone(), request, client, to)))
+        Box::pin(self.slots.hold(|| (self.handle)(self.thread.clone(), request, client, to)))
     }
 
     fn refuse(&self, client: Client, status: u16, message: &'static str) -> Response {

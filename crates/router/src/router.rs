@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use entities::Shards;
 use uuid::Uuid;
 
 use crate::compile::{candidates, plans};
 use crate::context::{Context, DefaultPort};
 use crate::definition::Definition;
-use crate::index::{Rules, Shards, Table};
+use crate::index::{Rules, Table};
 use crate::matched::{Captures, Match};
 use crate::{Flavor, Query, Route};
 
@@ -110,7 +111,7 @@ impl Router {
         for (plan, candidate) in plans.iter().zip(&candidates) {
             table.insert(plan, candidate);
         }
-        *self.routes.entry(route.id, || Arc::clone(route)) = Arc::clone(route);
+        self.routes.insert(route.id, Arc::clone(route));
         Ok(())
     }
 

@@ -102,7 +102,8 @@ impl Processor<'_> {
         let absent = value.is_none();
         let written = self.mode == Mode::Write;
         if field.is(Flag::Uuid) {
-            if written && absent {
+            // An id that is null is none: Kong hands it to its database, which fails.
+            if written && value.as_ref().is_none_or(Value::is_null) {
                 *value = Some(cx.uuid().to_string().into());
             }
         } else if matches!(field.kind, Kind::String) {

@@ -63,14 +63,17 @@ impl AdminClient {
         Ok(Self { host, port, base, headers: lines, tls })
     }
 
-    /// All rows of a collection; `None` where there is no such collection.
-    pub(crate) fn list(&self, path: &str) -> anyhow::Result<Option<Vec<Value>>> {
-        let mut rows = Vec::new();
+    /// The rows of a collection, page by page; whether there is such a collection.
+    pub(crate) fn pages(
+        &self,
+        path: &str,
+        mut take: impl FnMut(Vec<Value>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<bool> {
         let mut next = Some(format!("{path}?size={PAGE}"));
         while let Some(path) = next.take() {
-            let Some(mut page) = self.get(&path)? else { return Ok(None) };
+            let Some(mut page) = self.get(&path)? else { return Ok(false) };
             match page.get_mut("data").map(Value::take) {
-                Some(Value::Array(data)) => rows.extend(data),
+                Some(Value::Array(data)) => take(data)?,
                 // An empty list of Lua's.
                 Some(Value::Object(data)) if data.is_empty() => {}
                 _ => bail!("{path} is no collection"),
@@ -81,7 +84,7 @@ impl AdminClient {
                 false => format!("{next}?size={PAGE}"),
             });
         }
-        Ok(Some(rows))
+        Ok(true)
     }
 
     /// `None` where there is nothing, or where Kong does not have it.

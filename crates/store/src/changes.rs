@@ -28,6 +28,10 @@ impl Followers {
         self.0.write().unwrap_or_else(PoisonError::into_inner).push(follower);
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     pub(crate) fn changed(&self, changes: &[Change]) {
         if changes.is_empty() {
             return;

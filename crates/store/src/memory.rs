@@ -1,10 +1,13 @@
 //! Everything in memory: for tests, and beneath `database = off`.
 use crate::changes::Followers;
+use crate::packed::{self, Packer};
 use crate::rows::{Row, Rows, Scan, TagScan};
 use crate::rules::{Rules, key_of, normal};
 use crate::{Change, Clock, Error, Follower, Index, Layout, Reader, Store, Table, TagFilter, Tagged, Writer};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::{Arc, PoisonError, RwLock};
+use uuid::Uuid;
 
 pub struct Memory {
     layout: Arc<Layout>,
@@ -13,15 +16,37 @@ pub struct Memory {
     followers: Followers,
 }
 
-type Keys = BTreeSet<String>;
+/// A row's primary key. Ids are ordered as their texts are.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Key {
+    Id(Uuid),
+    Text(Box<str>),
+}
+
+impl Key {
+    fn new(text: &str) -> Self {
+        packed::id(text).map_or_else(|| Self::Text(text.into()), Self::Id)
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Id(id) => id.to_string(),
+            Self::Text(text) => text.to_string(),
+        }
+    }
+}
+
+type Keys = BTreeSet<Key>;
 
 #[derive(Default)]
 struct Entity {
-    rows: BTreeMap<String, Row>,
-    /// Index name and values -> key.
-    unique: HashMap<(String, Vec<String>), String>,
-    /// Foreign field and id -> keys.
-    foreign: HashMap<(String, String), Keys>,
+    rows: BTreeMap<Key, Box<[u8]>>,
+    /// Of the rows that end by themselves, which are few: when.
+    expires: HashMap<Key, f64>,
+    /// The place of an index, and values -> key.
+    unique: HashMap<(usize, Box<str>), Key>,
+    /// The place of a reference, and the id it is to -> keys.
+    foreign: HashMap<(usize, Key), Keys>,
     /// Tag -> keys.
     tags: HashMap<String, Keys>,
 }
@@ -31,6 +56,7 @@ struct State {
     entities: HashMap<String, Entity>,
     /// Entity id, entity name, position -> tag.
     tags: BTreeMap<(String, String, i64), String>,
+    packer: Packer,
 }
 
 /// A transaction: the state, and how to get back.
@@ -119,53 +145,70 @@ impl State {
 
     fn put(&mut self, table: &Table, key: &str, row: Row) {
         self.remove(table, key);
+        let packed = self.packer.pack(&row.value);
         let entity = self.entities.entry(table.name.clone()).or_default();
-        for index in &table.unique {
+        let own = Key::new(key);
+        for (at, index) in table.unique.iter().enumerate() {
             if let Some(values) = index.values(&row.value) {
-                let values = values.into_iter().map(str::to_owned).collect();
-                entity.unique.insert((index.name.clone(), values), key.to_owned());
+                entity.unique.insert((at, joined(&values)), own.clone());
             }
         }
-        for (field, id) in references(table, &row) {
-            entity.foreign.entry((field.to_owned(), id.to_owned())).or_default().insert(key.to_owned());
+        for (at, id) in references(table, &row) {
+            entity.foreign.entry((at, Key::new(id))).or_default().insert(own.clone());
         }
         for (position, tag) in row.tags().enumerate() {
-            entity.tags.entry(tag.to_owned()).or_default().insert(key.to_owned());
+            entity.tags.entry(tag.to_owned()).or_default().insert(own.clone());
             self.tags.insert((key.to_owned(), table.name.clone(), position as i64), tag.to_owned());
         }
-        entity.rows.insert(key.to_owned(), row);
+        if let Some(at) = row.expires {
+            entity.expires.insert(own.clone(), at);
+        }
+        entity.rows.insert(own, packed);
     }
 
     fn remove(&mut self, table: &Table, key: &str) -> Option<Row> {
+        let own = Key::new(key);
         let entity = self.entities.get_mut(&table.name)?;
-        let row = entity.rows.remove(key)?;
-        for index in &table.unique {
+        let packed = entity.rows.remove(&own)?;
+        let row = Row { value: self.packer.unpack(&packed), expires: entity.expires.remove(&own) };
+        for (at, index) in table.unique.iter().enumerate() {
             if let Some(values) = index.values(&row.value) {
-                let place = (index.name.clone(), values.into_iter().map(str::to_owned).collect());
-                if entity.unique.get(&place).is_some_and(|held| held == key) {
+                let place = (at, joined(&values));
+                if entity.unique.get(&place).is_some_and(|held| *held == own) {
                     entity.unique.remove(&place);
                 }
             }
         }
-        for (field, id) in references(table, &row) {
-            forget(&mut entity.foreign, &(field.to_owned(), id.to_owned()), key);
+        for (at, id) in references(table, &row) {
+            forget(&mut entity.foreign, &(at, Key::new(id)), &own);
         }
         for (position, tag) in row.tags().enumerate() {
-            forget(&mut entity.tags, &tag.to_owned(), key);
+            forget(&mut entity.tags, &tag.to_owned(), &own);
             self.tags.remove(&(key.to_owned(), table.name.clone(), position as i64));
         }
         Some(row)
     }
+
+    fn row(&self, entity: &Entity, key: &Key) -> Option<Row> {
+        let value = self.packer.unpack(entity.rows.get(key)?);
+        Some(Row { value, expires: entity.expires.get(key).copied() })
+    }
 }
 
-fn references<'a>(table: &'a Table, row: &'a Row) -> impl Iterator<Item = (&'a str, &'a str)> {
-    table.references.iter().filter_map(|reference| {
+/// Values that together are one key. None of them holds a NUL: no field of an index may.
+fn joined(values: &[&str]) -> Box<str> {
+    values.join("\0").into()
+}
+
+/// The places of a row's references, and the ids they are to.
+fn references<'a>(table: &'a Table, row: &'a Row) -> impl Iterator<Item = (usize, &'a str)> {
+    table.references.iter().enumerate().filter_map(|(at, reference)| {
         let id = row.value.get(&reference.field)?.get("id")?.as_str()?;
-        Some((reference.field.as_str(), id))
+        Some((at, id))
     })
 }
 
-fn forget<K: std::hash::Hash + Eq>(index: &mut HashMap<K, Keys>, place: &K, key: &str) {
+fn forget<K: std::hash::Hash + Eq>(index: &mut HashMap<K, Keys>, place: &K, key: &Key) {
     if let Some(keys) = index.get_mut(place) {
         keys.remove(key);
         if keys.is_empty() {
@@ -176,44 +219,43 @@ fn forget<K: std::hash::Hash + Eq>(index: &mut HashMap<K, Keys>, place: &K, key:
 
 impl Rows for &State {
     fn get(&self, table: &Table, key: &str) -> Result<Option<Row>, Error> {
-        Ok(self.entity(table).and_then(|entity| entity.rows.get(key)).cloned())
+        Ok(self.entity(table).and_then(|entity| self.row(entity, &Key::new(key))))
     }
 
     fn find(&self, table: &Table, index: &Index, values: &[&str]) -> Result<Option<Row>, Error> {
         let Some(entity) = self.entity(table) else { return Ok(None) };
-        let place = (index.name.clone(), values.iter().map(|value| (*value).to_owned()).collect());
-        Ok(entity.unique.get(&place).and_then(|key| entity.rows.get(key)).cloned())
+        let Some(at) = table.unique.iter().position(|own| own.name == index.name) else { return Ok(None) };
+        Ok(entity.unique.get(&(at, joined(values))).and_then(|key| self.row(entity, key)))
     }
 
     fn scan(&self, table: &Table, scan: &Scan<'_>) -> Result<Vec<Row>, Error> {
-        use std::ops::Bound::{Excluded, Unbounded};
         let Some(entity) = self.entity(table) else { return Ok(Vec::new()) };
-        let has_tag = |key: &str, tag: &String| entity.tags.get(tag).is_some_and(|keys| keys.contains(key));
-        let fits = |key: &str, row: &Row| {
-            !row.is_expired(scan.now)
+        let has_tag = |key: &Key, tag: &String| entity.tags.get(tag).is_some_and(|keys| keys.contains(key));
+        let fits = |key: &&Key| {
+            entity.expires.get(*key).is_none_or(|at| *at > scan.now)
                 && match scan.tags {
                     None => true,
                     Some(TagFilter::All(tags)) => tags.iter().all(|tag| has_tag(key, tag)),
                     Some(TagFilter::Any(tags)) => tags.iter().any(|tag| has_tag(key, tag)),
                 }
         };
-        let range = (scan.after.map_or(Unbounded, Excluded), Unbounded);
-        let rows: Vec<Row> = match scan.foreign {
+        let range = (scan.after.map_or(Unbounded, |after| Excluded(Key::new(after))), Unbounded);
+        let row = |key| self.row(entity, key);
+        Ok(match scan.foreign {
             None => {
-                let rows = entity.rows.range::<str, _>(range).filter(|(key, row)| fits(key, row));
-                rows.take(scan.limit).map(|(_, row)| row.clone()).collect()
+                let keys = entity.rows.range(range).map(|(key, _)| key);
+                keys.filter(fits).filter_map(row).take(scan.limit).collect()
             }
             Some((field, id)) => {
-                let Some(keys) = entity.foreign.get(&(field.to_owned(), id.to_owned())) else { return Ok(Vec::new()) };
-                let rows = keys.range::<str, _>(range).filter_map(|key| Some((key, entity.rows.get(key)?)));
-                rows.filter(|(key, row)| fits(key, row)).take(scan.limit).map(|(_, row)| row.clone()).collect()
+                let at = table.references.iter().position(|reference| reference.field == field);
+                let keys = at.and_then(|at| entity.foreign.get(&(at, Key::new(id))));
+                let keys = keys.into_iter().flat_map(|keys| keys.range(range.clone()));
+                keys.filter(fits).filter_map(row).take(scan.limit).collect()
             }
-        };
-        Ok(rows)
+        })
     }
 
     fn tagged(&self, scan: &TagScan<'_>) -> Result<Vec<Tagged>, Error> {
-        use std::ops::Bound::{Excluded, Unbounded};
         let after = scan.after.map(|(id, entity, position)| (id.to_owned(), entity.to_owned(), position));
         let range = (after.map_or(Unbounded, Excluded), Unbounded);
         let tags = self.tags.range(range).filter(|(_, tag)| scan.tag.is_none_or(|wanted| wanted == *tag));
@@ -228,8 +270,8 @@ impl Rows for &State {
 
     fn expired(&self, table: &Table, now: f64, limit: usize) -> Result<Vec<String>, Error> {
         let Some(entity) = self.entity(table) else { return Ok(Vec::new()) };
-        let expired = entity.rows.iter().filter(|(_, row)| row.is_expired(now));
-        Ok(expired.take(limit).map(|(key, _)| key.clone()).collect())
+        let expired = entity.expires.iter().filter(|(_, at)| **at <= now);
+        Ok(expired.take(limit).map(|(key, _)| key.text()).collect())
     }
 
     fn put(&mut self, table: &Table, _: &str, _: Row, _: Option<&Row>) -> Result<(), Error> {

@@ -1,5 +1,5 @@
 //! `database = off`: the configuration is replaced as a whole, and entities are read only.
-use crate::{Change, Clock, Error, Follower, Layout, Memory, Page, Query, Reader, Store, TagsPage, Ttl, Writer};
+use crate::{Along, Change, Clock, Error, Follower, Layout, Memory, Page, Query, Reader, Store, TagsPage, Ttl, Writer};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -92,7 +92,7 @@ impl Writer for Refusing<'_> {
         Err(Off::refusal("create or update", entity, None))
     }
 
-    fn delete(&mut self, entity: &str, _: &str) -> Result<bool, Error> {
+    fn delete_along(&mut self, entity: &str, _: &str, _: &mut Along<'_>) -> Result<bool, Error> {
         Err(Off::refusal("remove", entity, None))
     }
 

@@ -44,6 +44,21 @@ pub(crate) trait Rows {
     fn get(&self, table: &Table, key: &str) -> Result<Option<Row>, Error>;
     fn find(&self, table: &Table, index: &Index, values: &[&str]) -> Result<Option<Row>, Error>;
     fn scan(&self, table: &Table, scan: &Scan<'_>) -> Result<Vec<Row>, Error>;
+    /// Every row that has not expired, in any order.
+    fn each(&self, table: &Table, now: f64, visit: &mut dyn FnMut(Row)) -> Result<(), Error> {
+        const LIMIT: usize = 1000;
+        let mut after: Option<String> = None;
+        loop {
+            let scan = Scan { after: after.as_deref(), limit: LIMIT, foreign: None, tags: None, now };
+            let rows = self.scan(table, &scan)?;
+            let last = rows.last().filter(|_| rows.len() == LIMIT);
+            after = last.map(|row| crate::rules::key_of(table, &row.value).map(str::to_owned)).transpose()?;
+            rows.into_iter().for_each(&mut *visit);
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
     fn tagged(&self, scan: &TagScan<'_>) -> Result<Vec<Tagged>, Error>;
     /// Keys of rows that expired by `now`.
     fn expired(&self, table: &Table, now: f64, limit: usize) -> Result<Vec<String>, Error>;

@@ -1,6 +1,8 @@
 //! What Kong's database enforces, over any backend's rows: keys, references, cascades, expiry.
 use crate::rows::{Row, Rows, Scan, TagScan};
-use crate::{Change, Error, Index, Layout, OnDelete, Page, Part, Query, Reader, Table, TagsPage, Ttl, Writer, offset};
+use crate::{
+    Along, Change, Error, Index, Layout, OnDelete, Page, Part, Query, Reader, Table, TagsPage, Ttl, Writer, offset,
+};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -12,6 +14,8 @@ pub(crate) struct Rules<'a, R> {
     /// Whether rows that can expire show `ttl` when they do not, as they do in Kong with a database.
     pub(crate) shows_ttl: bool,
     pub(crate) changes: Vec<Change>,
+    /// Whether anybody will hear of the changes; commands that write millions of rows tell nobody.
+    pub(crate) is_heard: bool,
 }
 
 /// How deep rows may go with the rows they reference; the entities' own references reach four.
@@ -20,7 +24,7 @@ const CASCADE_BATCH: usize = 1000;
 
 impl<'a, R: Rows> Rules<'a, R> {
     pub(crate) fn new(rows: R, layout: &'a Layout, now: f64) -> Self {
-        Rules { rows, layout, now, shows_ttl: true, changes: Vec::new() }
+        Rules { rows, layout, now, shows_ttl: true, changes: Vec::new(), is_heard: true }
     }
 
     fn table(&self, entity: &str) -> Result<&'a Table, Error> {
@@ -48,6 +52,7 @@ impl<'a, R: Rows> Rules<'a, R> {
 
     fn changed(&mut self, table: &Table, key: &str, value: Option<Value>) {
         if table.has_uuid
+            && self.is_heard
             && let Ok(id) = Uuid::parse_str(key)
         {
             self.changes.push(Change { entity: table.name.clone(), id, value });
@@ -63,7 +68,7 @@ impl<'a, R: Rows> Rules<'a, R> {
                 continue;
             }
             if other.is_expired(self.now) {
-                self.remove(table, &other_key, &other, 0)?;
+                self.remove(table, &other_key, &other, 0, &mut unheard)?;
                 continue;
             }
             return Err(Error::unique_violation(&index_fields(index, row)));
@@ -96,11 +101,14 @@ impl<'a, R: Rows> Rules<'a, R> {
         let row = Row { value: row, expires };
         self.rows.put(table, &key, row.clone(), old)?;
         let value = self.shown(table, row);
-        self.changed(table, &key, Some(value.clone()));
+        if self.is_heard {
+            self.changed(table, &key, Some(value.clone()));
+        }
         Ok(value)
     }
 
-    fn remove(&mut self, table: &Table, key: &str, row: &Row, depth: usize) -> Result<(), Error> {
+    /// Removes a row; what goes or changes with it is told to `also`.
+    fn remove(&mut self, table: &Table, key: &str, row: &Row, depth: usize, also: &mut Along<'_>) -> Result<(), Error> {
         if depth > DEEPEST_CASCADE {
             return Err(Error::database(&format!("deleting a row of '{}' goes in circles", table.name)));
         }
@@ -123,17 +131,14 @@ impl<'a, R: Rows> Rules<'a, R> {
                 for row in children {
                     let child_key = key_of(child, &row.value)?.to_owned();
                     if reference.on_delete == OnDelete::Cascade {
-                        self.remove(child, &child_key, &row, depth + 1)?;
+                        also(&child.name, &row.value, None);
+                        self.remove(child, &child_key, &row, depth + 1, also)?;
                     } else {
-                        let mut value = row.value.clone();
-                        value[&reference.field] = Value::Null;
-                        self.rows.put(
-                            child,
-                            &child_key,
-                            Row { value: value.clone(), expires: row.expires },
-                            Some(&row),
-                        )?;
-                        self.changed(child, &child_key, Some(value));
+                        let mut changed = row.clone();
+                        changed.value[&reference.field] = Value::Null;
+                        also(&child.name, &row.value, Some(&changed.value));
+                        self.rows.put(child, &child_key, changed.clone(), Some(&row))?;
+                        self.changed(child, &child_key, Some(changed.value));
                     }
                 }
             }
@@ -156,7 +161,7 @@ impl<'a, R: Rows> Rules<'a, R> {
         for table in layout.tables().iter().filter(|table| table.has_ttl) {
             for key in self.rows.expired(table, self.now, limit)? {
                 if let Some(row) = self.rows.get(table, &key)? {
-                    self.remove(table, &key, &row, 0)?;
+                    self.remove(table, &key, &row, 0, &mut unheard)?;
                     purged += 1;
                 }
             }
@@ -201,6 +206,11 @@ impl<R: Rows> Reader for Rules<'_, R> {
         Ok(Page { rows: rows.into_iter().map(|row| self.shown(table, row)).collect(), offset })
     }
 
+    fn each(&self, entity: &str, visit: &mut dyn FnMut(Value)) -> Result<(), Error> {
+        let table = self.table(entity)?;
+        self.rows.each(table, self.now, &mut |row| visit(self.shown(table, row)))
+    }
+
     fn tags(&self, tag: Option<&str>, size: usize, offset: Option<&str>) -> Result<TagsPage, Error> {
         let after = match offset.map(offset::decode).transpose()? {
             None => None,
@@ -237,7 +247,7 @@ impl<R: Rows> Writer for Rules<'_, R> {
                 }
                 return Err(Error::primary_key_violation(&json!({ &table.key: key })));
             }
-            self.remove(table, &key, &old, 0)?;
+            self.remove(table, &key, &old, 0, &mut unheard)?;
         }
         self.put(table, row, ttl, None)
     }
@@ -263,12 +273,12 @@ impl<R: Rows> Writer for Rules<'_, R> {
         self.put(table, row, ttl, old.as_ref())
     }
 
-    fn delete(&mut self, entity: &str, key: &str) -> Result<bool, Error> {
+    fn delete_along(&mut self, entity: &str, key: &str, also: &mut Along<'_>) -> Result<bool, Error> {
         let table = self.table(entity)?;
         let key = if table.has_uuid { &key.to_ascii_lowercase() } else { key };
         let Some(row) = self.rows.get(table, key)? else { return Ok(false) };
         let was_live = !row.is_expired(self.now);
-        self.remove(table, key, &row, 0)?;
+        self.remove(table, key, &row, 0, also)?;
         Ok(was_live)
     }
 
@@ -276,6 +286,9 @@ impl<R: Rows> Writer for Rules<'_, R> {
         self
     }
 }
+
+/// For rows that go of themselves.
+fn unheard(_: &str, _: &Value, _: Option<&Value>) {}
 
 pub(crate) fn key_of<'a>(table: &Table, row: &'a Value) -> Result<&'a str, Error> {
     let key = row.get(&table.key).and_then(Value::as_str);

@@ -33,8 +33,25 @@ pub trait Reader {
     /// By a unique field, or by the name of a composite cache key with the values of its fields.
     fn select_by(&self, entity: &str, index: &str, values: &[&str]) -> Result<Option<Value>, Error>;
     fn page(&self, entity: &str, query: &Query<'_>) -> Result<Page, Error>;
+    /// Every row of an entity, in any order.
+    fn each(&self, entity: &str, visit: &mut dyn FnMut(Value)) -> Result<(), Error> {
+        const SIZE: usize = 1000;
+        let mut offset = None;
+        loop {
+            let query = Query { size: SIZE, offset: offset.as_deref(), ..Query::default() };
+            let page = self.page(entity, &query)?;
+            page.rows.into_iter().for_each(&mut *visit);
+            offset = page.offset;
+            if offset.is_none() {
+                return Ok(());
+            }
+        }
+    }
     fn tags(&self, tag: Option<&str>, size: usize, offset: Option<&str>) -> Result<TagsPage, Error>;
 }
+
+/// Told of a row that a delete reaches by its references: its entity, what it was, and what it is now (`None`: it is gone).
+pub type Along<'a> = dyn FnMut(&str, &Value, Option<&Value>) + 'a;
 
 /// A transaction under way. Rows are whole: defaults filled, validated, foreign keys as `{"id": ...}`.
 pub trait Writer: Reader {
@@ -42,7 +59,11 @@ pub trait Writer: Reader {
     fn update(&mut self, entity: &str, row: Value, ttl: Ttl) -> Result<Value, Error>;
     fn upsert(&mut self, entity: &str, row: Value, ttl: Ttl) -> Result<Value, Error>;
     /// Whether there was such a row. Rows that reference it go too, forbid it, or lose the reference, as their schemas say.
-    fn delete(&mut self, entity: &str, key: &str) -> Result<bool, Error>;
+    fn delete(&mut self, entity: &str, key: &str) -> Result<bool, Error> {
+        self.delete_along(entity, key, &mut |_, _, _| {})
+    }
+    /// The same; `also` hears of each row that goes or changes with this one.
+    fn delete_along(&mut self, entity: &str, key: &str, also: &mut Along<'_>) -> Result<bool, Error>;
     /// The writer as a reader.
     fn reader(&self) -> &dyn Reader;
 }
@@ -97,19 +118,9 @@ impl dyn Store + '_ {
 
     /// Every row of every entity, table by table: what a node starts from.
     pub fn each(&self, visit: &mut dyn FnMut(&str, Value)) -> Result<(), Error> {
-        const SIZE: usize = 1000;
         self.reading(|reader| {
             for table in self.layout().tables() {
-                let mut offset = None;
-                loop {
-                    let query = Query { size: SIZE, offset: offset.as_deref(), ..Query::default() };
-                    let page = reader.page(&table.name, &query)?;
-                    page.rows.into_iter().for_each(|row| visit(&table.name, row));
-                    offset = page.offset;
-                    if offset.is_none() {
-                        break;
-                    }
-                }
+                reader.each(&table.name, &mut |row| visit(&table.name, row))?;
             }
             Ok(())
         })

@@ -18,6 +18,8 @@ pub(super) enum Load {
     Handshakes,
     /// `/r<n>/x` with a random n below the count.
     Spread { count: usize },
+    /// Requests to the first `count` of the mixed routes, 10,000 different ones.
+    Mixed { count: usize },
     /// A body of 1 MiB in every request.
     Upload,
     /// HTTP/2 over TLS: many requests at a time on few connections.
@@ -60,6 +62,17 @@ fn wrk(bench: &Bench, load: Load, to: &Proxy, time: Duration, folder: &Path) -> 
                 "local made = {{}}\n\
                  function init()\n  for n = 1, {count} do made[n] = wrk.format('GET', '/r' .. (n - 1) .. '/x') end\nend\n\
                  function request() return made[math.random({count})] end\n"
+            );
+            project::write(&script, lua)?;
+            command.arg("-s").arg(&script).arg(&http);
+        }
+        Load::Mixed { count } => {
+            let lua = format!(
+                "local made = {{}}\n\
+                 function init()\n  for at = 1, 10000 do\n    local n = math.random(0, {count} - 1)\n    \
+                 local headers = n % 4 == 1 and {{ Host = 'h' .. n .. '.test' }} or {{ Host = 'localhost' }}\n    \
+                 made[at] = wrk.format('GET', '/r' .. n .. '/x', headers)\n  end\nend\n\
+                 function request() return made[math.random(10000)] end\n"
             );
             project::write(&script, lua)?;
             command.arg("-s").arg(&script).arg(&http);

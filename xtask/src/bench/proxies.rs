@@ -20,6 +20,10 @@ pub(super) struct Bench {
     pub(super) time: Duration,
     pub(super) connections: usize,
     pub(super) access_log: bool,
+    /// Of the soak.
+    pub(super) minutes: u32,
+    /// The cargo profile of what is built.
+    pub(super) profile: String,
 }
 
 pub(super) enum Candidate {
@@ -33,6 +37,8 @@ pub(super) enum Candidate {
 pub(super) enum Task {
     /// As many routes, each with a path of its own: `/r0`, `/r1`, ...; one route takes every path.
     Routes(usize),
+    /// As many routes of all kinds: see [`mixed`].
+    Mixed(usize),
     /// One route behind key-auth and rate-limiting.
     KeyAndRate,
 }
@@ -148,6 +154,15 @@ pub(super) fn declarative(task: Task, upstream: SocketAddr) -> String {
                 }
             }
         }
+        Task::Mixed(count) => {
+            text += "services:\n";
+            for first in (0..count).step_by(100) {
+                text += &format!("  - name: service-{first}\n    url: http://{upstream}\n    routes:\n");
+                for n in first..count.min(first + 100) {
+                    text += &format!("      - {}\n", mixed(n));
+                }
+            }
+        }
         Task::KeyAndRate => {
             text += &service("upstream", upstream, "      - name: everything\n        paths: [\"/\"]\n");
             // Never reached, so that every request is counted and passes.
@@ -159,6 +174,16 @@ pub(super) fn declarative(task: Task, upstream: SocketAddr) -> String {
         }
     }
     text
+}
+
+/// The nth of many routes: a quarter by host, 5 % by regex, the rest by prefix.
+pub(super) fn mixed(n: usize) -> serde_json::Value {
+    let name = format!("route-{n}");
+    match n % 20 {
+        19 => serde_json::json!({ "name": name, "paths": [format!("~/r{n}/(?<id>[a-z]+)$")] }),
+        at if at % 4 == 1 => serde_json::json!({ "name": name, "hosts": [format!("h{n}.test")], "paths": ["/"] }),
+        _ => serde_json::json!({ "name": name, "paths": [format!("/r{n}")] }),
+    }
 }
 
 fn service(name: &str, upstream: SocketAddr, routes: &str) -> String {

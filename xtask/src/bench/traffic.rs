@@ -54,6 +54,13 @@ pub(super) const CASES: &[Case] = &[
         goal: Some(Goal::OfOwnOneRoute(1.05)),
     },
     Case {
+        name: "100k-routes",
+        about: "100,000 routes by host, prefix and regex, requests spread over them; nginx with one location",
+        task: Task::Mixed(super::changes::ROUTES),
+        load: Load::Mixed { count: super::changes::ROUTES },
+        goal: Some(Goal::OfOwnOneRoute(1.10)),
+    },
+    Case {
         name: "tls",
         about: "TLS over kept connections",
         task: Task::Routes(1),
@@ -120,6 +127,19 @@ pub(super) fn measure(bench: &Bench, cases: &[&Case]) -> Result<Value> {
     Ok(report::json(&measured))
 }
 
+/// The traffic of every case for a while, to the candidate alone.
+pub(super) fn train(bench: &Bench) -> Result<()> {
+    let certificate = Certificate::make(&bench.scratch)?;
+    let (_upstream, upstream) = nginx::upstream(&bench.scratch.join("upstream"))?;
+    for case in CASES {
+        println!("  {}", case.name);
+        let folder = bench.scratch.join(case.name);
+        let candidate = bench.start_candidate(&folder, case.task, upstream, &certificate)?;
+        load::send(bench, case.load, &candidate, bench.time, &folder).context(case.name)?;
+    }
+    Ok(())
+}
+
 fn measure_case<'a>(
     bench: &Bench,
     case: &'a Case,
@@ -151,7 +171,7 @@ fn measure_case<'a>(
     Ok(measured)
 }
 
-fn measure_round(bench: &Bench, load: Load, proxy: &Proxy, folder: &Path) -> Result<Figures> {
+pub(super) fn measure_round(bench: &Bench, load: Load, proxy: &Proxy, folder: &Path) -> Result<Figures> {
     let before = proxy.running.usage();
     let answered = load::send(bench, load, proxy, bench.time, folder)?;
     let after = proxy.running.usage();

@@ -83,7 +83,7 @@ impl Plan {
                 *plan.left_out.entry(reason.clone()).or_default() += all.len();
                 continue;
             }
-            for (number, kept) in plan.distribute(all, &skips, options) {
+            for (number, kept) in plan.distribute(all, &areas, &skips, options) {
                 let Some(configuration) = CONFIGURATIONS.get(number) else { continue };
                 let folder = scratch.join(configuration.name);
                 std::fs::create_dir_all(&folder)?;
@@ -117,6 +117,7 @@ impl Plan {
     fn distribute(
         &mut self,
         cases: Vec<Value>,
+        areas: &Areas,
         skips: &BTreeMap<String, String>,
         options: &Options,
     ) -> BTreeMap<usize, Vec<Value>> {
@@ -124,7 +125,7 @@ impl Plan {
         for case in cases.into_iter().filter(|case| name(case).contains(&options.only)) {
             let reason = match skips.get(name(&case)) {
                 Some(reason) => Some(reason.as_str()),
-                None => case.get("fault").map(|_| FAULT),
+                None => plugin_left_out(name(&case), areas).or_else(|| case.get("fault").map(|_| FAULT)),
             };
             match reason.filter(|_| !options.with_faults) {
                 Some(reason) => *self.left_out.entry(reason.to_owned()).or_default() += 1,
@@ -143,6 +144,13 @@ impl Plan {
 
 fn name(case: &Value) -> &str {
     case["name"].as_str().unwrap_or_default()
+}
+
+/// Why the cases of a plugin are not played, where this one is about its schema.
+pub(super) fn plugin_left_out<'a>(case: &str, areas: &'a Areas) -> Option<&'a str> {
+    let rest = ["plugin-schema/", "info/schema/plugins/"].iter().find_map(|about| case.strip_prefix(about))?;
+    let plugin = rest.split('/').next().unwrap_or_default();
+    areas.get(&format!("plugin_{plugin}"))?.as_deref()
 }
 
 /// The database that a case needs.
@@ -177,7 +185,9 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Each area with the reason why it is not played, if it is not.
-pub(super) fn areas(text: &str) -> BTreeMap<String, Option<String>> {
+pub(super) type Areas = BTreeMap<String, Option<String>>;
+
+pub(super) fn areas(text: &str) -> Areas {
     project::list(text)
         .map(|line| match line.split_once(char::is_whitespace) {
             Some((area, reason)) => (area.to_owned(), Some(reason.trim().to_owned())),

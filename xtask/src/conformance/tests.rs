@@ -17,6 +17,21 @@ fn an_area_is_played_unless_a_reason_stands_behind_it() {
 }
 
 #[test]
+fn the_schema_of_a_plugin_waits_for_the_plugin() {
+    let areas = plan::areas("plugin_acl\nplugin_acme   not built yet\n");
+    let cases = [
+        ("plugin-schema/acme/created", Some("not built yet")),
+        ("info/schema/plugins/acme", Some("not built yet")),
+        ("plugin-schema/acl/1", None),
+        ("plugin-schema/unheard-of/1", None),
+        ("acme/other", None),
+    ];
+    for (case, expected) in cases {
+        assert_eq!(plan::plugin_left_out(case, &areas), expected, "{case}");
+    }
+}
+
+#[test]
 fn a_skip_without_a_reason_is_refused() {
     let skips = plan::skips("a/case with: spaces | because of this").unwrap();
     assert_eq!(skips["a/case with: spaces"], "because of this");

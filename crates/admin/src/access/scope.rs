@@ -4,7 +4,7 @@ use entities::Catalog;
 use schema::{EntitySchema, Error};
 use serde_json::{Value, json};
 use std::fmt;
-use store::{Page, Query, Reader, TagsPage, Ttl, Writer};
+use store::{Along, Page, Query, Reader, TagsPage, Ttl, Writer};
 
 /// Tags, one of which a row must have.
 #[derive(Debug)]
@@ -158,8 +158,8 @@ impl Writer for Scoped<'_, &mut (dyn Writer + '_)> {
         self.inner.upsert(entity, row, ttl)
     }
 
-    fn delete(&mut self, entity: &str, key: &str) -> Result<bool, Error> {
-        self.inner.delete(entity, key)
+    fn delete_along(&mut self, entity: &str, key: &str, also: &mut Along<'_>) -> Result<bool, Error> {
+        self.inner.delete_along(entity, key, also)
     }
 
     fn reader(&self) -> &dyn Reader {

@@ -4,7 +4,7 @@ mod described;
 mod reference;
 mod schemas;
 
-pub use reference::reference;
+pub use reference::{plugin_reference, reference};
 
 use crate::api::table;
 use crate::dispatch::{Endpoint, Routes};

@@ -1,7 +1,7 @@
-//! The reference of the Admin API: docs/admin-api.md.
+//! The reference of the Admin API (docs/admin-api.md), and of the configuration of plugins (docs/plugins).
 use super::{Endpoint, Settings, described, entities, shown, summary, table};
 use crate::PluginEndpoint;
-use entities::Catalog;
+use entities::{Catalog, PluginSchema};
 use schema::{Constraint, EntitySchema, Field, Flag, Kind, RecordSchema};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -53,19 +53,68 @@ fn entity(schema: &EntitySchema, out: &mut String) {
     if schema.ttl {
         out.push_str(" Takes `ttl`: seconds until it is gone.");
     }
-    out.push_str("\n\n| field | type | default | rules | |\n|---|---|---|---|---|\n");
-    rows("", &schema.record, out);
+    out.push_str("\n\n");
+    out.push_str(TABLE);
+    rows("", &schema.record, false, out);
+}
+
+const TABLE: &str = "| field | type | default | rules | |\n|---|---|---|---|---|\n";
+
+/// What a plugin is configured with, as Markdown: where it may be, Kong's fields, then those that Kong does not have.
+/// `phases`: the phases it has work in.
+pub fn plugin_reference(schema: &PluginSchema, priority: i32, phases: &[&str]) -> String {
+    let field = |name: &str| schema.record.fields().find(|(known, _)| *known == name).map(|(_, field)| field);
+    let may_have = |scope: &&str| {
+        let is_null = |constraint: &Constraint| matches!(constraint, Constraint::Eq(value) if value.is_null());
+        field(scope).is_none_or(|field| !field.constraints().iter().any(is_null))
+    };
+    let scopes: Vec<&str> = ["route", "service", "consumer"].into_iter().filter(may_have).collect();
+    let protocols = match field("protocols").map(|field| &field.kind) {
+        Some(Kind::Set(elements)) => elements.constraints().iter().find_map(|constraint| match constraint {
+            Constraint::OneOf(all) => Some(all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")),
+            _ => None,
+        }),
+        _ => None,
+    };
+    let mut out = format!(
+        "| | |\n|---|---|\n| phases | {} |\n| priority | {priority} |\n| scopes | {}, everything |\n| protocols | {} |\n",
+        phases.join(", "),
+        scopes.join(", "),
+        protocols.unwrap_or_else(|| "all".to_owned())
+    );
+    let Some(Kind::Record(config)) = field("config").map(|field| &field.kind) else { return out };
+    for (title, hidden) in [("\n## Configuration\n\n", false), ("\n## Configuration beyond Kong's\n\n", true)] {
+        let mut fields = String::new();
+        rows("", config, hidden, &mut fields);
+        match (fields.is_empty(), hidden) {
+            (false, _) => out.extend([title, TABLE, &fields]),
+            (true, false) => out.extend([title, "It has no fields.\n"]),
+            (true, true) => {}
+        }
+    }
+    out
 }
 
 fn named(fields: &[String]) -> String {
     fields.iter().map(|field| format!("`{field}`")).collect::<Vec<_>>().join(", ")
 }
 
-fn rows(prefix: &str, record: &RecordSchema, out: &mut String) {
-    let fields = record.fields().filter(|(_, field)| !field.is(Flag::Hidden)).map(|(name, field)| (name, field, false));
+/// The rows of fields that are hidden, or of those that are not.
+fn rows(prefix: &str, record: &RecordSchema, hidden: bool, out: &mut String) {
+    let fields = record.fields().map(|(name, field)| (name, field, false));
     let shorthands = record.shorthands().iter().map(|shorthand| (shorthand.name.as_str(), &shorthand.field, true));
     for (name, field, is_shorthand) in fields.chain(shorthands) {
         let name = format!("{prefix}{name}");
+        let inner = match &field.kind {
+            Kind::Record(inner) if !is_shorthand => Some(inner),
+            _ => None,
+        };
+        if field.is(Flag::Hidden) != hidden {
+            if let Some(inner) = inner.filter(|_| hidden) {
+                rows(&format!("{name}."), inner, hidden, out);
+            }
+            continue;
+        }
         let default = match &field.default {
             Some(value) if !value.is_null() && !matches!(field.kind, Kind::Record(_)) => format!("`{value}`"),
             _ => String::new(),
@@ -78,10 +127,9 @@ fn rows(prefix: &str, record: &RecordSchema, out: &mut String) {
         let cells = [format!("`{name}`"), kind(field), default, rules.join("; "), about.to_owned()];
         let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|").replace('\n', " ")).collect();
         let _ = writeln!(out, "| {} |", cells.join(" | "));
-        if let Kind::Record(inner) = &field.kind
-            && !is_shorthand
-        {
-            rows(&format!("{name}."), inner, out);
+        if let Some(inner) = inner {
+            // Of a field that Kong does not have, all is beyond Kong; its own fields are not hidden once more.
+            rows(&format!("{name}."), inner, false, out);
         }
     }
 }

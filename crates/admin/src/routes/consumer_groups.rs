@@ -112,7 +112,7 @@ fn leave_all(api: &Api, call: &Call<'_>, owner: Side) -> Outcome {
     api.writing(call, |writer: &mut dyn Writer| {
         let row = api.named(writer.reader(), call, 0, owner.entity)?;
         for membership in memberships(writer.reader(), owner, &row)? {
-            erase(call, writer, schema, &membership)?;
+            erase(api, call, writer, schema, &membership)?;
         }
         Ok(())
     })?;
@@ -141,7 +141,7 @@ fn leave(api: &Api, call: &Call<'_>, owner: Side, listed: Side) -> Outcome {
     let schema = api.schema(MEMBERS)?;
     api.writing(call, |writer: &mut dyn Writer| {
         let (membership, _) = membership(api, writer.reader(), call, owner, listed)?;
-        erase(call, writer, schema, &membership)
+        erase(api, call, writer, schema, &membership)
     })?;
     Ok(super::no_content())
 }

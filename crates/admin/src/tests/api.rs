@@ -382,3 +382,29 @@ fn plugins_endpoints_are_theirs() {
     assert!(paths.contains("/things/{thing}") && !paths.contains("consumer_group"));
     assert_eq!(world.get("/cache/known").1, json!({ "message": "text" }));
 }
+
+#[test]
+fn an_id_that_is_null_is_none() {
+    let world = world();
+    let null = json!({ "id": null, "username": "a" });
+    let id = |answer: &(u16, Value)| answer.1["id"].as_str().map(str::len);
+    let created = world.json("POST", "/consumers", &null);
+    assert_eq!((created.0, id(&created)), (201, Some(36)), "{}", created.1);
+    for (method, path) in [("PUT", "/consumers/a"), ("PATCH", "/consumers/a")] {
+        let changed = world.json(method, path, &null);
+        assert_eq!((changed.0, &changed.1["id"]), (200, &created.1["id"]), "{method}: {}", changed.1);
+    }
+    let other = world.json("PUT", "/consumers/b", &json!({ "id": null }));
+    assert_eq!((other.0, id(&other)), (200, Some(36)), "{}", other.1);
+}
+
+#[test]
+fn head_tells_the_length_of_what_get_answers() {
+    let world = world();
+    for path in ["/consumers", "/consumers/nobody", "/nothing"] {
+        let (get, head) = (world.send("GET", path, &[], b""), world.send("HEAD", path, &[], b""));
+        let length = head.headers.iter().find(|(name, _)| name == "Content-Length").map(|(_, value)| value.as_str());
+        assert_eq!(length, Some(get.body.len().to_string().as_str()), "{path}");
+        assert!(head.body.is_empty() && head.status == get.status, "{path}");
+    }
+}

@@ -51,6 +51,26 @@ fn a_write_is_noted_with_the_rows_before_and_after() {
 }
 
 #[test]
+fn what_a_delete_takes_along_is_noted_too() {
+    let path = place("along");
+    let world = audited(settings(&path));
+    world.json("PUT", "/consumers/c", &json!({}));
+    world.json("POST", "/consumers/c/key-auth", &json!({ "key": "hush-hush" }));
+    world.json("POST", "/consumers/c/acls", &json!({ "group": "g" }));
+    world.send("DELETE", "/consumers/c", &[], b"");
+    let entries = entries(&world, "?size=1");
+    let mut gone: Vec<(&str, &str)> = entries[0]["changes"].as_array().unwrap().iter().map(told).collect();
+    assert_eq!(gone.remove(0), ("delete", "consumers"));
+    gone.sort_unstable();
+    assert_eq!(gone, [("delete", "acls"), ("delete", "keyauth_credentials")]);
+    assert!(!std::fs::read_to_string(&path).unwrap().contains("hush-hush"));
+}
+
+fn told(change: &Value) -> (&str, &str) {
+    (change["action"].as_str().unwrap(), change["entity"].as_str().unwrap())
+}
+
+#[test]
 fn secrets_are_masked() {
     let path = place("secrets");
     let world = audited(settings(&path));

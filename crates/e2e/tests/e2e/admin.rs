@@ -1,66 +1,11 @@
 //! The Admin API of a running node: users, client certificates, batches that traffic sees at once, the audit log.
 
-use crate::client::{Client, connect, get};
+use crate::client::{Client, get};
 use crate::gateway::Gateway;
+use crate::pki::{Shown, open};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
-
-/// The listener's certificate is a self-signed one of the node's own: these tests are about the client's.
-#[derive(Debug)]
-struct Trusting;
-
-impl ServerCertVerifier for Trusting {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &default_provider().signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &default_provider().signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        default_provider().signature_verification_algorithms.supported_schemes()
-    }
-}
-
-type Shown = Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>;
-
-fn open(at: SocketAddr, shown: Shown) -> StreamOwned<ClientConnection, TcpStream> {
-    let config = ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(Trusting));
-    let config = match shown {
-        Some((certificate, key)) => config.with_client_auth_cert(vec![certificate], key).unwrap(),
-        None => config.with_no_client_auth(),
-    };
-    let session = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap();
-    StreamOwned::new(session, connect(at).unwrap())
-}
+use rustls_pki_types::PrivateKeyDer;
+use std::net::SocketAddr;
 
 fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::new([name.to_owned()]).unwrap();
@@ -73,7 +18,7 @@ fn signed_by(authority: &CertifiedIssuer<'static, KeyPair>) -> Shown {
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     let key = KeyPair::generate().unwrap();
     let certificate = params.signed_by(&key, authority).unwrap();
-    Some((certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).unwrap()))
+    Some((vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap()))
 }
 
 #[test]
@@ -91,11 +36,23 @@ fn the_admin_api_takes_only_clients_with_a_certificate_of_its_authority() {
             ("admin_listen", &format!("{at} ssl")),
         ],
     );
-    let answer = Client::over(open(at, signed_by(&ours))).get("/status", &[]);
+    let answer = Client::over(open(at, "localhost", signed_by(&ours))).get("/status", &[]);
     assert_eq!(answer.status, 200, "{answer:?}");
     for stranger in [None, signed_by(&authority("theirs"))] {
-        assert!(Client::over(open(at, stranger)).try_get("/status", &[]).is_err());
+        assert!(Client::over(open(at, "localhost", stranger)).try_get("/status", &[]).is_err());
     }
+}
+
+#[test]
+fn each_answer_of_the_admin_api_is_a_line_of_its_access_log() {
+    let gateway = Gateway::start_with("_format_version: '3.0'\n", &[]);
+    assert_eq!(get(gateway.ports.admin, "/services?size=7", &[]).status, 200);
+    assert_eq!(get(gateway.ports.admin, "/nothing", &["User-Agent: a-script"]).status, 404);
+    let lines = || std::fs::read_to_string(gateway.folder.path().join("prefix/logs/admin_access.log")).unwrap();
+    crate::gateway::eventually("both answers are in the log", || lines().lines().count() >= 2);
+    let lines = lines();
+    assert!(lines.contains("\"GET /services?size=7 HTTP/1.1\" 200 23 "), "{lines}");
+    assert!(lines.contains("\"GET /nothing HTTP/1.1\" 404 23 \"-\" \"a-script\""), "{lines}");
 }
 
 fn send(at: SocketAddr, method: &str, path: &str, token: &str, body: &str) -> crate::client::Answer {

@@ -1,8 +1,15 @@
-//! Certificates made for a test: authorities, those between, and ends.
+//! Certificates made for a test: authorities, those between, and ends; and TLS connections that show them.
 
+use crate::client::connect;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 
 /// A certificate with its key and with those that lead to its authority, which is not among them.
 pub(crate) struct Identity {
@@ -64,4 +71,69 @@ fn parameters(names: &[&str], name: &str, is_authority: bool) -> CertificatePara
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     }
     params
+}
+
+/// Takes any certificate of a server, which often is a self-signed one of the node's own.
+#[derive(Debug)]
+struct Trusting;
+
+impl ServerCertVerifier for Trusting {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &default_provider().signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &default_provider().signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// A client's certificates, its own first, and its key.
+pub(crate) type Shown = Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>;
+
+/// Settings of a client that takes any certificate of the server.
+pub(crate) fn trusting(shown: Shown) -> Arc<ClientConfig> {
+    let config = ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(Trusting));
+    Arc::new(match shown {
+        Some((certificates, key)) => config.with_client_auth_cert(certificates, key).unwrap(),
+        None => config.with_no_client_auth(),
+    })
+}
+
+pub(crate) fn open_with(
+    at: SocketAddr,
+    name: &str,
+    config: Arc<ClientConfig>,
+) -> StreamOwned<ClientConnection, TcpStream> {
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    StreamOwned::new(ClientConnection::new(config, name).unwrap(), connect(at).unwrap())
+}
+
+/// A TLS connection for a server name.
+pub(crate) fn open(at: SocketAddr, name: &str, shown: Shown) -> StreamOwned<ClientConnection, TcpStream> {
+    open_with(at, name, trusting(shown))
 }

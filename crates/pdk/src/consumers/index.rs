@@ -3,6 +3,8 @@
 
 use ahash::{HashMap, RandomState};
 use hashbrown::HashTable;
+use std::borrow::Borrow;
+use std::hash::Hash;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -70,36 +72,39 @@ impl<T> Index<T> {
     }
 }
 
-type Lists<T> = HashMap<Uuid, Vec<Arc<T>>>;
+type Lists<K, T> = HashMap<K, Vec<Arc<T>>>;
 
-/// Lists of values by the id they belong to.
-pub(super) struct Grouped<T> {
+/// Lists of values by what they belong to: an id, mostly.
+pub(super) struct Grouped<T, K = Uuid> {
     hasher: RandomState,
-    shards: Box<[Arc<Lists<T>>]>,
+    shards: Box<[Arc<Lists<K, T>>]>,
 }
 
-impl<T> Clone for Grouped<T> {
+impl<T, K> Clone for Grouped<T, K> {
     fn clone(&self) -> Self {
         Self { hasher: self.hasher.clone(), shards: self.shards.clone() }
     }
 }
 
-impl<T> Default for Grouped<T> {
+impl<T, K> Default for Grouped<T, K> {
     fn default() -> Self {
         Self { hasher: RandomState::new(), shards: shards() }
     }
 }
 
-impl<T> Grouped<T> {
-    pub(super) fn get(&self, id: Uuid) -> &[Arc<T>] {
+impl<T, K: Hash + Eq + Clone> Grouped<T, K> {
+    pub(super) fn get<Q: Hash + Eq + ?Sized>(&self, id: &Q) -> &[Arc<T>]
+    where
+        K: Borrow<Q>,
+    {
         let shard = &self.shards[shard_of(self.hasher.hash_one(id))];
-        shard.get(&id).map(Vec::as_slice).unwrap_or_default()
+        shard.get(id).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Changes the list of an id; an empty one is forgotten.
-    pub(super) fn change(&mut self, id: Uuid, change: impl FnOnce(&mut Vec<Arc<T>>)) {
-        let shard = Arc::make_mut(&mut self.shards[shard_of(self.hasher.hash_one(id))]);
-        let list = shard.entry(id).or_default();
+    pub(super) fn change(&mut self, id: K, change: impl FnOnce(&mut Vec<Arc<T>>)) {
+        let shard = Arc::make_mut(&mut self.shards[shard_of(self.hasher.hash_one(&id))]);
+        let list = shard.entry(id.clone()).or_default();
         change(list);
         if list.is_empty() {
             shard.remove(&id);

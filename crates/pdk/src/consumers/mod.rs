@@ -4,9 +4,10 @@ mod index;
 #[cfg(test)]
 mod tests;
 
+use entities::basicauth_credential::is_argon2id;
 use entities::{
     Acl, BasicauthCredential, Configuration, Consumer, ConsumerGroup, ConsumerGroupConsumer, HmacauthCredential,
-    JwtSecret, KeyauthCredential, Oauth2Credential, Touched,
+    JwtSecret, KeyauthCredential, MtlsAuthCredential, Oauth2Credential, Touched,
 };
 use index::{Grouped, Index};
 use std::future::Future;
@@ -46,8 +47,11 @@ pub struct Consumers {
     by_custom_id: Arc<Index<Consumer>>,
     keys: Arc<Index<KeyauthCredential>>,
     basic: Arc<Index<BasicauthCredential>>,
+    /// A credential whose password is hashed slowly, where there is one.
+    slow: Option<Arc<BasicauthCredential>>,
     hmac: Arc<Index<HmacauthCredential>>,
     jwt: Arc<Index<JwtSecret>>,
+    subjects: Arc<Grouped<MtlsAuthCredential, Box<str>>>,
     applications: Arc<Index<Oauth2Credential>>,
     applications_by_id: Arc<Index<Oauth2Credential>>,
     acls: Arc<Grouped<Acl>>,
@@ -62,10 +66,12 @@ impl Default for Consumers {
             by_custom_id: Arc::new(Index::by(|c: &Consumer| c.custom_id.as_deref().map(str::as_bytes))),
             keys: Arc::new(Index::by(|c: &KeyauthCredential| Some(c.key.as_bytes()))),
             basic: Arc::new(Index::by(|c: &BasicauthCredential| Some(c.username.as_bytes()))),
+            slow: None,
             hmac: Arc::new(Index::by(|c: &HmacauthCredential| Some(c.username.as_bytes()))),
             jwt: Arc::new(Index::by(|c: &JwtSecret| Some(c.key.as_bytes()))),
             applications: Arc::new(Index::by(|c: &Oauth2Credential| Some(c.client_id.as_bytes()))),
             applications_by_id: Arc::new(Index::by(|c: &Oauth2Credential| Some(c.id.as_bytes().as_slice()))),
+            subjects: Arc::default(),
             acls: Arc::default(),
             groups: Arc::default(),
         }
@@ -90,38 +96,41 @@ impl Consumers {
             new.exchange_consumer(None, Some(consumer));
         }
         from.keyauth_credentials.values().for_each(|c| exchange(&mut new.keys, None, Some(c)));
-        from.basicauth_credentials.values().for_each(|c| exchange(&mut new.basic, None, Some(c)));
+        from.basicauth_credentials.values().for_each(|c| new.exchange_basic(None, Some(c)));
         from.hmacauth_credentials.values().for_each(|c| exchange(&mut new.hmac, None, Some(c)));
         from.jwt_secrets.values().for_each(|c| exchange(&mut new.jwt, None, Some(c)));
         from.oauth2_credentials.values().for_each(|c| new.exchange_application(None, Some(c)));
+        from.mtls_auth_credentials.values().for_each(|c| new.exchange_subject(None, Some(c)));
         from.acls.values().for_each(|acl| new.exchange_acl(None, Some(acl)));
         new.groups = Arc::new(groups(from));
         new
     }
 
-    /// The same after some rows were changed, at a cost that depends on their number alone; and whether all of them were of
-    /// clients, so that nothing but this has changed.
-    pub fn updated(&self, touched: &[Touched], from: &Configuration) -> (Self, bool) {
+    /// The same after some rows were changed, at a cost that depends on their number alone.
+    #[must_use]
+    pub fn updated(&self, touched: &[Touched], from: &Configuration) -> Self {
         let mut new = self.clone();
-        let (mut has_groups, mut is_all) = (false, true);
+        let mut has_groups = false;
         for row in touched {
             match row {
                 Touched::Consumers(old, now) => new.exchange_consumer(old.as_ref(), now.as_ref()),
                 Touched::KeyauthCredentials(old, now) => exchange(&mut new.keys, old.as_ref(), now.as_ref()),
-                Touched::BasicauthCredentials(old, now) => exchange(&mut new.basic, old.as_ref(), now.as_ref()),
+                Touched::BasicauthCredentials(old, now) => new.exchange_basic(old.as_ref(), now.as_ref()),
                 Touched::HmacauthCredentials(old, now) => exchange(&mut new.hmac, old.as_ref(), now.as_ref()),
                 Touched::JwtSecrets(old, now) => exchange(&mut new.jwt, old.as_ref(), now.as_ref()),
                 Touched::Oauth2Credentials(old, now) => new.exchange_application(old.as_ref(), now.as_ref()),
+                Touched::MtlsAuthCredentials(old, now) => new.exchange_subject(old.as_ref(), now.as_ref()),
                 Touched::Acls(old, now) => new.exchange_acl(old.as_ref(), now.as_ref()),
                 Touched::ConsumerGroupConsumers(old, now) => new.exchange_member(old.as_ref(), now.as_ref(), from),
                 Touched::ConsumerGroups(..) => has_groups = true,
-                Touched::Other => is_all = false,
+                // Of something else.
+                _ => {}
             }
         }
         if has_groups {
             new.groups = Arc::new(groups(from));
         }
-        (new, is_all)
+        new
     }
 
     fn exchange_consumer(&mut self, old: Option<&Arc<Consumer>>, new: Option<&Arc<Consumer>>) {
@@ -130,6 +139,13 @@ impl Consumers {
         // Most have none: its index is then not copied.
         if old.into_iter().chain(new).any(|consumer| consumer.custom_id.is_some()) {
             exchange(&mut self.by_custom_id, old, new);
+        }
+    }
+
+    fn exchange_basic(&mut self, old: Option<&Arc<BasicauthCredential>>, new: Option<&Arc<BasicauthCredential>>) {
+        exchange(&mut self.basic, old, new);
+        if let Some(new) = new.filter(|credential| is_argon2id(&credential.password)) {
+            self.slow = Some(new.clone());
         }
     }
 
@@ -148,6 +164,16 @@ impl Consumers {
                 let at = list.partition_point(|acl| acl.id < new.id);
                 list.insert(at, new.clone());
             });
+        }
+    }
+
+    fn exchange_subject(&mut self, old: Option<&Arc<MtlsAuthCredential>>, new: Option<&Arc<MtlsAuthCredential>>) {
+        let subjects = Arc::make_mut(&mut self.subjects);
+        if let Some(old) = old {
+            subjects.change(old.subject_name.as_str().into(), |list| list.retain(|known| known.id != old.id));
+        }
+        if let Some(new) = new {
+            subjects.change(new.subject_name.as_str().into(), |list| list.push(new.clone()));
         }
     }
 
@@ -178,6 +204,10 @@ impl Consumers {
         Lookup::Ready(by_id.or_else(|| self.by_username.get(name.as_bytes())).cloned())
     }
 
+    pub fn consumer_by_username(&self, name: &str) -> Lookup<'_, Arc<Consumer>> {
+        Lookup::Ready(self.by_username.get(name.as_bytes()).cloned())
+    }
+
     pub fn consumer_by_custom_id(&self, id: &str) -> Lookup<'_, Arc<Consumer>> {
         Lookup::Ready(self.by_custom_id.get(id.as_bytes()).cloned())
     }
@@ -188,6 +218,11 @@ impl Consumers {
 
     pub fn basic_auth(&self, username: &str) -> Lookup<'_, Arc<BasicauthCredential>> {
         Lookup::Ready(self.basic.get(username.as_bytes()).cloned())
+    }
+
+    /// A password hash that takes long to verify, where there are such: what a refusal should cost.
+    pub fn slow_basic_auth(&self) -> Option<&str> {
+        self.slow.as_ref().map(|credential| credential.password.as_str())
     }
 
     pub fn hmac_auth(&self, username: &str) -> Lookup<'_, Arc<HmacauthCredential>> {
@@ -208,15 +243,26 @@ impl Consumers {
         Lookup::Ready(self.applications_by_id.get(id.as_bytes()).cloned())
     }
 
+    /// The credential of a name in a certificate that one of these authorities has signed: first one that asks for the
+    /// authority, then one that does not.
+    pub fn mtls_auth(&self, subject_name: &str, authorities: &[Uuid]) -> Lookup<'_, Arc<MtlsAuthCredential>> {
+        let all = self.subjects.get(subject_name);
+        let is_signed = |c: &&Arc<MtlsAuthCredential>| {
+            c.ca_certificate.as_ref().is_some_and(|authority| authorities.contains(&authority.id))
+        };
+        let found = all.iter().find(is_signed).or_else(|| all.iter().find(|c| c.ca_certificate.is_none()));
+        Lookup::Ready(found.cloned())
+    }
+
     /// The consumer's groups of the plugin acl, by id; `None` where there are none.
     pub fn acls(&self, consumer: Uuid) -> Lookup<'_, Vec<Arc<Acl>>> {
-        let acls = self.acls.get(consumer);
+        let acls = self.acls.get(&consumer);
         Lookup::Ready((!acls.is_empty()).then(|| acls.to_vec()))
     }
 
     /// The consumer's groups, by name.
     pub fn groups(&self, consumer: Uuid) -> &[Arc<ConsumerGroup>] {
-        self.groups.get(consumer)
+        self.groups.get(&consumer)
     }
 }
 

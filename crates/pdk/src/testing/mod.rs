@@ -11,7 +11,7 @@ use crate::{
     Plugin, Request, Response, Scheme, Shared, Source, Storage, Upstream, Version,
 };
 use bytes::Bytes;
-use entities::{Configuration, Plugin as PluginEntity, Route, Service};
+use entities::{CaCertificate, Configuration, Plugin as PluginEntity, Route, Service};
 use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
@@ -80,12 +80,17 @@ impl Harness {
     }
 
     /// Several plugins, in execution order.
-    #[expect(clippy::panic, reason = "a test with a wrong config is to fail")]
     pub fn of(plugins: Vec<(&'static Definition, Value)>) -> Self {
+        Self::with_authorities(&[], plugins)
+    }
+
+    /// Several plugins, all of which get these authorities.
+    #[expect(clippy::panic, reason = "a test with a wrong config is to fail")]
+    pub fn with_authorities(authorities: &[Arc<CaCertificate>], plugins: Vec<(&'static Definition, Value)>) -> Self {
         let built = plugins.into_iter().map(|(definition, config)| {
             let config = complete(definition, config).unwrap_or_else(|e| panic!("{}: {e}", definition.name));
             let entity = plugin_entity(definition.name, &config);
-            let plugin = (definition.build)(&Instance { entity: &entity, config: &config });
+            let plugin = (definition.build)(&Instance { entity: &entity, config: &config, authorities });
             (definition, plugin.unwrap_or_else(|e| panic!("{}: {e}", definition.name)))
         });
         let plugins = built.collect();
@@ -179,6 +184,12 @@ impl Harness {
         self.configuration.remove(kind, Uuid::from_u128(id));
         self.shared =
             Rc::new(shared(&self.configuration, Clock::stopped(self.shared.clock.now()), self.storage.clone()));
+        self
+    }
+
+    /// Lets tokio's clock go, as what speaks to real servers needs it.
+    pub fn in_real_time(self) -> Self {
+        self.runtime.block_on(async { tokio::time::resume() });
         self
     }
 

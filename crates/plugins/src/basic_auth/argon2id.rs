@@ -2,12 +2,12 @@
 //! once: a hash costs tens of milliseconds. What was right is remembered for a while, by a keyed hash alone.
 
 use crate::hashing::{self, Busy};
-use ahash::HashMap;
+use crate::recent::{Digest, Recent};
 use argon2::{Algorithm, Argon2, Params, Version};
 use aws_lc_rs::{constant_time, hmac, rand};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 /// How many passwords each half of the memory keeps, and for how long.
@@ -44,6 +44,8 @@ impl Hash {
     }
 
     fn is_of(&self, password: &[u8]) -> bool {
+        #[cfg(test)]
+        tests::MADE.lock().unwrap().push(self.salt.clone());
         let Ok(params) = Params::new(self.memory, self.passes, self.lanes, Some(self.value.len())) else {
             return false;
         };
@@ -52,11 +54,6 @@ impl Hash {
         argon2.hash_password_into(password, &self.salt, &mut made).is_ok()
             && constant_time::verify_slices_are_equal(&made, &self.value).is_ok()
     }
-}
-
-/// Whether a stored password is such a hash.
-pub(super) fn is_hash(stored: &str) -> bool {
-    stored.starts_with("$argon2id$")
 }
 
 /// Whether the password is the stored one. Nobody else's request waits for it.
@@ -73,13 +70,17 @@ pub(super) async fn verify(stored: &str, password: &[u8]) -> Result<bool, Busy> 
     Ok(is_right)
 }
 
-type Digest = [u8; 32];
+/// Takes as long as to find that a password is not the stored one.
+pub(super) async fn spend(stored: &str, password: Vec<u8>) -> Result<(), Busy> {
+    let Some(hash) = Hash::parse(stored) else { return Ok(()) };
+    hashing::verify(move || hash.is_of(&password)).await.map(drop)
+}
 
 static MEMORY: LazyLock<Option<Memory>> = LazyLock::new(Memory::new);
 
 struct Memory {
     key: hmac::Key,
-    halves: Mutex<[HashMap<Digest, Instant>; 2]>,
+    known: Recent<Instant>,
 }
 
 impl Memory {
@@ -87,7 +88,7 @@ impl Memory {
     fn new() -> Option<Self> {
         let mut key = [0; 32];
         rand::fill(&mut key).ok()?;
-        Some(Self { key: hmac::Key::new(hmac::HMAC_SHA256, &key), halves: Mutex::default() })
+        Some(Self { key: hmac::Key::new(hmac::HMAC_SHA256, &key), known: Recent::new(KEPT) })
     }
 
     fn digest(&self, stored: &str, password: &[u8]) -> Digest {
@@ -99,22 +100,14 @@ impl Memory {
     }
 
     fn knows(&self, stored: &str, password: &[u8]) -> bool {
-        let digest = self.digest(stored, password);
-        let halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = halves.iter().find_map(|half| half.get(&digest));
+        let known = self.known.get(&self.digest(stored, password));
         known.is_some_and(|since| since.elapsed() < REMEMBERED)
     }
 
     fn keep(&self, stored: &str, password: &[u8]) {
-        let digest = self.digest(stored, password);
-        let mut halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
-        let [young, old] = &mut *halves;
-        if young.len() >= KEPT {
-            *old = std::mem::take(young);
-        }
-        young.insert(digest, Instant::now());
+        self.known.keep(self.digest(stored, password), Instant::now());
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -14,6 +14,7 @@ use aws_lc_rs::{constant_time, digest};
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use entities::basicauth_credential::is_argon2id;
 use entities::{BasicauthCredential, Consumer, PluginSchema};
 use pdk::{BuildError, Consumers, Context, Definition, Flow, Instance, Lookup, Phases, Plugin, Response, Step};
 use schema::Record;
@@ -71,19 +72,24 @@ impl Plugin for BasicAuth {
         if is_done(cx, self.anonymous.as_deref()) {
             return Step::Continue;
         }
+        let mut wrong = None;
         for (at, name) in HEADERS.into_iter().enumerate() {
             let Some(shown) = self.take(cx, name) else { continue };
             let ready = look_up(&cx.shared.consumers, &shown.username).ready();
             match ready {
-                // Who does not exist costs what a wrong password costs.
-                Some(None) => {
-                    is_sha1_of("", &shown.password, uuid::Uuid::nil());
-                }
+                Some(None) => wrong = Some(shown.password),
                 Some(Some(known)) => return self.conclude(cx, shown, known),
                 None => return Step::Wait(Box::pin(self.access_later(cx, shown, at + 1))),
             }
         }
-        self.refuse(cx)
+        match wrong {
+            // Who does not exist costs what a wrong password costs.
+            Some(password) => {
+                is_sha1_of("", &password, uuid::Uuid::nil());
+                self.refuse_slowly(cx, password)
+            }
+            None => self.refuse(cx),
+        }
     }
 }
 
@@ -94,13 +100,15 @@ impl BasicAuth {
         if let Some(known) = look_up(&consumers, &shown.username).wait().await {
             return self.conclude(cx, shown, known).settle().await;
         }
+        let mut wrong = shown.password;
         for name in HEADERS.into_iter().skip(next) {
             let Some(shown) = self.take(cx, name) else { continue };
             if let Some(known) = look_up(&consumers, &shown.username).wait().await {
                 return self.conclude(cx, shown, known).settle().await;
             }
+            wrong = shown.password;
         }
-        self.refuse(cx).settle().await
+        self.refuse_slowly(cx, wrong).settle().await
     }
 
     /// What a header field shows; the field is taken out of the request where credentials are hidden.
@@ -113,11 +121,14 @@ impl BasicAuth {
     }
 
     fn conclude<'a>(&'a self, cx: &'a mut Context, shown: Shown, known: Known) -> Step<'a> {
-        if argon2id::is_hash(&known.0.password) {
+        if is_argon2id(&known.0.password) {
             return Step::Wait(Box::pin(self.conclude_later(cx, shown, known)));
         }
-        let is_right = is_sha1_of(&known.0.password, &shown.password, known.0.consumer.id);
-        self.end(cx, known, is_right)
+        if is_sha1_of(&known.0.password, &shown.password, known.0.consumer.id) {
+            self.end(cx, known, true)
+        } else {
+            self.refuse_slowly(cx, shown.password)
+        }
     }
 
     async fn conclude_later(&self, cx: &mut Context, shown: Shown, known: Known) -> Flow {
@@ -133,6 +144,21 @@ impl BasicAuth {
         }
         accept(cx, consumer, credential.id, credential.username.clone());
         Step::Continue
+    }
+
+    /// Refuses a password that is wrong for whatever reason. Where some passwords are hashed slowly, each refusal costs such a
+    /// hash: else the time would tell which names exist.
+    fn refuse_slowly<'a>(&'a self, cx: &'a mut Context, password: Vec<u8>) -> Step<'a> {
+        if cx.shared.consumers.slow_basic_auth().is_none() {
+            return self.refuse(cx);
+        }
+        Step::Wait(Box::pin(async move {
+            let consumers = cx.shared.consumers.clone();
+            match argon2id::spend(consumers.slow_basic_auth().unwrap_or_default(), password).await {
+                Ok(()) => self.refuse(cx).settle().await,
+                Err(Busy) => Flow::Exit(Box::new(Response::error(cx, 503, pdk::default_message(503)))),
+            }
+        }))
     }
 
     fn refuse<'a>(&'a self, cx: &'a mut Context) -> Step<'a> {

@@ -1,7 +1,7 @@
 //! Tests of `basic-auth`.
 
 use super::*;
-use base64::prelude::BASE64_STANDARD;
+use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
 use pdk::testing::{Exchange, Harness};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -82,5 +82,26 @@ fn an_argon2id_hash_is_verified_and_never_taken_for_a_password() {
     for (password, want) in [("password", "200 alice"), ("wrong", "401 -"), (stored, "401 -")] {
         let shown = BASE64_STANDARD.encode(format!("strong:{password}"));
         assert_eq!(outcome(&h.send(&format!("GET /\nAuthorization: Basic {shown}"))), want, "{password}");
+    }
+}
+
+#[test]
+fn every_refusal_costs_a_slow_hash_where_there_are_such() {
+    let salt = BASE64_STANDARD_NO_PAD.encode("salt of this test");
+    let stored = format!("$argon2id$v=19$m=256,t=2,p=1${salt}$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4");
+    let row = json!({ "id": uuid::Uuid::from_u128(0xc9), "username": "strong", "password": stored,
+        "consumer": { "id": uuid::Uuid::from_u128(1) } });
+    let made = || argon2id::tests::MADE.lock().unwrap().iter().filter(|salt| *salt == b"salt of this test").count();
+    let h = harness(json!({})).with("basicauth_credentials", row);
+    for (shown, want, cost) in [
+        ("strong:wrong", "401 -", 1),
+        ("nobody:wrong", "401 -", 1),
+        ("al:wrong", "401 -", 1),
+        ("al:s3:cret", "200 alice", 0),
+        ("not taken apart", "401 -", 0),
+    ] {
+        let before = made();
+        let exchange = h.send(&format!("GET /\nAuthorization: Basic {}", BASE64_STANDARD.encode(shown)));
+        assert_eq!((outcome(&exchange).as_str(), made() - before), (want, cost), "{shown}");
     }
 }

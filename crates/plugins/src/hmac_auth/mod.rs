@@ -92,7 +92,7 @@ impl HmacAuth {
     async fn access_later(&self, cx: &mut Context, signature: Signature) -> Flow {
         let consumers = cx.shared.consumers.clone();
         let known = look_up(&consumers, &signature.username).wait().await;
-        let is_signed = known.as_ref().is_some_and(|(credential, _)| signature.is_right(cx, &credential.secret));
+        let is_signed = known.as_ref().is_some_and(|(credential, _)| signature.is_of(cx, credential));
         if is_signed && self.config.validate_request_body {
             match has_right_body(cx).await {
                 Ok(true) => {}
@@ -145,7 +145,7 @@ impl HmacAuth {
             signature.is_right(cx, "-");
             return self.refuse(cx, UNVERIFIABLE);
         };
-        if !signature.is_right(cx, &credential.secret) {
+        if !signature.is_of(cx, &credential) {
             return self.refuse(cx, WRONG);
         }
         accept(cx, consumer, credential.id, credential.username.clone());

@@ -4,6 +4,7 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use entities::HmacauthCredential;
 use pdk::Context;
 use regex::Regex;
 use std::sync::LazyLock;
@@ -45,6 +46,11 @@ impl Signature {
     /// Whether a header field is signed.
     pub(super) fn covers(&self, name: &str) -> bool {
         self.headers.split(' ').any(|header| header == name)
+    }
+
+    /// Whether the request was signed with the credential's secret; without one, nothing is.
+    pub(super) fn is_of(&self, cx: &Context, credential: &HmacauthCredential) -> bool {
+        credential.secret.as_deref().is_some_and(|secret| self.is_right(cx, secret))
     }
 
     /// Whether the request was signed with the secret; takes the same time whatever the difference.

@@ -135,10 +135,12 @@ pub(super) fn verifier(secret: &Arc<JwtSecret>, is_base64: bool) -> Option<Rc<Ve
 fn make(secret: &JwtSecret, is_base64: bool) -> Option<Verifier> {
     let algorithm = algorithm(secret);
     if algorithm.starts_with("HS") {
-        if is_base64 {
-            return Verifier::secret(algorithm, &decode(secret.secret.as_bytes())?);
-        }
-        return Verifier::secret(algorithm, secret.secret.as_bytes());
+        let shared = secret.secret.as_deref()?.as_bytes();
+        return if is_base64 {
+            Verifier::secret(algorithm, &decode(shared)?)
+        } else {
+            Verifier::secret(algorithm, shared)
+        };
     }
     // Kong takes the Base64 of a PEM for what it decodes, too, which is nothing.
     let pem = secret.rsa_public_key.as_deref().filter(|_| !is_base64)?;

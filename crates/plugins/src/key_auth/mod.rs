@@ -47,6 +47,22 @@ struct Config {
     /// What `WWW-Authenticate` names as the realm.
     #[field(required = false)]
     realm: Option<String>,
+    /// A field of Kong Enterprise: whose keys are looked for. Only `cp` is there, which are this gateway's own; realms of Konnect
+    /// are refused.
+    #[field(hidden)]
+    #[expect(dead_code, reason = "there is one realm, whatever is said of it")]
+    identity_realms: Option<Vec<IdentityRealm>>,
+}
+
+/// An entry of `identity_realms`.
+#[derive(Record, Deserialize, Clone, Debug)]
+#[expect(dead_code, reason = "there is one realm, whatever is said of it")]
+struct IdentityRealm {
+    /// `cp`, the control plane's consumers.
+    #[field(one_of(["cp"]), err("only 'cp' is supported: realms of Konnect are not there"))]
+    scope: String,
+    id: Option<String>,
+    region: Option<String>,
 }
 
 fn schema() -> PluginSchema {

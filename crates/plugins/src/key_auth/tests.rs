@@ -1,7 +1,7 @@
 //! Tests of `key-auth`.
 
 use super::*;
-use pdk::testing::{Exchange, Harness};
+use pdk::testing::{Exchange, Harness, complete};
 use serde_json::json;
 
 fn harness(config: serde_json::Value) -> Harness {
@@ -150,5 +150,26 @@ fn preflights_pass_only_where_told() {
 fn the_realm_is_a_quoted_string() {
     for (realm, want) in [("zone", r#"Key realm="zone""#), (r#"the "zone""#, r#"Key realm="the \"zone\"""#)] {
         assert_eq!(harness(json!({ "realm": realm })).send("GET /").header("WWW-Authenticate"), want);
+    }
+}
+
+#[test]
+fn realms_of_konnect_are_refused_with_a_clear_message() {
+    let own = json!({ "identity_realms": [{ "scope": "cp" }] });
+    assert_eq!(outcome(&harness(own).send("GET /\napikey: k-alice")), ALICE);
+    let konnect = json!({ "identity_realms": [{ "scope": "realm", "id": "x", "region": "eu" }] });
+    let refused = complete(&DEFINITION, konnect).unwrap_err().to_string();
+    assert!(refused.contains("only 'cp' is supported: realms of Konnect are not there"), "{refused}");
+    assert_eq!(complete(&DEFINITION, json!({})).unwrap().get("identity_realms"), None);
+}
+
+#[test]
+fn a_key_of_any_length_and_of_any_bytes_is_only_looked_up() {
+    let h = harness(json!({ "hide_credentials": true }));
+    for key in ["k-alice\0", "k-alic", "%6b-alice", "' OR 1=1 --", "../../k-alice", &"k".repeat(60_000)] {
+        let exchange = h.send(&format!("GET /\napikey: {key}"));
+        assert_eq!(outcome(&exchange), UNKNOWN);
+        assert!(!exchange.answer().contains(key), "a key in an answer");
+        assert!(!exchange.log.to_string().contains("k-alice"), "{}", exchange.log);
     }
 }

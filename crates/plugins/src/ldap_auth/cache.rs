@@ -1,14 +1,11 @@
 //! What the LDAP server said last of names and passwords, for a while. Neither is kept: only a keyed hash of both.
 
-use ahash::HashMap;
+use crate::recent::{Digest, Recent};
 use aws_lc_rs::{hmac, rand};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// How many answers each half keeps.
 const KEPT: usize = 10_000;
-
-type Digest = [u8; 32];
 
 #[derive(Clone, Copy)]
 struct Answer {
@@ -17,16 +14,10 @@ struct Answer {
     until: Duration,
 }
 
-#[derive(Default)]
-struct Halves {
-    young: HashMap<Digest, Answer>,
-    old: HashMap<Digest, Answer>,
-}
-
 pub(super) struct Cache {
     key: hmac::Key,
     lasts: Duration,
-    halves: Mutex<Halves>,
+    answers: Recent<Answer>,
 }
 
 impl Cache {
@@ -34,7 +25,7 @@ impl Cache {
     pub(super) fn new(lasts: Duration) -> Option<Self> {
         let mut key = [0; 32];
         rand::fill(&mut key).ok()?;
-        Some(Self { key: hmac::Key::new(hmac::HMAC_SHA256, &key), lasts, halves: Mutex::default() })
+        Some(Self { key: hmac::Key::new(hmac::HMAC_SHA256, &key), lasts, answers: Recent::new(KEPT) })
     }
 
     fn digest(&self, name: &str, password: &[u8]) -> Digest {
@@ -46,21 +37,13 @@ impl Cache {
     }
 
     pub(super) fn get(&self, name: &str, password: &[u8], now: Duration) -> Option<bool> {
-        let digest = self.digest(name, password);
-        let halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = halves.young.get(&digest).or_else(|| halves.old.get(&digest))?;
+        let answer = self.answers.get(&self.digest(name, password))?;
         (answer.until > now).then_some(answer.is_right)
     }
 
     pub(super) fn keep(&self, name: &str, password: &[u8], is_right: bool, now: Duration) {
-        if self.lasts.is_zero() {
-            return;
+        if !self.lasts.is_zero() {
+            self.answers.keep(self.digest(name, password), Answer { is_right, until: now + self.lasts });
         }
-        let digest = self.digest(name, password);
-        let mut halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
-        if halves.young.len() >= KEPT {
-            halves.old = std::mem::take(&mut halves.young);
-        }
-        halves.young.insert(digest, Answer { is_right, until: now + self.lasts });
     }
 }

@@ -1,14 +1,11 @@
 //! Tests of `ldap-auth`, those of the protocol against a real slapd.
 
 use super::*;
+use crate::script::{Script, free_port};
 use base64::prelude::BASE64_STANDARD;
 use pdk::testing::{Harness, START, complete};
 use serde_json::{Value, json};
-use std::fs;
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::net::TcpListener;
 
 fn config(more: Value) -> Value {
     let mut all = json!({ "ldap_host": "127.0.0.1", "ldap_port": 1, "base_dn": "dc=a", "attribute": "cn" });
@@ -112,101 +109,24 @@ fn a_config_has_one_kind_of_tls() {
     assert_eq!(refused["config"]["@entity"][0], "'ldaps' and 'start_tls' cannot be enabled simultaneously");
 }
 
-/// A slapd with the users `alice` (password `wonder:land`) and `Smith, J.` (password `j`).
+/// See `xtask/slapd.sh`, which runs it.
 struct Slapd {
-    process: Child,
+    _script: Script,
     plain: u16,
     tls: u16,
-    _folder: Folder,
-}
-
-struct Folder(std::path::PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-impl Drop for Slapd {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn run(command: &mut Command) {
-    let done = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
-    assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Slapd {
-    /// `None` where slapd is not installed, which is said.
-    fn start() -> Option<Self> {
-        const SLAPD: &str = "/usr/sbin/slapd";
-        if !Path::new(SLAPD).exists() {
-            use std::io::Write as _;
-            // Past the capture of the test's output: a part that was not tested must be seen.
-            let _ = writeln!(
-                std::io::stderr(),
-                "NOT TESTED: ldap-auth against slapd, which is not installed (apt-get install slapd)"
-            );
-            return None;
-        }
-        let folder = std::env::temp_dir().join(format!("silverback-slapd-{}", uuid::Uuid::new_v4()));
-        fs::create_dir_all(folder.join("db")).unwrap();
-        let at = |name: &str| folder.join(name).display().to_string();
-        run(Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"])
-            .args(["-keyout", &at("key.pem"), "-out", &at("cert.pem")]));
-        let settings = format!(
-            "include /etc/ldap/schema/core.schema\npidfile {}\nmodulepath /usr/lib/ldap\nmoduleload back_mdb\n\
-             TLSCertificateFile {}\nTLSCertificateKeyFile {}\n\
-             database mdb\nmaxsize 10485760\nsuffix \"dc=test\"\nrootdn \"cn=root,dc=test\"\ndirectory {}\n",
-            at("pid"),
-            at("cert.pem"),
-            at("key.pem"),
-            at("db"),
-        );
-        fs::write(at("slapd.conf"), settings).unwrap();
-        let person = |name: &str, password: &str| {
-            format!(
-                "dn: cn={name},dc=test\nobjectClass: person\ncn: {}\nsn: x\nuserPassword: {password}\n\n",
-                name.replace('\\', "")
-            )
-        };
-        let entries = format!(
-            "dn: dc=test\nobjectClass: dcObject\nobjectClass: organization\no: test\ndc: test\n\n{}{}",
-            person("alice", "wonder:land"),
-            person("Smith\\, J.", "j"),
-        );
-        fs::write(at("users.ldif"), entries).unwrap();
-        run(Command::new("/usr/sbin/slapadd").args(["-f", &at("slapd.conf"), "-l", &at("users.ldif")]));
+    fn start() -> Self {
         let (plain, tls) = (free_port(), free_port());
-        let urls = format!("ldap://127.0.0.1:{plain} ldaps://127.0.0.1:{tls}");
-        let process = Command::new(SLAPD)
-            .args(["-d", "0", "-f", &at("slapd.conf"), "-h", &urls])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let slapd = Self { process, plain, tls, _folder: Folder(folder) };
-        let began = Instant::now();
-        while TcpStream::connect(("127.0.0.1", tls)).is_err() {
-            assert!(began.elapsed() < Duration::from_secs(20), "slapd does not listen");
-            std::thread::yield_now();
-        }
-        Some(slapd)
+        let script = Script::start("slapd.sh", &[&plain.to_string(), &tls.to_string()]);
+        Self { _script: script, plain, tls }
     }
 }
 
 #[test]
 fn slapd_says_whose_password_is_right() {
-    let Some(slapd) = Slapd::start() else { return };
+    let slapd = Slapd::start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for (security, port) in
         [(Security::None, slapd.plain), (Security::StartTls, slapd.plain), (Security::Tls, slapd.tls)]

@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::issue::{Making, NewToken};
 use super::parameters::{Parameter, Parameters};
-use super::{Oauth2, answer, same};
+use super::{Oauth2, answer};
 use entities::Oauth2Credential;
 use pdk::args::Args;
 use pdk::{Context, Response, Write};
@@ -55,7 +55,7 @@ impl Oauth2 {
         if !self.is_https(cx) {
             return Err(Failure::https());
         }
-        if !parameters.text("provision_key").is_some_and(|key| same(&key, &self.config.provision_key)) {
+        if !self.has_provision_key(parameters) {
             return Err(Failure::provision_key());
         }
         let user = parameters.text("authenticated_userid").filter(|user| !user.trim().is_empty());

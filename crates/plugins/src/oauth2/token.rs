@@ -219,8 +219,10 @@ impl Oauth2 {
         Ok(self.make(cx, new, Making::New).await?.unwrap_or_default())
     }
 
-    fn has_provision_key(&self, parameters: &Parameters) -> bool {
-        parameters.text("provision_key").is_some_and(|key| same(&key, &self.config.provision_key))
+    /// Where the configuration has no key, nobody has it.
+    pub(super) fn has_provision_key(&self, parameters: &Parameters) -> bool {
+        let given = parameters.text("provision_key");
+        given.zip(self.config.provision_key.as_deref()).is_some_and(|(given, key)| same(&given, key))
     }
 }
 

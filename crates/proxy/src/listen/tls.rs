@@ -1,25 +1,33 @@
 //! TLS towards clients: certificates by server name, from the current snapshot.
 
-use crate::snapshot::SnapshotHandle;
+use crate::snapshot::{Asked, Hints, SnapshotHandle};
 use pdk::TlsInfo;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache, WebPkiClientVerifier};
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{
+    Acceptor, ClientHello, ProducesTickets, ResolvesServerCert, ServerSessionMemoryCache, StoresServerSessions,
+    WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
-use rustls::{ProtocolVersion, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
-use rustls_pki_types::CertificateDer;
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, ProtocolVersion, RootCertStore, ServerConfig, SignatureScheme,
+    SupportedCipherSuite, SupportedProtocolVersion,
+};
+use rustls_pki_types::{CertificateDer, UnixTime};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
 /// The TLS settings of a server, made once and shared by its listeners and threads.
 #[derive(Clone)]
 pub struct Tls {
     with_http2: Arc<ServerConfig>,
     without: Arc<ServerConfig>,
+    asking: Option<Arc<Asking>>,
 }
 
 /// How a server greets by TLS.
@@ -65,7 +73,7 @@ impl Clients {
 }
 
 impl Tls {
-    /// `clients`: which certificates of clients it takes; `None` asks for none.
+    /// `clients`: which certificates of clients it takes; `None`: it asks for one where a plugin of the configuration wants it.
     ///
     /// # Errors
     /// Where no cipher suite goes with the versions, or an authority of clients cannot be used.
@@ -75,25 +83,23 @@ impl Tls {
             provider.cipher_suites.clone_from(suites);
         }
         let provider = Arc::new(provider);
+        let snapshots = match &shown {
+            Shown::Configured(snapshots) if clients.is_none() => Some(snapshots.clone()),
+            _ => None,
+        };
         let verifier = match clients {
             Some(clients) => clients.verifier(&provider)?,
             None => WebPkiClientVerifier::no_client_auth(),
         };
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&settings.versions)?
-            .with_client_cert_verifier(verifier)
-            .with_cert_resolver(Arc::new(Resolver(shown)));
-        config.ignore_client_order = settings.prefers_own_order;
-        if settings.session_tickets {
-            config.ticketer = aws_lc_rs::Ticketer::new()?;
-        } else {
-            config.session_storage = ServerSessionMemoryCache::new(settings.sessions);
-        }
-        config.send_half_rtt_data = false;
-        let mut with_http2 = config.clone();
-        with_http2.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { with_http2: Arc::new(with_http2), without: Arc::new(config) })
+        let greeting = Greeting { provider, settings: settings.clone(), resolver: Arc::new(Resolver(shown)) };
+        let own = greeting.sessions()?;
+        let (with_http2, without) = (greeting.config(&verifier, &own, true)?, greeting.config(&verifier, &own, false)?);
+        let asking = match snapshots {
+            // A session that began without a certificate must not be taken up where one is asked for.
+            Some(snapshots) => Some(Arc::new(Asking { snapshots, sessions: greeting.sessions()?, greeting })),
+            None => None,
+        };
+        Ok(Self { with_http2, without, asking })
     }
 
     /// The handshake: the stream, what is known of it, and whether HTTP/2 was agreed on.
@@ -103,7 +109,17 @@ impl Tls {
         http2: bool,
     ) -> io::Result<(TlsStream<TcpStream>, TlsInfo, bool)> {
         let config = if http2 { &self.with_http2 } else { &self.without };
-        let stream = TlsAcceptor::from(config.clone()).accept(stream).await?;
+        let stream = match self.asking.as_ref().and_then(|asking| Some((asking, asking.asked()?))) {
+            None => TlsAcceptor::from(config.clone()).accept(stream).await?,
+            Some((asking, asked)) => {
+                let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+                let config = match asked.find(hello.client_hello().server_name()) {
+                    None => config.clone(),
+                    Some(hints) => asking.config(&hints, http2).map_err(io::Error::other)?,
+                };
+                hello.into_stream(config).await?
+            }
+        };
         let (_, session) = stream.get_ref();
         let info = TlsInfo {
             version: match session.protocol_version() {
@@ -116,6 +132,122 @@ impl Tls {
         };
         let is_h2 = session.alpn_protocol() == Some(b"h2");
         Ok((stream, info, is_h2))
+    }
+}
+
+/// Where sessions are kept that clients take up again.
+#[derive(Clone)]
+enum Sessions {
+    /// With the clients, sealed.
+    Tickets(Arc<dyn ProducesTickets>),
+    Memory(Arc<dyn StoresServerSessions>),
+}
+
+/// All that a server's configurations have in common.
+struct Greeting {
+    provider: Arc<CryptoProvider>,
+    settings: TlsSettings,
+    resolver: Arc<Resolver>,
+}
+
+impl Greeting {
+    fn sessions(&self) -> Result<Sessions, rustls::Error> {
+        Ok(if self.settings.session_tickets {
+            Sessions::Tickets(aws_lc_rs::Ticketer::new()?)
+        } else {
+            Sessions::Memory(ServerSessionMemoryCache::new(self.settings.sessions))
+        })
+    }
+
+    fn config(
+        &self,
+        verifier: &Arc<dyn ClientCertVerifier>,
+        sessions: &Sessions,
+        http2: bool,
+    ) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let mut config = ServerConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(&self.settings.versions)?
+            .with_client_cert_verifier(verifier.clone())
+            .with_cert_resolver(self.resolver.clone());
+        config.ignore_client_order = self.settings.prefers_own_order;
+        match sessions {
+            Sessions::Tickets(tickets) => config.ticketer = tickets.clone(),
+            Sessions::Memory(memory) => config.session_storage = memory.clone(),
+        }
+        config.send_half_rtt_data = false;
+        let protocols: &[&[u8]] = if http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        Ok(Arc::new(config))
+    }
+}
+
+/// How those clients are greeted that are asked for a certificate.
+struct Asking {
+    snapshots: Arc<SnapshotHandle>,
+    greeting: Greeting,
+    sessions: Sessions,
+}
+
+impl Asking {
+    /// Which clients are asked now; `None`: nobody.
+    fn asked(&self) -> Option<Arc<Asked>> {
+        let asked = &self.snapshots.load().asked;
+        (!asked.is_nobody()).then(|| asked.clone())
+    }
+
+    fn config(&self, hints: &Hints, http2: bool) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let hints = hints.0.iter().map(|name| DistinguishedName::from(name.clone())).collect();
+        let verifier: Arc<dyn ClientCertVerifier> =
+            Arc::new(AnyCertificate { hints, provider: self.greeting.provider.clone() });
+        self.greeting.config(&verifier, &self.sessions, http2)
+    }
+}
+
+/// Takes any certificate whose key signed the handshake, and no certificate: the plugin that wants one judges it.
+#[derive(Debug)]
+struct AnyCertificate {
+    hints: Vec<DistinguishedName>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ClientCertVerifier for AnyCertificate {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &self.hints
+    }
+
+    fn verify_client_cert(
+        &self,
+        _leaf: &CertificateDer<'_>,
+        _others: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -3,12 +3,17 @@
 use super::request_debug;
 use super::rewrite::finish;
 use crate::pipeline::Exit;
-use crate::snapshot::{Built, Chosen, Plan};
+use crate::snapshot::{Built, Chosen, Instances, Plan};
 use pdk::trace::{Instrumentations, Part};
 use pdk::{Context, Phases};
 
 /// Runs the plan. What it chose stays chosen for the response phases, also behind an exit (Kong's rule).
-pub(crate) async fn access<'a>(plan: &'a Plan, cx: &mut Context, chosen: &mut Chosen<'a>) -> Result<(), Exit> {
+pub(crate) async fn access<'a>(
+    plan: &'a Plan,
+    instances: &'a Instances,
+    cx: &mut Context,
+    chosen: &mut Chosen<'a>,
+) -> Result<(), Exit> {
     if let Some(fixed) = plan.fixed() {
         *chosen = Chosen::Fixed(fixed);
         for built in fixed.iter().filter(|b| b.phases.contains(Phases::ACCESS)) {
@@ -21,7 +26,7 @@ pub(crate) async fn access<'a>(plan: &'a Plan, cx: &mut Context, chosen: &mut Ch
     for at in 0..plan.len() {
         let consumer = cx.consumer.as_ref().map(|c| c.id);
         let shared = cx.shared.clone();
-        let Some(built) = plan.choose(at, consumer, &shared.consumers) else { continue };
+        let Some(built) = plan.choose(at, consumer, &shared.consumers, instances) else { continue };
         own.push(built);
         if ended.is_ok() && built.phases.contains(Phases::ACCESS) {
             ended = run(built, cx).await;

@@ -10,7 +10,7 @@ use crate::http::h1::server::decimal;
 use crate::http::h2::client::Channel;
 use crate::http::{Downstream, scratch};
 use crate::pipeline::Exit;
-use crate::snapshot::{Destination, Endpoint, ServiceTarget};
+use crate::snapshot::{Destination, Endpoint, Routed, ServiceTarget};
 use crate::upstream::connect::{ConnectError, connect};
 use crate::upstream::names::tell_turn;
 use crate::upstream::pool::PoolKey;
@@ -45,13 +45,13 @@ struct Failure {
 
 pub(crate) async fn forward(
     thread: &Thread,
-    endpoint: &Endpoint,
+    Routed { endpoint, service, .. }: Routed<'_>,
     cx: &mut Context,
     to: &mut Downstream,
 ) -> Result<Forwarded, Exit> {
     let mut began = Instant::now();
     cx.timing.access_end = Some(began);
-    let Some(service) = &endpoint.service else {
+    let Some(service) = service else {
         return Err(Exit::new(Response::error(cx, 503, "no Service found with those values")));
     };
     let Some(upstream) = cx.upstream.take() else {

@@ -2,11 +2,12 @@
 
 use super::request_debug;
 use crate::pipeline::Exit;
-use crate::snapshot::{Endpoint, Snapshot};
+use crate::snapshot::{Endpoint, Routed, Snapshot};
 use crate::worker::Thread;
 use pdk::trace::{Instrumentations, Part};
 use pdk::{Context, Headers, Method, Request, Response, Scheme, Upstream, Version};
 use router::{Fields, Match, Protocol, Query, path};
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 struct RequestFields<'a> {
@@ -26,14 +27,14 @@ impl Fields for RequestFields<'_> {
     }
 }
 
-pub(crate) fn route<'a>(thread: &Thread, snapshot: &'a Snapshot, cx: &mut Context) -> Result<&'a Endpoint, Exit> {
+pub(crate) fn route<'a>(thread: &Thread, snapshot: &'a Snapshot, cx: &mut Context) -> Result<Routed<'a>, Exit> {
     let mark = cx.mark(Instrumentations::ROUTER);
     let routed = routed(thread, snapshot, cx);
     cx.record(mark, Part::Router);
     routed
 }
 
-fn routed<'a>(thread: &Thread, snapshot: &'a Snapshot, cx: &mut Context) -> Result<&'a Endpoint, Exit> {
+fn routed<'a>(thread: &Thread, snapshot: &'a Snapshot, cx: &mut Context) -> Result<Routed<'a>, Exit> {
     let settings = &thread.proxy.settings;
     request_debug::enter(cx, "access");
     learn_client(settings, cx);
@@ -47,15 +48,15 @@ fn routed<'a>(thread: &Thread, snapshot: &'a Snapshot, cx: &mut Context) -> Resu
     let started = request_debug::start(cx);
     let found = find(settings.max_request_headers, snapshot, &cx.request, &cx.client);
     request_debug::end(cx, started, &["router"], &[]);
-    let Some(Found { endpoint, upstream, captures }) = found.map_err(|status| bad_path(cx, status))? else {
+    let Some(Found { routed, upstream, captures }) = found.map_err(|status| bad_path(cx, status))? else {
         return Err(Exit::new(Response::error(cx, 404, "no Route matched with those values")));
     };
-    cx.route = Some(endpoint.route.clone());
-    cx.service = endpoint.service.as_ref().map(|s| s.service.clone());
+    cx.route = Some(routed.endpoint.route.clone());
+    cx.service = routed.service.map(|s| s.service.clone());
     cx.upstream = upstream;
     cx.captures = captures;
-    check_protocol(endpoint, cx)?;
-    Ok(endpoint)
+    check_protocol(routed.endpoint, cx)?;
+    Ok(routed)
 }
 
 fn bad_path(cx: &Context, status: u16) -> Exit {
@@ -63,7 +64,7 @@ fn bad_path(cx: &Context, status: u16) -> Exit {
 }
 
 struct Found<'a> {
-    endpoint: &'a Endpoint,
+    routed: Routed<'a>,
     upstream: Option<Upstream>,
     captures: Vec<(String, String)>,
 }
@@ -87,9 +88,10 @@ fn find<'a>(
         fields: &RequestFields { request, limit: header_limit },
     };
     let Some(found) = snapshot.router.find(&query) else { return Ok(None) };
-    let Some(endpoint) = snapshot.endpoints.get(&found.route.id) else { return Ok(None) };
+    let Some(routed) = snapshot.routed(found.route.id) else { return Ok(None) };
+    let endpoint = routed.endpoint;
     let captures = captures(&found);
-    let upstream = endpoint.service.as_ref().map(|service| {
+    let upstream = routed.service.map(|service| {
         let is_grpc = service.scheme.is_grpc();
         let strip = endpoint.route.strip_path && !is_grpc;
         let base = service.service.path.as_deref();
@@ -99,13 +101,16 @@ fn find<'a>(
             method: None,
             host: service.host.clone(),
             port: service.port,
-            path: path::escape_upstream(&path).into_owned(),
+            path: match path::escape_upstream(&path) {
+                Cow::Owned(escaped) => escaped,
+                Cow::Borrowed(_) => path.into_owned(),
+            },
             query: None,
             host_header: None,
             prefix: found.prefix.filter(|p| strip && *p != b"/").map(|p| path::forwarded_prefix(p).into_owned()),
         }
     });
-    Ok(Some(Found { endpoint, upstream, captures }))
+    Ok(Some(Found { routed, upstream, captures }))
 }
 
 fn captures(found: &Match<'_>) -> Vec<(String, String)> {

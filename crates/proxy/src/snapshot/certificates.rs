@@ -2,11 +2,12 @@
 
 use super::Environment;
 use ahash::HashMap;
-use entities::Configuration;
+use entities::{Certificate, Shards, Sni};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// A certificate of an entity: its pair, and the other kind of key beside it.
 struct Entry {
@@ -14,10 +15,34 @@ struct Entry {
 }
 
 /// All certificates of a snapshot.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Certificates {
-    by_name: HashMap<String, Arc<Entry>>,
+    by_name: Shards<Arc<str>, Arc<Entry>>,
     default: Option<Arc<CertifiedKey>>,
+}
+
+/// The certificates of the entities, read: what names are given from.
+#[derive(Default)]
+pub(super) struct Pairs(HashMap<Uuid, Arc<Entry>>);
+
+impl Pairs {
+    pub(super) fn set(&mut self, certificate: &Certificate, env: &Environment, problems: &mut Vec<String>) {
+        let mut pairs = Vec::new();
+        let own = (Some(&certificate.cert), Some(&certificate.key));
+        let other = (certificate.cert_alt.as_ref(), certificate.key_alt.as_ref());
+        for (cert, key) in [own, other] {
+            let (Some(cert), Some(key)) = (cert, key) else { continue };
+            match pair(&env.secret(cert), &env.secret(key)) {
+                Ok(pair) => pairs.push(pair),
+                Err(error) => problems.push(format!("certificate {} cannot be used: {error}", certificate.id)),
+            }
+        }
+        self.0.insert(certificate.id, Arc::new(Entry { pairs }));
+    }
+
+    pub(super) fn remove(&mut self, certificate: Uuid) {
+        self.0.remove(&certificate);
+    }
 }
 
 /// A certificate chain and its key, from PEM.
@@ -31,28 +56,21 @@ pub fn pair(certificate: &str, key: &str) -> Result<Arc<CertifiedKey>, String> {
 }
 
 impl Certificates {
-    pub(crate) fn build(from: &Configuration, env: &Environment, problems: &mut Vec<String>) -> Self {
-        let mut entries = HashMap::default();
-        for certificate in from.certificates.values() {
-            let mut pairs = Vec::new();
-            let own = (Some(&certificate.cert), Some(&certificate.key));
-            let other = (certificate.cert_alt.as_ref(), certificate.key_alt.as_ref());
-            for (cert, key) in [own, other] {
-                let (Some(cert), Some(key)) = (cert, key) else { continue };
-                match pair(&env.secret(cert), &env.secret(key)) {
-                    Ok(pair) => pairs.push(pair),
-                    Err(error) => problems.push(format!("certificate {} cannot be used: {error}", certificate.id)),
-                }
-            }
-            entries.insert(certificate.id, Arc::new(Entry { pairs }));
+    pub(super) fn new(env: &Environment) -> Self {
+        Self { by_name: Shards::default(), default: env.default_certificate.clone() }
+    }
+
+    pub(super) fn forget(&mut self, sni: &Sni) {
+        self.by_name.remove(sni.name.to_ascii_lowercase().as_str());
+    }
+
+    /// Gives a name the certificate that it belongs to.
+    pub(super) fn set(&mut self, sni: &Sni, pairs: &Pairs) {
+        let name = sni.name.to_ascii_lowercase();
+        match pairs.0.get(&sni.certificate.id) {
+            Some(entry) => self.by_name.insert(name.into(), entry.clone()),
+            None => drop(self.by_name.remove(name.as_str())),
         }
-        let mut by_name = HashMap::default();
-        for sni in from.snis.values() {
-            if let Some(entry) = entries.get(&sni.certificate.id) {
-                by_name.insert(sni.name.to_ascii_lowercase(), entry.clone());
-            }
-        }
-        Self { by_name, default: env.default_certificate.clone() }
     }
 
     /// The pair for a server name that a client with these signature schemes can use.
@@ -69,12 +87,12 @@ impl Certificates {
             return None;
         }
         let name = name.to_ascii_lowercase();
-        if let Some(entry) = self.by_name.get(&name) {
+        if let Some(entry) = self.by_name.get(name.as_str()) {
             return Some(entry);
         }
         let first = name.split_once('.').map(|(_, rest)| format!("*.{rest}"));
         let last = name.rsplit_once('.').map(|(rest, _)| format!("{rest}.*"));
-        let wildcard = first.and_then(|n| self.by_name.get(&n)).or_else(|| last.and_then(|n| self.by_name.get(&n)));
-        wildcard.or_else(|| self.by_name.get("*"))
+        let by_name = |name: Option<String>| name.and_then(|name| self.by_name.get(name.as_str()));
+        by_name(first).or_else(|| by_name(last)).or_else(|| self.by_name.get("*"))
     }
 }

@@ -1,4 +1,4 @@
-//! A route, made ready: its service, its plugins, and what its fields mean.
+//! A route, made ready: what its fields mean, and what its requests find in a snapshot.
 
 use super::{Plan, ServiceTarget};
 use entities::Route;
@@ -9,8 +9,8 @@ use std::sync::Arc;
 /// What happens to requests of a route.
 pub(crate) struct Endpoint {
     pub(crate) route: Arc<Route>,
-    pub(crate) service: Option<Arc<ServiceTarget>>,
-    pub(crate) plan: Arc<Plan>,
+    /// Where the route has plugins of its own; otherwise its service's plan holds, or the global one.
+    pub(super) plan: Option<Arc<Plan>>,
     /// The protocols hold `https` but not `http`.
     pub(crate) is_https_only: bool,
     pub(crate) is_grpc: bool,
@@ -20,7 +20,7 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(crate) fn new(route: Arc<Route>, service: Option<Arc<ServiceTarget>>, plan: Arc<Plan>, flavor: Flavor) -> Self {
+    pub(super) fn new(route: Arc<Route>, plan: Option<Arc<Plan>>, flavor: Flavor) -> Self {
         let is_v1 = flavor == Flavor::Traditional && route.path_handling.as_deref() == Some("v1");
         let has = |name: &str| route.protocols.iter().any(|p| p == name);
         Self {
@@ -29,8 +29,16 @@ impl Endpoint {
             is_grpcs_only: has("grpcs") && !has("grpc"),
             handling: if is_v1 { PathHandling::V1 } else { PathHandling::V0 },
             route,
-            service,
             plan,
         }
     }
+}
+
+/// What a request that matched a route has to do with.
+#[derive(Clone, Copy)]
+pub(crate) struct Routed<'a> {
+    pub(crate) endpoint: &'a Endpoint,
+    /// `None` where the route has no service, or one that cannot be called.
+    pub(crate) service: Option<&'a Arc<ServiceTarget>>,
+    pub(crate) plan: &'a Plan,
 }

@@ -1,11 +1,8 @@
 //! Which plugin instances run for a route, and for a consumer on it: Kong's precedence, decided ahead of requests.
 
-use super::Environment;
-use ahash::{HashMap, HashSet};
-use entities::{Configuration, Plugin as PluginEntity, Route};
-use pdk::trace::{Instrumentations, Tracing};
-use pdk::{Consumers, Context, Instance, Phases, Plugin, Response, Step};
-use serde_json::Value;
+use super::instances::{Instances, Scope};
+use entities::{CaCertificate, Plugin as PluginEntity};
+use pdk::{Consumers, Phases, Plugin};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -14,7 +11,9 @@ pub(crate) struct Built {
     pub(crate) plugin: Arc<dyn Plugin>,
     pub(crate) phases: Phases,
     pub(crate) name: &'static str,
-    entity: Arc<PluginEntity>,
+    pub(super) entity: Arc<PluginEntity>,
+    /// The certificates of authorities that it was made with.
+    pub(super) authorities: Vec<Arc<CaCertificate>>,
 }
 
 impl Built {
@@ -42,28 +41,27 @@ fn rank(entity: &PluginEntity) -> u8 {
     }
 }
 
-/// The instances of one plugin that need a consumer or a group.
-#[derive(Default)]
-pub(crate) struct Scoped {
-    by_consumer: HashMap<Uuid, Vec<Arc<Built>>>,
-    by_group: HashMap<Uuid, Vec<Arc<Built>>>,
-}
-
 /// A plugin on a route.
-struct Slot {
+pub(crate) struct Slot {
+    /// Which plugin, in execution order.
+    pub(super) named: usize,
     /// What runs for everybody; `None` where only some consumers have it.
-    fixed: Option<Arc<Built>>,
-    scoped: Option<Arc<Scoped>>,
+    pub(super) fixed: Option<Arc<Built>>,
+    /// Where instances for consumers and groups are to be looked for.
+    pub(super) scopes: Box<[Scope]>,
 }
 
 /// The plugins of a route in execution order.
-#[derive(Default)]
-pub(crate) struct Plan {
-    slots: Vec<Slot>,
-    route: Option<Uuid>,
-    service: Option<Uuid>,
-    /// Where no slot depends on the consumer: the instances, once for all.
-    fixed: Option<Arc<[Arc<Built>]>>,
+pub(crate) enum Plan {
+    /// The same for every consumer.
+    Fixed(Arc<[Arc<Built>]>),
+    ByConsumer(Box<[Slot]>),
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self::Fixed(Arc::new([]))
+    }
 }
 
 /// The instances that run for a request, in execution order.
@@ -94,185 +92,68 @@ impl<'a> Chosen<'a> {
 }
 
 impl Plan {
-    fn new(slots: Vec<Slot>, route: Option<Uuid>, service: Option<Uuid>) -> Self {
-        let fixed = slots.iter().all(|s| s.scoped.is_none());
-        let fixed = fixed.then(|| slots.iter().filter_map(|s| s.fixed.clone()).collect());
-        Self { slots, route, service, fixed }
+    /// The plan of what is in a scope.
+    pub(super) fn new(instances: &Instances, scope: Scope) -> Self {
+        let slots = instances.slots(scope);
+        if slots.iter().all(|slot| slot.scopes.is_empty()) {
+            return Self::Fixed(slots.into_iter().filter_map(|slot| slot.fixed).collect());
+        }
+        Self::ByConsumer(slots.into())
     }
 
     /// The instances where they are the same for every consumer.
-    pub(crate) fn fixed(&self) -> Option<&Arc<[Arc<Built>]>> {
-        self.fixed.as_ref()
+    pub(crate) fn fixed(&self) -> Option<&[Arc<Built>]> {
+        match self {
+            Self::Fixed(all) => Some(all),
+            Self::ByConsumer(_) => None,
+        }
     }
 
     /// All instances, for a consumer that is known (or known to be none).
-    pub(crate) fn chosen(&self, consumer: Option<Uuid>, consumers: &Consumers) -> Chosen<'_> {
-        match &self.fixed {
-            Some(fixed) => Chosen::Fixed(fixed),
-            None => Chosen::Own((0..self.slots.len()).filter_map(|at| self.choose(at, consumer, consumers)).collect()),
+    pub(crate) fn chosen<'a>(
+        &'a self,
+        consumer: Option<Uuid>,
+        consumers: &Consumers,
+        instances: &'a Instances,
+    ) -> Chosen<'a> {
+        match self {
+            Self::Fixed(fixed) => Chosen::Fixed(fixed),
+            Self::ByConsumer(slots) => {
+                let all = 0..slots.len();
+                Chosen::Own(all.filter_map(|at| self.choose(at, consumer, consumers, instances)).collect())
+            }
         }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.slots.len()
+        match self {
+            Self::Fixed(all) => all.len(),
+            Self::ByConsumer(slots) => slots.len(),
+        }
     }
 
     /// The instance of the plugin at `at`, for the consumer as known by now.
-    pub(crate) fn choose(&self, at: usize, consumer: Option<Uuid>, consumers: &Consumers) -> Option<&Arc<Built>> {
-        let slot = &self.slots[at];
-        let (Some(scoped), Some(consumer)) = (&slot.scoped, consumer) else { return slot.fixed.as_ref() };
-        let here = |built: &&Arc<Built>| {
-            built.entity.route.as_ref().is_none_or(|r| Some(r.id) == self.route)
-                && built.entity.service.as_ref().is_none_or(|s| Some(s.id) == self.service)
+    pub(crate) fn choose<'a>(
+        &'a self,
+        at: usize,
+        consumer: Option<Uuid>,
+        consumers: &Consumers,
+        instances: &'a Instances,
+    ) -> Option<&'a Arc<Built>> {
+        let slot = match self {
+            Self::Fixed(all) => return all.get(at),
+            Self::ByConsumer(slots) => slots.get(at)?,
         };
         let mut best = slot.fixed.as_ref();
-        let own = scoped.by_consumer.get(&consumer).into_iter().flatten();
-        let groups = consumers.groups(consumer).iter().filter_map(|g| scoped.by_group.get(&g.id)).flatten();
-        for built in own.chain(groups).filter(here) {
-            if best.is_none_or(|b| rank(&built.entity) < rank(&b.entity)) {
-                best = Some(built);
+        let Some(consumer) = consumer.filter(|_| !slot.scopes.is_empty()) else { return best };
+        let groups = consumers.groups(consumer).iter().map(|group| group.id);
+        for client in std::iter::once(consumer).chain(groups) {
+            for built in slot.scopes.iter().filter_map(|scope| instances.of_client(slot.named, *scope, client)) {
+                if best.is_none_or(|b| rank(&built.entity) < rank(&b.entity)) {
+                    best = Some(built);
+                }
             }
         }
         best
-    }
-}
-
-/// The instances of one plugin, by scope.
-#[derive(Default)]
-struct Named {
-    global: Option<Arc<Built>>,
-    by_route: HashMap<Uuid, Vec<Arc<Built>>>,
-    by_service: HashMap<Uuid, Arc<Built>>,
-    scoped: Option<Arc<Scoped>>,
-}
-
-/// All instances of a configuration.
-#[derive(Default)]
-pub(crate) struct Instances {
-    /// In execution order.
-    named: Vec<Named>,
-    built: HashMap<Uuid, Arc<Built>>,
-    /// Routes and services that have plugins of their own: the others share the global plan.
-    scopes: HashSet<Uuid>,
-}
-
-impl Instances {
-    pub(crate) fn build(
-        from: &Configuration,
-        previous: Option<&Self>,
-        env: &Environment,
-        problems: &mut Vec<String>,
-    ) -> Self {
-        let order: HashMap<&str, usize> = env.plugins.iter().enumerate().map(|(i, d)| (d.name, i)).collect();
-        let mut new = Self { named: env.plugins.iter().map(|_| Named::default()).collect(), ..Self::default() };
-        let mut scoped: HashMap<usize, Scoped> = HashMap::default();
-        let is_http =
-            |p: &PluginEntity| p.protocols.iter().any(|p| matches!(p.as_str(), "http" | "https" | "grpc" | "grpcs"));
-        for entity in from.plugins.values().filter(|p| p.enabled && is_http(p)) {
-            let Some(&at) = order.get(entity.name.as_str()) else {
-                problems.push(format!("plugin '{}' is not there: its instance {} is left out", entity.name, entity.id));
-                continue;
-            };
-            let known = previous.and_then(|p| p.built.get(&entity.id)).filter(|b| Arc::ptr_eq(&b.entity, entity));
-            let built = known.cloned().map_or_else(|| make(entity, &env.plugins[at], env), Ok);
-            let built = built.unwrap_or_else(|problem| {
-                problems.push(problem);
-                broken(entity, &env.plugins[at])
-            });
-            new.built.insert(entity.id, built.clone());
-            new.scopes.extend(entity.route.iter().chain(&entity.service).map(|f| f.id));
-            let named = &mut new.named[at];
-            match (&entity.consumer, &entity.consumer_group, &entity.route, &entity.service) {
-                (Some(consumer), ..) => {
-                    scoped.entry(at).or_default().by_consumer.entry(consumer.id).or_default().push(built)
-                }
-                (_, Some(group), ..) => scoped.entry(at).or_default().by_group.entry(group.id).or_default().push(built),
-                (_, _, Some(route), _) => named.by_route.entry(route.id).or_default().push(built),
-                (_, _, None, Some(service)) => {
-                    named.by_service.insert(service.id, built);
-                }
-                _ => named.global = Some(built),
-            }
-        }
-        for (at, scoped) in scoped {
-            new.named[at].scoped = Some(Arc::new(scoped));
-        }
-        new
-    }
-
-    /// The largest share of requests of which a plugin may report the steps; `None` where none are recorded or reported.
-    pub(crate) fn share_of_traces(&self, tracing: Tracing) -> Option<f64> {
-        if tracing.instrumentations == Instrumentations::NONE {
-            return None;
-        }
-        self.built.values().filter_map(|built| built.plugin.share_of_traces(tracing)).reduce(f64::max)
-    }
-
-    /// What runs where there is no route.
-    pub(crate) fn global(&self) -> Arc<Plan> {
-        Arc::new(self.plan_for(None, None))
-    }
-
-    pub(crate) fn plan(&self, route: &Route, global: &Arc<Plan>) -> Arc<Plan> {
-        let service = route.service.as_ref().map(|s| s.id);
-        let has_own = self.scopes.contains(&route.id) || service.is_some_and(|s| self.scopes.contains(&s));
-        if !has_own {
-            return global.clone();
-        }
-        Arc::new(self.plan_for(Some(route.id), service))
-    }
-
-    fn plan_for(&self, route: Option<Uuid>, service: Option<Uuid>) -> Plan {
-        let slots = self.named.iter().filter_map(|named| {
-            let of_route = route.and_then(|r| named.by_route.get(&r)).into_iter().flatten();
-            let of_route = of_route.filter(|b| b.entity.service.as_ref().is_none_or(|s| Some(s.id) == service));
-            let fixed = of_route
-                .min_by_key(|b| rank(&b.entity))
-                .or_else(|| service.and_then(|s| named.by_service.get(&s)))
-                .or(named.global.as_ref());
-            let slot = Slot { fixed: fixed.cloned(), scoped: named.scoped.clone() };
-            (slot.fixed.is_some() || slot.scoped.is_some()).then_some(slot)
-        });
-        Plan::new(slots.collect(), route, service)
-    }
-}
-
-fn make(entity: &Arc<PluginEntity>, definition: &pdk::Definition, env: &Environment) -> Result<Arc<Built>, String> {
-    let mut config = entity.config.clone();
-    resolve_secrets(&mut config, env);
-    let instance = Instance { entity, config: &config };
-    let plugin = (definition.build)(&instance)
-        .map_err(|error| format!("plugin '{}' ({}) cannot run: {error}", entity.name, entity.id))?;
-    Ok(Arc::new(Built { plugin, phases: definition.phases, name: definition.name, entity: entity.clone() }))
-}
-
-/// Stands where an instance could not be built: what it should have checked must not pass unchecked.
-struct Broken;
-
-impl Plugin for Broken {
-    fn access<'a>(&'a self, cx: &'a mut Context) -> Step<'a> {
-        Step::exit(Response::error(cx, 500, pdk::default_message(500)))
-    }
-}
-
-fn broken(entity: &Arc<PluginEntity>, definition: &pdk::Definition) -> Arc<Built> {
-    let guards = definition.phases.contains(Phases::ACCESS);
-    let phases = if guards { Phases::ACCESS } else { Phases::NONE };
-    Arc::new(Built { plugin: Arc::new(Broken), phases, name: definition.name, entity: entity.clone() })
-}
-
-/// Puts what `{vault://...}` stands for into its place; what cannot be found becomes empty, as in Kong.
-fn resolve_secrets(value: &mut Value, env: &Environment) {
-    match value {
-        Value::String(text) if text.starts_with("{vault://") => {
-            let secret = (env.secrets)(text).unwrap_or_else(|| {
-                log::warn!("the secret {text} cannot be found; its field is empty");
-                String::new()
-            });
-            *text = secret;
-        }
-        Value::Array(items) => items.iter_mut().for_each(|v| resolve_secrets(v, env)),
-        Value::Object(fields) => fields.values_mut().for_each(|v| resolve_secrets(v, env)),
-        _ => {}
     }
 }

@@ -1,15 +1,13 @@
 //! Services, made ready: where they are and how they are spoken to.
 
-use super::Environment;
+use super::Plan;
 use crate::upstream::tls::{ClientTls, TlsTarget};
 use crate::upstream::{Patience, UpstreamTarget};
-use ahash::HashMap;
-use entities::{Configuration, Service};
+use entities::Service;
 use pdk::Scheme;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use uuid::Uuid;
 
 /// Where a service's host leads.
 pub(crate) enum Destination {
@@ -34,30 +32,33 @@ pub(crate) struct ServiceTarget {
     pub(crate) tls: Option<Arc<TlsTarget>>,
 }
 
-pub(crate) fn build(
-    from: &Configuration,
-    env: &Environment,
-    problems: &mut Vec<String>,
-) -> HashMap<Uuid, Arc<ServiceTarget>> {
-    let mut tls = ClientTls::new(from, env);
-    let mut all = HashMap::default();
-    for service in from.services.values() {
-        let Some(scheme) = Scheme::from_name(&service.protocol) else { continue };
-        let upstream = env.upstreams.by_name(&service.host);
-        let tls = match scheme.is_tls().then(|| tls.target(service, upstream.as_deref())).transpose() {
-            Ok(tls) => tls,
-            Err(error) => {
-                problems.push(format!("service '{}': {error}", service.name.as_deref().unwrap_or(&service.host)));
-                continue;
-            }
-        };
+/// A service as routes find it.
+#[derive(Clone)]
+pub(super) struct ServiceEntry {
+    /// `None` where it cannot be called.
+    pub(super) target: Option<Arc<ServiceTarget>>,
+    /// Where the service has plugins of its own.
+    pub(super) plan: Option<Arc<Plan>>,
+}
+
+impl ServiceTarget {
+    /// `Ok(None)` for a service that is no HTTP.
+    pub(super) fn new(
+        service: &Arc<Service>,
+        upstream: Option<Arc<UpstreamTarget>>,
+        tls: &mut ClientTls<'_>,
+    ) -> Result<Option<Self>, String> {
+        let Some(scheme) = Scheme::from_name(&service.protocol) else { return Ok(None) };
+        let tls = scheme.is_tls().then(|| tls.target(service, upstream.as_deref())).transpose();
+        let tls =
+            tls.map_err(|error| format!("service '{}': {error}", service.name.as_deref().unwrap_or(&service.host)))?;
         let destination = match (upstream, service.host.trim_matches(['[', ']']).parse()) {
             (Some(upstream), _) => Destination::Upstream(upstream),
             (None, Ok(ip)) => Destination::Address(ip),
             (None, Err(_)) => Destination::Name,
         };
         let ms = |value: Option<i64>| Duration::from_millis(value.and_then(|v| v.try_into().ok()).unwrap_or(60_000));
-        let target = ServiceTarget {
+        Ok(Some(Self {
             scheme,
             host: service.host.as_str().into(),
             port: u16::try_from(service.port).unwrap_or(80),
@@ -67,8 +68,6 @@ pub(crate) fn build(
             patience: Patience { write: ms(service.write_timeout), read: ms(service.read_timeout) },
             tls,
             service: service.clone(),
-        };
-        all.insert(service.id, Arc::new(target));
+        }))
     }
-    all
 }

@@ -13,7 +13,7 @@ pub(crate) mod tls;
 pub(crate) use crate::http::h1::client::Patience;
 
 use crate::snapshot::Environment;
-use ahash::HashMap;
+use ahash::{HashMap, HashSet};
 use arc_swap::ArcSwap;
 use balancer::{Balancer, ResolvedTarget, Settings, States};
 use dns::Dns;
@@ -23,7 +23,7 @@ use health_checks::Probing;
 use names::Name;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-use tls::ClientTls;
+use tls::{ClientTls, Made};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -87,12 +87,8 @@ impl Upstreams {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn by_id(&self, id: Uuid) -> Option<Arc<UpstreamTarget>> {
+    pub(crate) fn by_id(&self, id: Uuid) -> Option<Arc<UpstreamTarget>> {
         self.lock().get(&id).cloned()
-    }
-
-    pub(crate) fn by_name(&self, name: &str) -> Option<Arc<UpstreamTarget>> {
-        self.lock().values().find(|u| u.entity.name == name).cloned()
     }
 
     /// Takes over a configuration; upstreams that it does not change stay as they are.
@@ -101,36 +97,58 @@ impl Upstreams {
         for target in from.targets.values() {
             targets.entry(target.upstream.id).or_default().push(target.clone());
         }
-        let mut tls = ClientTls::new(from, env);
-        let mut all = self.lock();
-        for id in all.keys().filter(|id| !from.upstreams.contains_key(*id)) {
-            self.states.forget(*id);
+        targets.values_mut().for_each(|targets| targets.sort_by_key(|t| t.id));
+        let mut made = Made::default();
+        let mut tls = ClientTls::new(from, env, &mut made);
+        let gone: Vec<Uuid> = self.lock().keys().filter(|id| !from.upstreams.contains_key(*id)).copied().collect();
+        let ids = gone.into_iter().chain(from.upstreams.keys().copied()).collect();
+        let targets = |id| targets.get(&id).cloned().unwrap_or_default();
+        self.change(&ids, &targets, from, &mut tls, problems);
+    }
+
+    /// Takes over some upstreams of a configuration, and gives up those that it does not have. `targets` tells those of an
+    /// upstream, in the order of their ids.
+    pub(crate) fn change(
+        &self,
+        ids: &HashSet<Uuid>,
+        targets: &dyn Fn(Uuid) -> Vec<Arc<Target>>,
+        from: &Configuration,
+        tls: &mut ClientTls<'_>,
+        problems: &mut Vec<String>,
+    ) {
+        if ids.is_empty() {
+            return;
         }
-        let old = std::mem::take(&mut *all);
-        for entity in from.upstreams.values() {
-            let mut targets = targets.remove(&entity.id).unwrap_or_default();
-            targets.sort_by_key(|t| t.id);
+        let mut all = self.lock();
+        for id in ids {
+            let Some(entity) = from.upstreams.get(id) else {
+                if all.remove(id).is_some() {
+                    self.states.forget(*id);
+                }
+                continue;
+            };
+            let targets = targets(*id);
             let certificate = entity.client_certificate.as_ref().and_then(|c| from.certificates.get(&c.id));
-            let old = old.get(&entity.id);
-            let kept = old.filter(|u| u.is_of(entity, &targets, certificate)).cloned();
-            let upstream = kept.unwrap_or_else(|| {
-                let (balancer, names) = self.balance(entity, &targets, old.map(|u| &**u));
-                let beyond = &balancer.settings().beyond;
-                let gate = Gate::of(beyond.breaker.as_ref(), old.and_then(|u| u.gate.as_ref()));
-                let has_limits = beyond.breaker.is_some() || beyond.budget.is_some();
-                let probing = Probing::of(entity, |verify, client, offer| tls.probe(verify, client, offer), problems);
-                Arc::new(UpstreamTarget {
-                    entity: entity.clone(),
-                    targets,
-                    client_certificate: certificate.cloned(),
-                    balancer: ArcSwap::from_pointee(balancer),
-                    names: Mutex::new(names),
-                    probing: probing.map(Arc::new),
-                    gate,
-                    has_limits,
-                })
-            });
-            all.insert(entity.id, upstream);
+            let old = all.get(id);
+            if old.is_some_and(|u| u.is_of(entity, &targets, certificate)) {
+                continue;
+            }
+            let (balancer, names) = self.balance(entity, &targets, old.map(|u| &**u));
+            let beyond = &balancer.settings().beyond;
+            let gate = Gate::of(beyond.breaker.as_ref(), old.and_then(|u| u.gate.as_ref()));
+            let has_limits = beyond.breaker.is_some() || beyond.budget.is_some();
+            let probing = Probing::of(entity, |verify, client, offer| tls.probe(verify, client, offer), problems);
+            let upstream = UpstreamTarget {
+                entity: entity.clone(),
+                targets,
+                client_certificate: certificate.cloned(),
+                balancer: ArcSwap::from_pointee(balancer),
+                names: Mutex::new(names),
+                probing: probing.map(Arc::new),
+                gate,
+                has_limits,
+            };
+            all.insert(*id, Arc::new(upstream));
         }
         drop(all);
         self.changed.send_replace(());

@@ -39,12 +39,38 @@ pub(crate) enum Offer {
     Either,
 }
 
-/// Makes the client configurations of a snapshot; equal ones are made once.
+/// Makes client configurations; equal ones are made once.
 pub(crate) struct ClientTls<'a> {
     from: &'a Configuration,
     env: &'a Environment,
     provider: Arc<CryptoProvider>,
-    made: HashMap<String, Arc<TlsTarget>>,
+    made: &'a mut Made,
+}
+
+/// Client configurations that were made, by the ids of their targets.
+#[derive(Default)]
+pub(crate) struct Made(HashMap<String, MadeFrom>);
+
+struct MadeFrom {
+    target: Arc<TlsTarget>,
+    authorities: Box<[Uuid]>,
+    client: Option<Uuid>,
+}
+
+impl Made {
+    /// A certificate that is shown to upstreams is another now.
+    pub(crate) fn forget_client(&mut self, certificate: Uuid) {
+        self.0.retain(|_, made| made.client != Some(certificate));
+    }
+
+    /// A certificate of an authority is another now.
+    pub(crate) fn forget_authority(&mut self, authority: Uuid) {
+        self.0.retain(|_, made| !made.authorities.contains(&authority));
+    }
+
+    pub(crate) fn forget_unused(&mut self) {
+        self.0.retain(|_, made| Arc::strong_count(&made.target) > 1);
+    }
 }
 
 /// What decides over a client configuration.
@@ -57,8 +83,8 @@ struct Terms<'a> {
 }
 
 impl<'a> ClientTls<'a> {
-    pub(crate) fn new(from: &'a Configuration, env: &'a Environment) -> Self {
-        Self { from, env, provider: Arc::new(aws_lc_rs::default_provider()), made: HashMap::default() }
+    pub(crate) fn new(from: &'a Configuration, env: &'a Environment, made: &'a mut Made) -> Self {
+        Self { from, env, provider: Arc::new(aws_lc_rs::default_provider()), made }
     }
 
     pub(crate) fn target(
@@ -86,8 +112,8 @@ impl<'a> ClientTls<'a> {
     fn make(&mut self, terms: Terms<'_>, offer: Offer) -> Result<Arc<TlsTarget>, String> {
         let Terms { verify, depth, authorities, client } = terms;
         let id = format!("{verify}|{depth}|{authorities:?}|{client:?}|{offer:?}");
-        if let Some(made) = self.made.get(&id) {
-            return Ok(made.clone());
+        if let Some(made) = self.made.0.get(&id) {
+            return Ok(made.target.clone());
         }
         let mut config = self.config(terms)?;
         config.alpn_protocols = match offer {
@@ -97,7 +123,8 @@ impl<'a> ClientTls<'a> {
         };
         let without_http2 = (offer == Offer::Either).then(|| self.make(terms, Offer::Http1)).transpose()?;
         let made = Arc::new(TlsTarget { config: Arc::new(config), id: id.as_str().into(), without_http2 });
-        self.made.insert(id, made.clone());
+        let from = MadeFrom { target: made.clone(), authorities: authorities.into(), client };
+        self.made.0.insert(id, from);
         Ok(made)
     }
 

@@ -4,7 +4,6 @@
 //! Every candidate is kept under conditions it cannot match without, so the index never decides alone: it only leaves out.
 
 mod names;
-mod shards;
 mod trie;
 
 use std::cmp::Ordering;
@@ -13,7 +12,6 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 pub(crate) use names::NameKey;
-pub(crate) use shards::Shards;
 
 use crate::Protocol;
 use crate::compile::{Candidate, Plan};

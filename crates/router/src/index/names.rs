@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use entities::Shards;
 use smallvec::SmallVec;
 
-use super::shards::Shards;
 use super::trie::Node;
 
 /// Under which name a candidate is kept.

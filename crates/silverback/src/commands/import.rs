@@ -2,15 +2,16 @@
 //! running Kong.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use entities::{Catalog, declarative};
-use serde_json::{Map, Value};
+use schema::EntitySchema;
+use serde_json::Value;
 use store::{Store, Ttl};
 
 use super::{Detail, Files, Program, describe_invalid, say};
@@ -46,16 +47,18 @@ impl Import {
         let about = client.get("/").with_context(|| format!("{} is no Admin API", self.from_admin))?;
         let version = about.as_ref().and_then(|about| about["version"].as_str()).unwrap_or("of unknown version");
         tell(format_args!("reading from Kong {version} at {}", self.from_admin))?;
-        let (document, absent) = pull(&client, &catalog)?;
+        let mut pull =
+            Pull { client: &client, catalog: &catalog, spool: Spool::new(&conf.prefix)?, absent: Vec::new() };
+        pull.everything()?;
+        let Pull { spool, absent, .. } = pull;
         if !absent.is_empty() {
             tell(format_args!("not there: {}", absent.join(", ")))?;
         }
-        let text = serde_json::to_string(&document)?;
-        let rows = parsed(&catalog, &text, None)?;
+        let counts = spool.counts.clone();
         if !self.dry_run {
-            write(&*opened.store(), &rows)?;
+            write(&*opened.store(), spool.rows()?)?;
         }
-        report(&rows, if self.dry_run { "would be imported" } else { "imported" })?;
+        report(&counts, if self.dry_run { "would be imported" } else { "imported" })?;
         hint(&conf, &opened)
     }
 }
@@ -64,75 +67,142 @@ fn tell(message: std::fmt::Arguments<'_>) -> io::Result<()> {
     writeln!(io::stderr(), "{message}")
 }
 
-/// Everything that Kong's Admin API shows of the entities in the catalog, as a declarative configuration.
-fn pull(client: &AdminClient, catalog: &Catalog) -> anyhow::Result<(Value, Vec<String>)> {
-    let mut document = Map::new();
-    document.insert("_format_version".to_owned(), "3.0".into());
-    document.insert("_transform".to_owned(), false.into());
-    let mut absent = Vec::new();
-    for schema in catalog.entities() {
-        let name = schema.name.as_str();
-        let nested = NESTED.iter().find(|(entity, _, _)| *entity == name);
-        let rows = match nested {
-            Some((_, parent, below)) => pull_nested(client, &document, name, parent, below)?,
-            None if !schema.generate_admin_api || name == "tags" => continue,
-            None => {
-                let path = schema.admin_api_name.as_deref().unwrap_or(name);
-                client.list(&format!("/{path}"))?
+/// Rows on their way, in a file: there may be more of them than memory, and the store is locked only while they are written.
+struct Spool {
+    file: BufWriter<File>,
+    counts: Counts,
+}
+
+impl Spool {
+    /// The file has no name from its start on: it has secrets in it.
+    fn new(prefix: &Path) -> anyhow::Result<Spool> {
+        let path = prefix.join(format!("import-{}.tmp", std::process::id()));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+        let file = file.with_context(|| format!("could not create {}", path.display()))?;
+        fs::remove_file(&path)?;
+        Ok(Spool { file: BufWriter::new(file), counts: Counts::new() })
+    }
+
+    fn add(&mut self, entity: &str, row: &Value) -> anyhow::Result<()> {
+        serde_json::to_writer(&mut self.file, &(entity, row))?;
+        self.file.write_all(b"\n")?;
+        *self.counts.entry(entity.to_owned()).or_default() += 1;
+        Ok(())
+    }
+
+    fn rows(self) -> anyhow::Result<impl Iterator<Item = anyhow::Result<(String, Value)>>> {
+        let mut file = self.file.into_inner()?;
+        file.rewind()?;
+        Ok(BufReader::new(file).lines().map(|line| Ok(serde_json::from_str(&line?)?)))
+    }
+}
+
+/// Everything that Kong's Admin API shows of the entities in the catalog, parents before children.
+struct Pull<'a> {
+    client: &'a AdminClient,
+    catalog: &'a Catalog,
+    spool: Spool,
+    /// Collections that Kong does not have.
+    absent: Vec<String>,
+}
+
+impl Pull<'_> {
+    fn everything(&mut self) -> anyhow::Result<()> {
+        let mut parents: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for schema in self.catalog.entities() {
+            let name = schema.name.as_str();
+            let nested = NESTED.iter().find(|(entity, _, _)| *entity == name);
+            let is_there = match nested {
+                Some((_, parent, below)) => {
+                    let ids = parents.remove(parent).unwrap_or_default();
+                    self.nested(schema, &ids, parent, below)?
+                }
+                None if !schema.generate_admin_api || name == "tags" => continue,
+                None => {
+                    let path = format!("/{}", schema.admin_api_name.as_deref().unwrap_or(name));
+                    let mut ids = NESTED.iter().any(|(_, parent, _)| *parent == name).then(Vec::new);
+                    let is_there = self.collection(schema, &path, |row| {
+                        if let (Some(ids), Some(id)) = (&mut ids, row["id"].as_str()) {
+                            ids.push(id.to_owned());
+                        }
+                        row
+                    })?;
+                    parents.extend(ids.map(|ids| (name, ids)));
+                    is_there
+                }
+            };
+            if !is_there {
+                self.absent.push(name.to_owned());
+            } else if let Some(count) = self.spool.counts.get(name) {
+                tell(format_args!("{name}: {count}"))?;
             }
-        };
-        let Some(rows) = rows else {
-            absent.push(name.to_owned());
-            continue;
-        };
-        if rows.is_empty() {
-            continue;
         }
-        tell(format_args!("{name}: {}", rows.len()))?;
-        let foreign: Vec<&str> = schema.foreign_fields().map(|(field, _)| field).collect();
-        let rows = rows.into_iter().map(|row| declared(row, &foreign, schema));
-        document.insert(name.to_owned(), rows.collect());
+        Ok(())
     }
-    Ok((Value::Object(document), absent))
+
+    fn nested(&mut self, schema: &EntitySchema, ids: &[String], parent: &str, below: &str) -> anyhow::Result<bool> {
+        for id in ids {
+            let path = format!("/{parent}/{id}/{below}");
+            let is_there = self.collection(schema, &path, |row| match schema.name.as_str() {
+                "targets" => row,
+                // What is listed are the consumers; the memberships have ids of their own, which nothing refers to.
+                _ => serde_json::json!({ "consumer_group": { "id": id }, "consumer": { "id": row["id"] } }),
+            })?;
+            if !is_there {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether there is such a collection; its rows are checked one by one.
+    fn collection(
+        &mut self,
+        schema: &EntitySchema,
+        path: &str,
+        mut of: impl FnMut(Value) -> Value,
+    ) -> anyhow::Result<bool> {
+        self.client.pages(path, |rows| {
+            super::config::with_context(self.catalog, |cx| {
+                for row in rows {
+                    let row = stored(of(row), schema);
+                    let id = row["id"].as_str().unwrap_or_default().to_owned();
+                    let row = schema.validate(row, cx).map_err(|error| {
+                        anyhow!(
+                            "could not import: '{}' {id}: {}",
+                            schema.name,
+                            error.message.clone().unwrap_or_default()
+                        )
+                    })?;
+                    self.spool.add(&schema.name, &row)?;
+                    say_how_far(&schema.name, self.spool.counts.get(&schema.name).copied().unwrap_or_default())?;
+                }
+                Ok(())
+            })
+        })
+    }
 }
 
-fn pull_nested(
-    client: &AdminClient,
-    document: &Map<String, Value>,
-    entity: &str,
-    parent: &str,
-    below: &str,
-) -> anyhow::Result<Option<Vec<Value>>> {
-    let mut all = Vec::new();
-    for id in document.get(parent).and_then(Value::as_array).into_iter().flatten().filter_map(|row| row["id"].as_str())
-    {
-        let Some(rows) = client.list(&format!("/{parent}/{id}/{below}"))? else { return Ok(None) };
-        if entity == "targets" {
-            all.extend(rows);
-        } else {
-            // What is listed are the consumers; the memberships have ids of their own, which nothing refers to.
-            let consumer =
-                |row: Value| serde_json::json!({ "consumer_group": { "id": id }, "consumer": { "id": row["id"] } });
-            all.extend(rows.into_iter().map(consumer));
-        }
-    }
-    Ok(Some(all))
+fn say_how_far(what: &str, count: usize) -> io::Result<()> {
+    const STEP: usize = 100_000;
+    if count > 0 && count.is_multiple_of(STEP) { tell(format_args!("{what}: {count} so far")) } else { Ok(()) }
 }
 
-/// A row as a declarative file has it: references as ids, and nothing that is only shown.
-fn declared(row: Value, foreign: &[&str], schema: &schema::EntitySchema) -> Value {
-    let Value::Object(fields) = row else { return row };
-    let is_shown_only = |name: &str| schema.field(name).is_some_and(|field| field.is(schema::Flag::Transient));
-    let fields = fields.into_iter().filter(|(name, _)| !is_shown_only(name)).map(|(name, mut value)| {
-        if foreign.contains(&name.as_str())
-            && let Some(id) = value.get_mut("id")
+/// A row without what is only shown, and with an id.
+fn stored(mut row: Value, schema: &EntitySchema) -> Value {
+    if let Value::Object(fields) = &mut row {
+        fields.retain(|name, _| !schema.field(name).is_some_and(|field| field.is(schema::Flag::Transient)));
+        if !fields.contains_key("id")
+            && let Some(id) = declarative::id_by_names(schema, fields)
         {
-            value = id.take();
+            fields.insert("id".to_owned(), id.into());
         }
-        (name, value)
-    });
-    Value::Object(fields.collect())
+    }
+    row
 }
+
+/// How many rows of each entity.
+type Counts = BTreeMap<String, usize>;
 
 /// An entity's name and a row of it.
 type Rows = Vec<(String, Value)>;
@@ -146,25 +216,21 @@ fn parsed(catalog: &Catalog, text: &str, file: Option<&str>) -> anyhow::Result<R
 }
 
 /// All of the rows, or none.
-fn write(store: &dyn Store, rows: &Rows) -> anyhow::Result<()> {
+fn write(store: &dyn Store, rows: impl Iterator<Item = anyhow::Result<(String, Value)>>) -> anyhow::Result<()> {
     store.writing(|writer| {
-        for (entity, row) in rows {
+        for (count, row) in rows.enumerate() {
+            let (entity, row) = row?;
+            say_how_far("written", count)?;
             let ttl = row.get("ttl").and_then(Value::as_f64).map_or(Ttl::Keep, Ttl::Set);
-            let written = writer.upsert(entity, row.clone(), ttl);
-            written.with_context(|| {
-                let id = row.get("id").and_then(Value::as_str).unwrap_or_default();
-                format!("could not import: '{entity}' {id}")
-            })?;
+            let id = row.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let written = writer.upsert(&entity, row, ttl);
+            written.with_context(|| format!("could not import: '{entity}' {id}"))?;
         }
         anyhow::Ok(())
     })
 }
 
-fn report(rows: &Rows, done: &str) -> io::Result<()> {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for (entity, _) in rows {
-        *counts.entry(entity).or_default() += 1;
-    }
+fn report(counts: &Counts, done: &str) -> io::Result<()> {
     let counts: Vec<String> = counts.iter().map(|(entity, count)| format!("{count} {entity}")).collect();
     let counts = if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") };
     say(format_args!("{done}: {counts}"))
@@ -200,9 +266,13 @@ pub(super) fn db_import(path: &Path, conf: &Conf, catalog: &Catalog) -> anyhow::
         fs::read_to_string(path).with_context(|| format!("Failed parsing:\ncould not read {}", path.display()))?;
     let rows = parsed(catalog, &text, path.to_str())?;
     say(format_args!("parse successful, beginning import"))?;
-    write(&*opened.store(), &rows)?;
+    let mut counts = Counts::new();
+    for (entity, _) in &rows {
+        *counts.entry(entity.clone()).or_default() += 1;
+    }
+    write(&*opened.store(), rows.into_iter().map(Ok))?;
     say(format_args!("import successful"))?;
-    report(&rows, "imported")?;
+    report(&counts, "imported")?;
     hint(conf, &opened)
 }
 

@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use pdk::{BodyError, Client, Request, Response};
-use proxy::{BodyLength, Downstream, Proxy, Service};
+use proxy::{BodyLength, Downstream, Proxy, Service, Thread};
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::Semaphore;
 
 /// A larger body waits for its turn: read, its values take many times its size.
@@ -16,25 +18,25 @@ const MOST_LARGE: usize = 8;
 pub(super) struct AdminService {
     api: Arc<admin::Api>,
     proxy: Arc<Proxy>,
+    thread: Rc<Thread>,
     large: Arc<Semaphore>,
 }
 
 impl AdminService {
-    pub(super) fn new(api: Arc<admin::Api>, proxy: Arc<Proxy>) -> Self {
-        Self { api, proxy, large: Arc::new(Semaphore::new(MOST_LARGE)) }
+    pub(super) fn new(api: Arc<admin::Api>, proxy: Arc<Proxy>, thread: Rc<Thread>) -> Self {
+        Self { api, proxy, thread, large: Arc::new(Semaphore::new(MOST_LARGE)) }
     }
 }
 
 impl Service for AdminService {
     fn call(&self, request: Request, client: Client, to: Downstream) -> Pin<Box<dyn Future<Output = ()>>> {
-        Box::pin(handle(self.api.clone(), self.large.clone(), request, client, to))
+        Box::pin(handle(self.api.clone(), self.thread.clone(), self.large.clone(), request, client, to))
     }
 
-    fn refuse(&self, _client: Client, status: u16, message: &'static str) -> Response {
-        Response::message(
-            if status == 494 { 400 } else { status },
-            if message.is_empty() { "Bad request" } else { message },
-        )
+    fn refuse(&self, client: Client, status: u16, message: &'static str) -> Response {
+        let status = if status == 494 { 400 } else { status };
+        self.thread.log_refused(client, status);
+        Response::message(status, if message.is_empty() { "Bad request" } else { message })
     }
 
     fn is_draining(&self) -> bool {
@@ -42,7 +44,15 @@ impl Service for AdminService {
     }
 }
 
-async fn handle(api: Arc<admin::Api>, large: Arc<Semaphore>, mut request: Request, client: Client, mut to: Downstream) {
+async fn handle(
+    api: Arc<admin::Api>,
+    thread: Rc<Thread>,
+    large: Arc<Semaphore>,
+    mut request: Request,
+    client: Client,
+    mut to: Downstream,
+) {
+    let begin = Instant::now();
     let answer = match request.body.collect(api.body_limit()).await {
         Ok(body) => {
             let turn = if body.len() > LARGE { large.acquire_owned().await.ok() } else { None };
@@ -59,7 +69,21 @@ async fn handle(api: Arc<admin::Api>, large: Arc<Semaphore>, mut request: Reques
         Err(BodyError::TooLarge) => admin::Response::too_large(),
         Err(_) => admin::Response::message(400, "Bad request"),
     };
-    send(answer, &mut to).await;
+    answered(&thread, request, client, begin, answer, &mut to).await;
+}
+
+/// Sends an answer and logs it.
+pub(super) async fn answered(
+    thread: &Thread,
+    request: Request,
+    client: Client,
+    begin: Instant,
+    answer: admin::Response,
+    to: &mut Downstream,
+) {
+    let (status, sent) = (answer.status, answer.body.len() as u64);
+    send(answer, to).await;
+    thread.log(request, client, begin, status, sent);
 }
 
 pub(super) fn plain(request: &Request, body: Vec<u8>) -> admin::Request {
@@ -74,7 +98,7 @@ pub(super) fn plain(request: &Request, body: Vec<u8>) -> admin::Request {
     }
 }
 
-pub(super) async fn send(answer: admin::Response, to: &mut Downstream) {
+async fn send(answer: admin::Response, to: &mut Downstream) {
     let mut headers = pdk::Headers::new();
     for (name, value) in &answer.headers {
         headers.append(name, value.as_bytes());

@@ -4,7 +4,7 @@ use crate::conf::vault::Prefixes;
 use anyhow::Context as _;
 use balancer::ResolvedTarget;
 use entities::{Configuration, Touched};
-use proxy::{Environment, Snapshot, SnapshotHandle};
+use proxy::{Builder, Environment, Snapshot, SnapshotHandle, Upstreams};
 use serde_json::Value;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::SystemTime;
@@ -16,8 +16,10 @@ const KEPT_BY_PLUGINS: [&str; 4] = ["oauth2_authorization_codes", "oauth2_tokens
 
 /// Holds the configuration and makes snapshots of it. Writers take turns; readers see whole snapshots only.
 pub(super) struct ConfigLine {
-    environment: Environment,
+    builder: Mutex<Builder>,
     snapshots: Arc<SnapshotHandle>,
+    upstreams: Arc<Upstreams>,
+    /// Locked before the builder, by whoever needs both.
     current: Mutex<Configuration>,
     vaults: Arc<Vaults>,
 }
@@ -26,8 +28,15 @@ pub(super) struct ConfigLine {
 pub(super) type Vaults = RwLock<Prefixes>;
 
 impl ConfigLine {
-    pub(super) fn new(environment: Environment, snapshots: Arc<SnapshotHandle>, vaults: Arc<Vaults>) -> Self {
-        Self { environment, snapshots, current: Mutex::default(), vaults }
+    pub(super) fn new(environment: Environment, vaults: Arc<Vaults>) -> Self {
+        let upstreams = environment.upstreams.clone();
+        let builder = Builder::new(environment);
+        let snapshots = Arc::new(SnapshotHandle::new(builder.snapshot()));
+        Self { builder: Mutex::new(builder), snapshots, upstreams, current: Mutex::default(), vaults }
+    }
+
+    pub(super) fn snapshots(&self) -> &Arc<SnapshotHandle> {
+        &self.snapshots
     }
 
     pub(super) fn current(&self) -> MutexGuard<'_, Configuration> {
@@ -35,7 +44,7 @@ impl ConfigLine {
     }
 
     pub(super) fn upstreams(&self) -> &proxy::Upstreams {
-        &self.environment.upstreams
+        &self.upstreams
     }
 
     /// Takes over everything that a store gives.
@@ -67,10 +76,11 @@ impl ConfigLine {
                 None => current.remove(&change.entity, change.id),
             });
         }
-        // Plugins that have secrets of a vault are made anew with it.
-        self.swap(match self.take_vaults(&current) {
-            true => Snapshot::build(&current, None, &self.environment),
-            false => self.snapshots.load().changed(&touched, &current, &self.environment),
+        // What has secrets of a vault is made anew with it.
+        let has_other_vaults = self.take_vaults(&current);
+        self.swap(|builder| match has_other_vaults {
+            true => builder.build(&current, false),
+            false => builder.change(&touched, &current),
         });
     }
 
@@ -88,17 +98,18 @@ impl ConfigLine {
 
     fn publish(&self) {
         let current = self.current();
-        let previous = self.snapshots.load();
-        // Plugins that have secrets of a vault are made anew with it.
-        let kept = (!self.take_vaults(&current)).then_some(&*previous);
-        self.swap(Snapshot::build(&current, kept, &self.environment));
+        let has_other_vaults = self.take_vaults(&current);
+        self.swap(|builder| builder.build(&current, !has_other_vaults));
     }
 
-    fn swap(&self, (snapshot, problems): (Snapshot, Vec<String>)) {
+    fn swap(&self, make: impl FnOnce(&mut Builder) -> (Snapshot, Vec<String>)) {
+        let mut builder = self.builder.lock().unwrap_or_else(PoisonError::into_inner);
+        let (snapshot, problems) = make(&mut builder);
+        self.snapshots.swap(snapshot);
+        drop(builder);
         for problem in problems {
             log::error!("{problem}");
         }
-        self.snapshots.swap(snapshot);
     }
 
     /// Takes the vaults of a configuration into force; whether they differ from those before.

@@ -20,8 +20,8 @@ use anyhow::Context as _;
 use config_line::ConfigLine;
 use entities::{AvailablePlugin, Catalog};
 use facts::Facts;
-use pdk::Definition;
-use proxy::{Proxy, Snapshot, SnapshotHandle, Upstreams};
+use pdk::{Definition, Phases};
+use proxy::{Proxy, Upstreams};
 pub(crate) use settings::trusted_authorities;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -103,6 +103,19 @@ pub fn admin_reference(catalog: &Catalog) -> String {
     admin::reference(catalog, &plugin_endpoints::of(|name| catalog.plugin(name).is_some()), &admin::Settings::default())
 }
 
+/// The names of the plugins that come with Silverback, a line each.
+pub(crate) fn plugin_names() -> String {
+    plugins::TABLE.iter().map(|plugin| format!("{}\n", plugin.name)).collect()
+}
+
+/// The reference of a plugin's configuration, Markdown.
+pub(crate) fn plugin_reference(name: &str) -> Option<String> {
+    let plugin = plugins::find(name)?;
+    let phases = Phases::NAMES.into_iter().filter(|(phase, _)| plugin.phases.contains(*phase));
+    let phases: Vec<&str> = phases.map(|(_, name)| name).collect();
+    Some(admin::plugin_reference(&(plugin.schema)(), plugin.priority, &phases))
+}
+
 /// What a worker process consists of.
 struct Node {
     catalog: Arc<Catalog>,
@@ -141,8 +154,8 @@ impl Node {
         let upstreams = Arc::new(Upstreams::new(dns, conf.locality.as_deref()));
         let vaults = Arc::default();
         let environment = settings::environment(conf, plugins.clone(), upstreams.clone(), &vaults)?;
-        let snapshots = Arc::new(SnapshotHandle::new(Snapshot::empty(&environment)));
-        let line = Arc::new(ConfigLine::new(environment, snapshots.clone(), vaults));
+        let line = Arc::new(ConfigLine::new(environment, vaults));
+        let snapshots = line.snapshots().clone();
         let opened = stores::open_for_node(conf, &catalog)?;
         let workspace = match &opened {
             Opened::Postgres(store) => store.workspace(),

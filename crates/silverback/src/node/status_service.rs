@@ -1,13 +1,15 @@
 //! The status listener: /status, /status/ready, /status/dns, /metrics, and what the Admin API shares with it.
 
-use super::admin_service::{plain, send};
+use super::admin_service::{answered, plain};
 use super::facts::Facts;
 use pdk::{Client, Method, Request, Response};
-use proxy::{Downstream, Service};
+use proxy::{Downstream, Service, Thread};
 use serde_json::json;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Bodies that this listener reads are a few words.
 const BODY: usize = 64 * 1024;
@@ -15,20 +17,22 @@ const BODY: usize = 64 * 1024;
 pub(super) struct StatusService {
     api: Arc<admin::Api>,
     facts: Arc<Facts>,
+    thread: Rc<Thread>,
 }
 
 impl StatusService {
-    pub(super) fn new(api: Arc<admin::Api>, facts: Arc<Facts>) -> Self {
-        Self { api, facts }
+    pub(super) fn new(api: Arc<admin::Api>, facts: Arc<Facts>, thread: Rc<Thread>) -> Self {
+        Self { api, facts, thread }
     }
 }
 
 impl Service for StatusService {
-    fn call(&self, request: Request, _client: Client, to: Downstream) -> Pin<Box<dyn Future<Output = ()>>> {
-        Box::pin(handle(self.api.clone(), self.facts.clone(), request, to))
+    fn call(&self, request: Request, client: Client, to: Downstream) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(handle(self.api.clone(), self.facts.clone(), self.thread.clone(), request, client, to))
     }
 
-    fn refuse(&self, _client: Client, status: u16, message: &'static str) -> Response {
+    fn refuse(&self, client: Client, status: u16, message: &'static str) -> Response {
+        self.thread.log_refused(client, status);
         Response::message(status, message)
     }
 
@@ -37,20 +41,32 @@ impl Service for StatusService {
     }
 }
 
-async fn handle(api: Arc<admin::Api>, facts: Arc<Facts>, mut request: Request, mut to: Downstream) {
-    let Ok(body) = request.body.collect(BODY).await else {
-        return send(admin::Response::too_large(), &mut to).await;
+async fn handle(
+    api: Arc<admin::Api>,
+    facts: Arc<Facts>,
+    thread: Rc<Thread>,
+    mut request: Request,
+    client: Client,
+    mut to: Downstream,
+) {
+    let begin = Instant::now();
+    let answer = match request.body.collect(BODY).await {
+        Ok(body) => answer(api, &facts, &request, &body).await,
+        Err(_) => admin::Response::too_large(),
     };
-    let plain = plain(&request, body.to_vec());
+    answered(&thread, request, client, begin, answer, &mut to).await;
+}
+
+async fn answer(api: Arc<admin::Api>, facts: &Facts, request: &Request, body: &[u8]) -> admin::Response {
+    let plain = plain(request, body.to_vec());
     let path = plain.path.trim_end_matches('/').to_owned();
-    let answer = match (&request.method, path.as_str()) {
-        (Method::Get | Method::Head, "/status/ready") => ready(&facts),
-        (Method::Post, "/status/ready") => drain(&facts, &plain),
+    match (&request.method, path.as_str()) {
+        (Method::Get | Method::Head, "/status/ready") => ready(facts),
+        (Method::Post, "/status/ready") => drain(facts, &plain),
         (_, "/status" | "/status/dns" | "/metrics") => through(api, plain).await,
         (_, path) if facts.is_dbless() && path.starts_with("/upstreams/") => through(api, plain).await,
         _ => admin::Response::not_found(),
-    };
-    send(answer, &mut to).await;
+    }
 }
 
 async fn through(api: Arc<admin::Api>, request: admin::Request) -> admin::Response {

@@ -139,8 +139,22 @@ fn forever(phase: &watch::Receiver<Phase>, work: impl Fn() -> anyhow::Result<()>
     }
 }
 
-fn on_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+/// How much less the Admin API's work counts than traffic where both want the same core (`nice(2)`): a thread that proxies is
+/// served first, and a large configuration still comes through.
+const ADMIN_NICENESS: i32 = 5;
+
+fn stand_back() {
+    // Where the system does not let us, all are equal.
+    let _ = rustix::process::setpriority_process(None, ADMIN_NICENESS);
+}
+
+/// `stands_back` tells whether work that is sent to other threads comes after traffic.
+fn on_runtime(stands_back: bool, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    if stands_back {
+        builder.on_thread_start(stand_back);
+    }
+    let runtime = builder
         .enable_all()
         .event_interval(256)
         .build_local(tokio::runtime::LocalOptions::default())
@@ -154,7 +168,7 @@ fn run_data(
     sockets: &RefCell<Vec<Socket>>,
     seen: watch::Receiver<Phase>,
 ) -> anyhow::Result<()> {
-    on_runtime(async {
+    on_runtime(false, async {
         let thread = Thread::new(plan.proxy.clone(), index, open(&plan.access_log)?);
         let mut accepting = Vec::new();
         for socket in &*sockets.borrow() {
@@ -168,12 +182,14 @@ fn run_data(
 
 /// DNS, health of targets, expiry, the Admin API and the status pages.
 fn run_control(plan: &Arc<Plan>, sockets: &RefCell<Vec<Socket>>, seen: watch::Receiver<Phase>) -> anyhow::Result<()> {
-    on_runtime(async {
+    on_runtime(true, async {
         // Not one of the data plane's threads: its connections are not counted with theirs.
         let admin = Thread::new(plan.proxy.clone(), usize::MAX, open(&plan.admin_log)?);
         let status = Thread::new(plan.proxy.clone(), usize::MAX, open(&plan.status_log)?);
-        let admin_service: Rc<dyn Service> = Rc::new(AdminService::new(plan.api.clone(), plan.proxy.clone()));
-        let status_service: Rc<dyn Service> = Rc::new(StatusService::new(plan.api.clone(), plan.facts.clone()));
+        let admin_service: Rc<dyn Service> =
+            Rc::new(AdminService::new(plan.api.clone(), plan.proxy.clone(), admin.clone()));
+        let status_service: Rc<dyn Service> =
+            Rc::new(StatusService::new(plan.api.clone(), plan.facts.clone(), status.clone()));
         let mut accepting = Vec::new();
         for socket in &*sockets.borrow() {
             let listener = socket.listener(plan)?;
@@ -188,7 +204,7 @@ fn run_control(plan: &Arc<Plan>, sockets: &RefCell<Vec<Socket>>, seen: watch::Re
         tokio::task::spawn_local(plan.proxy.upstreams.dns().clone().run());
         tokio::task::spawn_local(plan.proxy.upstreams.clone().keep());
         tokio::task::spawn_local(plan.proxy.upstreams.clone().check());
-        tokio::task::spawn_local(purge(plan.store.clone()));
+        tokio::task::spawn_local(purge(plan.store.clone(), plan.proxy.clone()));
         until_stop(seen, accepting, sockets).await;
         Ok(())
     })
@@ -216,12 +232,16 @@ async fn until_stop(
     }
 }
 
-/// Deletes what has expired (`ttl`).
-async fn purge(store: Arc<dyn Store>) {
+/// Deletes what has expired (`ttl`), and frees snapshots of the past.
+async fn purge(store: Arc<dyn Store>, proxy: Arc<Proxy>) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let store = store.clone();
-        let purged = tokio::task::spawn_blocking(move || store.purge()).await;
+        let (store, proxy) = (store.clone(), proxy.clone());
+        let purged = tokio::task::spawn_blocking(move || {
+            proxy.snapshots.sweep();
+            store.purge()
+        });
+        let purged = purged.await;
         if let Ok(Err(error)) = purged {
             log::error!("expired rows cannot be deleted: {error}");
         }

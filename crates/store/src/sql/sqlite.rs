@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub struct Sqlite {
     layout: Arc<Layout>,
@@ -32,6 +32,8 @@ struct Writing {
 const IDLE_READERS: usize = 8;
 const MOST_MEMBERS: usize = 64;
 const CACHED_STATEMENTS: usize = 512;
+/// Pages that a large transaction changes again and again, in random places of its indexes. A small one uses a few of them.
+const WRITER_CACHE_KIB: i64 = 16 * 1024;
 /// The layout of the file; a later one migrates from it.
 const FILE_VERSION: i64 = 1;
 
@@ -40,6 +42,7 @@ impl Sqlite {
     pub fn open(path: &Path, layout: Arc<Layout>, clock: Clock) -> Result<Sqlite, Error> {
         let mut connection = Connection::open(path).map_err(failed)?;
         prepare(&connection).map_err(failed)?;
+        connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB).map_err(failed)?;
         let transaction = connection.transaction().map_err(failed)?;
         let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
         if version > FILE_VERSION {
@@ -116,6 +119,7 @@ impl Sqlite {
     }
 
     fn commit(&self, writing: &mut Writing) {
+        let begin = Instant::now();
         let outcome = if writing.commits.members == 0 {
             writing.connection.execute_batch("ROLLBACK").map_err(|error| error.to_string())
         } else {
@@ -124,6 +128,7 @@ impl Sqlite {
                 format!("{error} (rolled back: {undone:?})")
             })
         };
+        writing.commits.took(begin.elapsed());
         if outcome.is_ok() {
             let changes = std::mem::take(&mut writing.commits.changes);
             self.followers.changed(&changes);
@@ -132,26 +137,31 @@ impl Sqlite {
         self.settled.notify_all();
     }
 
-    /// Commits the group, or leaves that to a thread that is about to join it, and waits for the outcome.
+    /// Commits the group, or leaves that to a thread that joins it, and waits for the outcome.
     fn settle(&self, mut writing: MutexGuard<'_, Writing>, has_written: bool) -> Result<(), Error> {
+        /// Longer than anybody takes who was about to join.
+        const LOST: Duration = Duration::from_secs(1);
         let group = writing.commits.group;
-        if self.waiting.load(Ordering::SeqCst) == 0 || writing.commits.members >= MOST_MEMBERS {
+        let is_last = self.waiting.load(Ordering::SeqCst) == 0 || writing.commits.members >= MOST_MEMBERS;
+        let patience = if has_written { writing.commits.patience() } else { None };
+        if is_last && patience.is_none() {
             self.commit(&mut writing);
         }
         if !has_written {
             return Ok(());
         }
+        let until = Instant::now() + if is_last { patience.unwrap_or(LOST) } else { LOST };
         loop {
             if let Some(outcome) = writing.commits.outcome(group) {
                 return outcome.map_err(|reason| Error::database(&reason));
             }
-            let wait = self.settled.wait_timeout(writing, Duration::from_secs(1));
-            let (again, timeout) = wait.unwrap_or_else(PoisonError::into_inner);
-            writing = again;
-            // Nobody came who would commit: the thread we counted on has died.
-            if timeout.timed_out() && writing.commits.is_open && writing.commits.group == group {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                // Nobody more came, or the thread that was counted on has died.
                 self.commit(&mut writing);
+                continue;
             }
+            (writing, _) = self.settled.wait_timeout(writing, left).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -205,6 +215,7 @@ impl Store for Sqlite {
     fn write(&self, work: &mut dyn FnMut(&mut dyn Writer) -> bool) -> Result<(), Error> {
         self.transact(&mut |connection| {
             let mut rules = Rules::new(SqliteRows { connection }, &self.layout, (self.clock)());
+            rules.is_heard = !self.followers.is_empty();
             let keeps = work(&mut rules);
             (keeps, rules.changes)
         })

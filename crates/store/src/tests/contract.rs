@@ -189,7 +189,20 @@ fn cascades_deletion(f: &Fixture) {
 fn clears_references(f: &Fixture) {
     f.insert("consumers", json!({ "id": id(1), "username": "a" })).unwrap();
     f.insert("notes", json!({ "id": id(2), "consumer": { "id": id(1) } })).unwrap();
-    f.delete("consumers", 1).unwrap();
+    f.insert("keyauth_credentials", json!({ "id": id(3), "key": "k", "consumer": { "id": id(1) } })).unwrap();
+    let mut along = Vec::new();
+    let deleted = f.write(|w| {
+        w.delete_along("consumers", &id(1), &mut |entity, before, after| {
+            along.push((
+                entity.to_owned(),
+                before["consumer"]["id"] == id(1).as_str(),
+                after.map(|row| row["consumer"].clone()),
+            ));
+        })
+    });
+    assert!(deleted.unwrap());
+    along.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(along, [("keyauth_credentials".to_owned(), true, None), ("notes".to_owned(), true, Some(Value::Null))]);
     assert_eq!(f.read(|r| r.select("notes", &id(2))).unwrap()["consumer"], Value::Null);
 }
 

@@ -11,8 +11,9 @@ const SHARDS: usize = 256;
 
 type Shard<K, V> = HashMap<K, V, RandomState>;
 
+/// What many snapshots of a configuration share: a copy costs 256 pointers, a change of the copy one shard.
 #[derive(Clone, Debug)]
-pub(crate) struct Shards<K, V> {
+pub struct Shards<K, V> {
     /// Empty until the first key comes.
     shards: Box<[Arc<Shard<K, V>>]>,
     hasher: RandomState,
@@ -25,17 +26,32 @@ impl<K, V> Default for Shards<K, V> {
     }
 }
 
-impl<K: Clone + Hash + Eq, V: Clone> Shards<K, V> {
-    pub(crate) fn len(&self) -> usize {
+impl<K, V> Shards<K, V> {
+    pub fn len(&self) -> usize {
         self.len
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.shards.iter().flat_map(|shard| shard.iter())
+    }
+
+    /// How many shards are the very same in two maps.
+    pub fn shared_with(&self, other: &Self) -> usize {
+        self.shards.iter().zip(&other.shards).filter(|(one, two)| Arc::ptr_eq(one, two)).count()
+    }
+}
+
+impl<K: Clone + Hash + Eq, V: Clone> Shards<K, V> {
     /// The uppermost bits: the shard's own table goes by others.
     fn number<Q: Hash + ?Sized>(&self, key: &Q) -> usize {
         (self.hasher.hash_one(key) >> 56) as usize % SHARDS
     }
 
-    pub(crate) fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&V>
+    pub fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
     {
@@ -45,22 +61,32 @@ impl<K: Clone + Hash + Eq, V: Clone> Shards<K, V> {
         self.shards.get(self.number(key))?.get(key)
     }
 
-    /// The value of the key, made if there is none, to be changed in place; shared shards are copied first.
-    pub(crate) fn entry(&mut self, key: K, new: impl FnOnce() -> V) -> &mut V {
+    /// The shard of a key, to be changed; a shared one is copied first.
+    fn shard(&mut self, key: &K) -> &mut Shard<K, V> {
         if self.shards.is_empty() {
             let empty = Arc::new(Shard::with_hasher(self.hasher.clone()));
             self.shards = vec![empty; SHARDS].into_boxed_slice();
         }
-        let number = self.number(&key);
-        let shard = Arc::make_mut(&mut self.shards[number]);
-        if !shard.contains_key(&key) {
+        let number = self.number(key);
+        Arc::make_mut(&mut self.shards[number])
+    }
+
+    /// The value of the key, made if there is none, to be changed in place.
+    pub fn entry(&mut self, key: K, new: impl FnOnce() -> V) -> &mut V {
+        if self.get(&key).is_none() {
             self.len += 1;
         }
-        shard.entry(key).or_insert_with(new)
+        self.shard(&key).entry(key).or_insert_with(new)
+    }
+
+    /// Sets the value of the key.
+    pub fn insert(&mut self, key: K, value: V) {
+        let old = self.shard(&key).insert(key, value);
+        self.len += usize::from(old.is_none());
     }
 
     /// Lets `change` alter the value of the key, and drops the key if it answers that nothing is left.
-    pub(crate) fn reduce<Q: Hash + Eq + ?Sized>(&mut self, key: &Q, change: impl FnOnce(&mut V) -> bool)
+    pub fn reduce<Q: Hash + Eq + ?Sized>(&mut self, key: &Q, change: impl FnOnce(&mut V) -> bool)
     where
         K: Borrow<Q>,
     {
@@ -75,17 +101,12 @@ impl<K: Clone + Hash + Eq, V: Clone> Shards<K, V> {
         }
     }
 
-    pub(crate) fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<V>
+    pub fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
     {
         let value = self.get(key)?.clone();
         self.reduce(key, |_| true);
         Some(value)
-    }
-
-    #[cfg(test)]
-    pub(crate) fn shared_with(&self, other: &Self) -> usize {
-        self.shards.iter().zip(&other.shards).filter(|(one, two)| Arc::ptr_eq(one, two)).count()
     }
 }

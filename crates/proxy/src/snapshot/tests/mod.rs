@@ -1,0 +1,93 @@
+//! Snapshots made from snapshots.
+
+mod same;
+mod untouched;
+
+use super::{Builder, Environment, Snapshot};
+use crate::upstream::Upstreams;
+use crate::upstream::dns::{Dns, Settings};
+use entities::Route;
+use pdk::trace::{Instrumentations, Tracing};
+use pdk::{BuildError, Definition, Instance, Phases, Plugin};
+use router::{Flavor, NoFields, Protocol, Query};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Tells a share of traces where its config has one.
+struct Traced(Option<f64>);
+
+impl Plugin for Traced {
+    fn share_of_traces(&self, _: Tracing) -> Option<f64> {
+        self.0
+    }
+}
+
+fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
+    Ok(Arc::new(Traced(instance.config["share"].as_f64())))
+}
+
+fn definition(name: &'static str) -> Definition {
+    Definition {
+        name,
+        priority: 1,
+        version: "1.0.0",
+        phases: Phases::ACCESS,
+        schema: || unreachable!("no schema is asked for"),
+        build,
+    }
+}
+
+fn environment() -> Environment {
+    let settings = Settings {
+        hosts_file: "/nonexistent".into(),
+        resolv_conf: "/nonexistent".into(),
+        nameservers: Vec::new(),
+        ..Settings::default()
+    };
+    Environment {
+        flavor: Flavor::TraditionalCompatible,
+        plugins: ["one", "two", "three"].map(definition).into(),
+        secrets: Arc::new(|_| None),
+        upstreams: Arc::new(Upstreams::new(Dns::new(settings).unwrap())),
+        default_certificate: None,
+        verify_upstreams: false,
+        verify_depth: 1,
+        client_certificate: None,
+        upstream_http2: false,
+        trusted_certificates: Vec::new(),
+        tracing: Tracing { instrumentations: Instrumentations::ROUTER, sampling_rate: 1.0 },
+    }
+}
+
+fn id(kind: u128, number: usize) -> Uuid {
+    Uuid::from_u128((kind << 64) + number as u128)
+}
+
+fn route(number: usize, path: &str, service: Option<Uuid>) -> Arc<Route> {
+    Arc::new(Route {
+        id: id(1, number),
+        protocols: vec!["http".into()],
+        paths: Some(vec![path.to_owned()]),
+        service: service.map(|id| serde_json::from_value(serde_json::json!({ "id": id })).unwrap()),
+        strip_path: true,
+        https_redirect_status_code: 426,
+        ..Route::default()
+    })
+}
+
+fn query(path: &str) -> Query<'_> {
+    Query {
+        protocol: Protocol::Http,
+        method: "GET",
+        host: Some(b"h"),
+        path: path.as_bytes(),
+        sni: None,
+        source: None,
+        destination: None,
+        fields: &NoFields,
+    }
+}
+
+fn found(snapshot: &Snapshot, path: &str) -> Option<Uuid> {
+    snapshot.router.find(&query(path)).map(|found| found.route.id)
+}
