@@ -199,6 +199,11 @@ impl Check {
         (first.into_iter().chain(second).chain(rest).map(String::as_str), needed)
     }
 
+    /// The fields that it is about.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.sources().0
+    }
+
     /// Runs the check on a whole record, adding to `errors` what it finds.
     pub(crate) fn run(
         &self,

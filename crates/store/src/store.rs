@@ -1,5 +1,5 @@
 //! The trait that every backend is, as the Admin API and the node see it.
-use crate::{Change, Error, Follower, Layout, Page, Query, TagsPage};
+use crate::{Change, Error, Follower, HealthMark, Layout, Page, Query, TagsPage};
 use serde_json::Value;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -94,6 +94,10 @@ pub trait Store: Send + Sync {
         Err(Error::database("this database keeps no counts"))
     }
     fn follow(&self, follower: Arc<dyn Follower>);
+    /// Tells the other nodes, where there may be any, that a target was marked by hand.
+    fn tell_mark(&self, _mark: &HealthMark) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 impl dyn Store + '_ {

@@ -9,6 +9,7 @@
 
 mod admin;
 mod backend;
+mod balancing;
 mod client;
 mod clients;
 mod commands;
@@ -21,6 +22,8 @@ mod logging;
 mod malformed;
 mod monitoring;
 mod mtls;
+mod name_resolution;
+mod name_server;
 mod packages;
 mod pki;
 mod postgres;
@@ -31,6 +34,7 @@ mod real_ip;
 mod redis;
 mod reload;
 mod script;
+mod target;
 mod tls;
 mod torture;
 mod tracing;

@@ -16,7 +16,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use uuid::Uuid;
 
-pub use render::{Connections, Figures, SharedDict, TargetHealth, render};
+pub use render::{Circuit, Connections, Figures, Resolver, SharedDict, TargetHealth, render};
 
 pub const DEFINITION: Definition =
     Definition { name: "prometheus", priority: 13, version: crate::VERSION, phases: Phases::LOG, schema, build };
@@ -47,6 +47,10 @@ struct Config {
     #[field(default = false)]
     #[expect(dead_code, reason = "Wasm filters, which are not built yet, read it")]
     wasm_metrics: Option<bool>,
+    /// Whether circuit breakers, retry budgets and the DNS client are shown.
+    #[field(hidden)]
+    #[expect(dead_code, reason = "`Exports` reads it from the entity")]
+    balancing_metrics: Option<bool>,
 }
 
 fn schema() -> PluginSchema {
@@ -70,6 +74,8 @@ pub struct Exports {
     /// Whether the series of requests are shown, and not the node's figures alone.
     pub has_series: bool,
     pub has_upstream_health: bool,
+    /// What there is beyond Kong of balancing and DNS.
+    pub has_balancing: bool,
 }
 
 impl Exports {
@@ -78,6 +84,7 @@ impl Exports {
         for plugin in plugins.into_iter().filter(|p| p.enabled && p.name == DEFINITION.name) {
             exports.has_series = true;
             exports.has_upstream_health |= plugin.config["upstream_health_metrics"] == true;
+            exports.has_balancing |= plugin.config["balancing_metrics"] == true;
         }
         exports
     }

@@ -19,6 +19,34 @@ pub struct Figures {
     pub lua_vms: Vec<(u32, u64)>,
     pub shared_dicts: Vec<SharedDict>,
     pub targets: Vec<TargetHealth>,
+    /// Upstreams with a circuit breaker or a retry budget.
+    pub circuits: Vec<Circuit>,
+    pub resolver: Resolver,
+}
+
+/// The circuit breaker and the retry budget of an upstream.
+#[derive(Clone, Debug, Default)]
+pub struct Circuit {
+    pub upstream: String,
+    /// `closed`, `open` or `half_open`.
+    pub state: Option<&'static str>,
+    /// Requests under way, requests that wait, and requests that were refused since the start.
+    pub requests: Option<(usize, usize, u64)>,
+    /// Retries that were made, and that were not to be had.
+    pub retries: Option<(u64, u64)>,
+}
+
+/// What the node's DNS client counts.
+#[derive(Clone, Debug, Default)]
+pub struct Resolver {
+    /// Look-ups by their result.
+    pub lookups: [(&'static str, u64); 3],
+    /// Failed look-ups after which an expired answer went on serving.
+    pub stale: u64,
+    /// The time of all look-ups.
+    pub seconds: f64,
+    /// Names in the cache.
+    pub names: usize,
 }
 
 /// Client connections: the first three since the start, the others now.
@@ -77,11 +105,19 @@ pub fn render(node: &Node, figures: &Figures, exports: Exports) -> String {
     if exports.has_upstream_health {
         targets(&mut out, &figures.targets);
     }
+    if exports.has_balancing {
+        circuits(&mut out, &figures.circuits);
+        resolver(&mut out, &figures.resolver);
+    }
     out
 }
 
 fn gauge(out: &mut String, name: &str, help: &str) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge");
+}
+
+fn counter(out: &mut String, name: &str, help: &str) {
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter");
 }
 
 fn line(out: &mut String, name: &str, labels: &str, value: impl Display) {
@@ -157,4 +193,64 @@ fn targets(out: &mut String, targets: &[TargetHealth]) {
             line(out, name, &labels, u8::from(target.state == state));
         }
     }
+}
+
+const CIRCUIT_STATES: [&str; 3] = ["closed", "open", "half_open"];
+
+fn circuits(out: &mut String, circuits: &[Circuit]) {
+    let label = |circuit: &Circuit| format!("upstream=\"{}\"", escape(&circuit.upstream));
+    if circuits.iter().any(|circuit| circuit.state.is_some()) {
+        let name = "silverback_upstream_circuit";
+        gauge(out, name, "State of an upstream's circuit breaker, value is 1 when state is populated");
+        for circuit in circuits {
+            let Some(now) = circuit.state else { continue };
+            for state in CIRCUIT_STATES {
+                line(out, name, &format!("{},state=\"{state}\"", label(circuit)), u8::from(state == now));
+            }
+        }
+    }
+    if circuits.iter().any(|circuit| circuit.requests.is_some()) {
+        let name = "silverback_upstream_requests";
+        gauge(out, name, "Requests of an upstream under way and waiting, where their number is limited");
+        for circuit in circuits {
+            let Some((active, pending, _)) = circuit.requests else { continue };
+            for (state, count) in [("active", active), ("pending", pending)] {
+                line(out, name, &format!("{},state=\"{state}\"", label(circuit)), count);
+            }
+        }
+        let name = "silverback_upstream_requests_refused_total";
+        counter(out, name, "Requests that were refused as there were too many");
+        for circuit in circuits {
+            if let Some((.., refused)) = circuit.requests {
+                line(out, name, &label(circuit), refused);
+            }
+        }
+    }
+    if circuits.iter().any(|circuit| circuit.retries.is_some()) {
+        let name = "silverback_upstream_retries_total";
+        counter(out, name, "Retries of an upstream with a retry budget, made and refused");
+        for circuit in circuits {
+            let Some((made, refused)) = circuit.retries else { continue };
+            for (outcome, count) in [("made", made), ("refused", refused)] {
+                line(out, name, &format!("{},outcome=\"{outcome}\"", label(circuit)), count);
+            }
+        }
+    }
+}
+
+fn resolver(out: &mut String, resolver: &Resolver) {
+    let name = "silverback_dns_lookups_total";
+    counter(out, name, "DNS look-ups by result");
+    for (result, count) in resolver.lookups.iter().filter(|(result, _)| !result.is_empty()) {
+        line(out, name, &format!("result=\"{result}\""), count);
+    }
+    let name = "silverback_dns_lookup_seconds_total";
+    counter(out, name, "Time that DNS look-ups took together");
+    line(out, name, "", resolver.seconds);
+    let name = "silverback_dns_stale_total";
+    counter(out, name, "Failed DNS look-ups after which an expired answer went on serving");
+    line(out, name, "", resolver.stale);
+    let name = "silverback_dns_names";
+    gauge(out, name, "Names in the DNS cache");
+    line(out, name, "", resolver.names);
 }

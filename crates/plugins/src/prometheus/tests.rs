@@ -5,7 +5,7 @@ use pdk::Node;
 use pdk::testing::Harness;
 use serde_json::json;
 
-const ALL: Exports = Exports { has_series: true, has_upstream_health: true };
+const ALL: Exports = Exports { has_series: true, has_upstream_health: true, has_balancing: false };
 
 fn scrape(exports: Exports, wanted: &str) -> String {
     let figures = Figures {
@@ -107,6 +107,36 @@ fn shows_the_nodes_figures() {
         "upstream=\"up.test\",target=\"a.test:80\",address=\"10.0.0.9:80\",state=\"healthy\",subsystem=\"http\"";
     assert!(scrape(ALL, "target_health{").contains(&format!("kong_upstream_target_health{{{health}}} 1\n")));
     assert_eq!(scrape(Exports::default(), "target_health"), "");
+}
+
+#[test]
+fn shows_circuits_and_the_resolver_where_it_is_asked_to() {
+    let circuit = Circuit {
+        upstream: "up.test".to_owned(),
+        state: Some("half_open"),
+        requests: Some((2, 1, 9)),
+        retries: Some((4, 5)),
+    };
+    let resolver =
+        Resolver { lookups: [("succeeded", 3), ("unknown", 1), ("failed", 2)], stale: 2, seconds: 0.5, names: 6 };
+    let figures = Figures { circuits: vec![circuit], resolver, ..Figures::default() };
+    let text = render(&Node::default(), &figures, Exports { has_balancing: true, ..ALL });
+    for line in [
+        "silverback_upstream_circuit{upstream=\"up.test\",state=\"closed\"} 0",
+        "silverback_upstream_circuit{upstream=\"up.test\",state=\"half_open\"} 1",
+        "silverback_upstream_requests{upstream=\"up.test\",state=\"active\"} 2",
+        "silverback_upstream_requests{upstream=\"up.test\",state=\"pending\"} 1",
+        "silverback_upstream_requests_refused_total{upstream=\"up.test\"} 9",
+        "silverback_upstream_retries_total{upstream=\"up.test\",outcome=\"refused\"} 5",
+        "silverback_dns_lookups_total{result=\"failed\"} 2",
+        "silverback_dns_lookup_seconds_total 0.5",
+        "silverback_dns_stale_total 2",
+        "silverback_dns_names 6",
+    ] {
+        assert!(text.lines().any(|shown| shown == line), "{line} in {text}");
+    }
+    let nothing = render(&Node::default(), &figures, ALL);
+    assert!(!nothing.contains("silverback_"), "{nothing}");
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn environment() -> Environment {
         flavor: Flavor::TraditionalCompatible,
         plugins: ["one", "two", "three"].map(definition).into(),
         secrets: Arc::new(|_| None),
-        upstreams: Arc::new(Upstreams::new(Dns::new(settings).unwrap())),
+        upstreams: Arc::new(Upstreams::new(Dns::new(settings).unwrap(), None)),
         default_certificate: None,
         verify_upstreams: false,
         verify_depth: 1,
