@@ -3,10 +3,10 @@
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/silverback/target
 XTASK := cargo xtask
 
-.PHONY: help run build dist test check fmt bench conformance schemathesis tidy generate clean
+.PHONY: help run build dist test check fmt bench conformance schemathesis h2spec fuzz tidy generate clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo '  ARGS="..." is handed on: make bench ARGS="one-route --rounds 7"'
 
 run: ## build the gateway and start it, with an upstream of its own, from examples/kong.yml
@@ -45,6 +45,12 @@ conformance: ## play the recorded cases of Kong against the gateway
 
 schemathesis: ## ask the Admin API by its OpenAPI document: no answer may be a failure of the server
 	@$(XTASK) schemathesis $(ARGS)
+
+h2spec: ## the conformance tests of HTTP/2 against both kinds of listener (installs h2spec with go)
+	@$(XTASK) h2spec $(ARGS)
+
+fuzz: ## random mutations of known inputs against every parser, five minutes each: make fuzz ARGS="chunked --seconds 600"
+	@$(XTASK) fuzz $(ARGS)
 
 clean: ## throw the build products away
 	cargo clean

@@ -6,8 +6,10 @@ mod bench;
 mod client;
 mod conformance;
 mod dist;
+mod fuzz;
 mod gateway;
 mod generate;
+mod h2spec;
 mod postgres;
 mod process;
 mod project;
@@ -41,6 +43,10 @@ enum Command {
     Conformance(conformance::Options),
     /// Ask the Admin API by its own OpenAPI document, in search of failures of the server
     Schemathesis(schemathesis::Options),
+    /// Run the parsers on random changes of known inputs
+    Fuzz(fuzz::Options),
+    /// Hold HTTP/2 of both listeners against h2spec
+    H2spec(h2spec::Options),
     /// Measure the gateway against nginx on this machine
     Bench(bench::Options),
     /// Build the program as it is shipped: optimised by a profile of its own traffic
@@ -55,6 +61,8 @@ fn main() -> ExitCode {
         Command::Generate(options) => generate::run(&options),
         Command::Conformance(options) => conformance::run(&options),
         Command::Schemathesis(options) => schemathesis::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
+        Command::H2spec(options) => h2spec::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Dist(options) => dist::run(&options),
     };

@@ -62,6 +62,15 @@ impl Node for Idle {
         None
     }
     fn uncache(&self, _: Option<&str>) {}
+
+    fn explain(&self, asked: &admin::Asked) -> Result<admin::Explained, String> {
+        Err(format!("nothing is known of {}", asked.target))
+    }
+
+    fn lint(&self) -> Vec<Value> {
+        Vec::new()
+    }
+
     fn endpoints(&self) -> Vec<PluginEndpoint> {
         vec![
             PluginEndpoint { path: "/metrics", methods: &["GET"] },

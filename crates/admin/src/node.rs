@@ -1,6 +1,7 @@
 //! What the Admin API needs of the running node.
 use crate::{Request, Response};
 use serde_json::{Map, Value};
+use std::net::SocketAddr;
 use std::time::Duration;
 use store::Change;
 use uuid::Uuid;
@@ -38,9 +39,39 @@ pub trait Node: Send + Sync {
     /// Forgets one key, or all.
     fn uncache(&self, key: Option<&str>);
 
+    /// What would become of a request; the error is told to the client.
+    fn explain(&self, asked: &Asked) -> Result<Explained, String>;
+    /// What of the configuration has no effect.
+    fn lint(&self) -> Vec<Value>;
+
     /// Endpoints that plugins bring.
     fn endpoints(&self) -> Vec<PluginEndpoint>;
     fn call(&self, endpoint: &str, parameters: &[(String, String)], request: &Request) -> Response;
+}
+
+/// A request that is only asked about.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub is_tls: bool,
+    pub method: String,
+    pub host: String,
+    /// Path and query.
+    pub target: String,
+    pub headers: Vec<(String, String)>,
+    pub sni: Option<String>,
+    pub client: Option<SocketAddr>,
+    pub listener: Option<SocketAddr>,
+    /// By id or username.
+    pub consumer: Option<String>,
+}
+
+/// What would become of a request.
+#[derive(Clone, Debug, Default)]
+pub struct Explained {
+    pub matched: Value,
+    /// The rows of the plugins that would run, with all their secrets, and their phases.
+    pub plugins: Vec<(Value, Vec<&'static str>)>,
+    pub others: Vec<Value>,
 }
 
 #[derive(Clone, Debug, Default)]

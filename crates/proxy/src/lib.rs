@@ -4,6 +4,7 @@
 //! or crosses a thread. `pipeline::handle` is the path of a request.
 
 mod access_log;
+mod explain;
 mod http;
 mod listen;
 mod phases;
@@ -17,8 +18,9 @@ mod upstream;
 mod worker;
 
 pub use access_log::{AccessLog, CustomFormat, LogFormat, LogTarget, Syslog, SyslogTarget};
+pub use explain::{Explained, Matched};
 pub use http::{BodyLength, ClientGone, Downstream, HeadLimits, Limits, Service};
-pub use listen::{Clients, Listener, Shown, Tls, TlsSettings};
+pub use listen::{Clients, LAST_ACCEPTS, Listener, Listening, ListeningSocket, Shown, Tls, TlsSettings};
 pub use settings::{HeaderTokens, PoolSettings, RealIpHeader, Settings};
 pub use snapshot::{Builder, Environment, Secrets, Snapshot, SnapshotHandle, certificate_pair};
 pub use stats::{Stats, StatsView};

@@ -2,16 +2,22 @@
 
 use std::net::IpAddr;
 
-/// A set of addresses and networks.
+/// A set of addresses and networks, and whether sockets of the file system are in it (`unix:`).
 #[derive(Clone, Debug, Default)]
-pub struct TrustedIps(Vec<(IpAddr, u8)>);
+pub struct TrustedIps {
+    nets: Vec<(IpAddr, u8)>,
+    unix: bool,
+}
 
 impl TrustedIps {
-    /// From addresses and CIDRs; `unix:` stands for sockets without an address and is passed over. The error is the
-    /// entry that is neither.
+    /// From addresses, CIDRs and `unix:`. The error is the entry that is none of them.
     pub fn new<'a>(entries: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
-        let mut nets = Vec::new();
-        for entry in entries.into_iter().filter(|e| *e != "unix:") {
+        let (mut nets, mut unix) = (Vec::new(), false);
+        for entry in entries {
+            if entry == "unix:" {
+                unix = true;
+                continue;
+            }
             let (ip, bits) = entry.split_once('/').map_or((entry, None), |(ip, bits)| (ip, Some(bits)));
             let ip: IpAddr = ip.parse().map_err(|_| entry.to_owned())?;
             let most = if ip.is_ipv4() { 32 } else { 128 };
@@ -21,16 +27,20 @@ impl TrustedIps {
             }
             nets.push((ip, bits));
         }
-        Ok(Self(nets))
+        Ok(Self { nets, unix })
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.nets.is_empty() && !self.unix
+    }
+
+    pub fn has_unix(&self) -> bool {
+        self.unix
     }
 
     pub fn contains(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
-        self.0.iter().any(|(net, bits)| match (net, ip) {
+        self.nets.iter().any(|(net, bits)| match (net, ip) {
             (IpAddr::V4(net), IpAddr::V4(ip)) => same(u32::from(*net).into(), u32::from(ip).into(), 32, *bits),
             (IpAddr::V6(net), IpAddr::V6(ip)) => same(u128::from(*net), u128::from(ip), 128, *bits),
             _ => false,
@@ -60,6 +70,7 @@ mod tests {
         ] {
             assert_eq!(set.contains(ip.parse().unwrap()), want, "{ip}");
         }
+        assert!(set.has_unix() && !TrustedIps::new(["127.0.0.1"]).unwrap().has_unix());
         assert_eq!(TrustedIps::new(["10.0.0.0/33"]).unwrap_err(), "10.0.0.0/33");
         assert!(TrustedIps::new(["0.0.0.0/0"]).unwrap().contains("8.8.8.8".parse().unwrap()));
     }

@@ -1,6 +1,7 @@
 //! A worker thread: its view of the current snapshot, its upstream connections, its log buffer.
 
 use crate::access_log::AccessLog;
+use crate::http::connection::Connection;
 use crate::http::{Downstream, Service};
 use crate::phases::log::write_access_log;
 use crate::pipeline;
@@ -10,14 +11,16 @@ use crate::snapshot::{Snapshot, SnapshotHandle};
 use crate::stats::{Stats, ThreadStats};
 use crate::upstream::Upstreams;
 use crate::upstream::pool::Pool;
+use ahash::HashMap;
 use pdk::{Client, Clock, Context, Headers, Method, Request, Response, Shared, Span, Storage, Version};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::Notify;
 
 /// What all threads of a worker process share.
 pub struct Proxy {
@@ -80,6 +83,22 @@ pub struct Thread {
     pinned: RefCell<Rc<Pinned>>,
     /// A moment on both clocks, a second old at most.
     moment: Cell<(Instant, Duration)>,
+    /// The HTTP/1 connections of clients, by number.
+    connections: RefCell<HashMap<u64, Weak<Connection>>>,
+    /// Told that connections without a request are to end.
+    pub(crate) gone: Notify,
+}
+
+/// Keeps a connection in its thread's list.
+pub(crate) struct Listed {
+    thread: Rc<Thread>,
+    number: u64,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.thread.connections.borrow_mut().remove(&self.number);
+    }
 }
 
 impl Thread {
@@ -96,7 +115,15 @@ impl Thread {
             version: Cell::new(version),
             pinned,
             moment: Cell::new(moment()),
+            connections: RefCell::default(),
+            gone: Notify::new(),
         })
+    }
+
+    /// Lists a client's connection, so that it ends when the thread drains and nothing comes on it.
+    pub(crate) fn list(self: &Rc<Self>, number: u64, conn: &Rc<Connection>) -> Listed {
+        self.connections.borrow_mut().insert(number, Rc::downgrade(conn));
+        Listed { thread: self.clone(), number }
     }
 
     /// The current snapshot, for one request from start to end.
@@ -123,6 +150,16 @@ impl Thread {
         Context::new(request, client, pinned.shared.clone(), fastrand::u128(..), Instant::now())
     }
 
+    /// Busy connections end with their next answer, which says so; for quiet ones that may never come. Who has been quiet from
+    /// one look to the next is let go.
+    fn end_quiet(&self, looks: &mut u64) {
+        self.connections.borrow().values().filter_map(Weak::upgrade).for_each(|conn| conn.end_if_quiet());
+        if *looks > 0 {
+            self.gone.notify_waiters();
+        }
+        *looks += 1;
+    }
+
     /// Logs what a service of the caller's has answered.
     pub fn log(&self, request: Request, client: Client, begin: Instant, status: u16, body_sent: u64) {
         if self.access_log.borrow().is_none() {
@@ -142,7 +179,7 @@ impl Thread {
 
     /// Regular work: idle upstream connections, the log's buffer. Runs for the life of the thread.
     pub async fn tend(self: Rc<Self>) {
-        let mut ticks = 0_u64;
+        let (mut ticks, mut looks) = (0_u64, 0_u64);
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
             ticks += 1;
@@ -152,6 +189,9 @@ impl Thread {
             }
             if ticks.is_multiple_of(5) {
                 self.pool.sweep();
+            }
+            if self.proxy.is_draining() {
+                self.end_quiet(&mut looks);
             }
             // A thread without requests would otherwise hold an old snapshot for ever.
             self.pin();

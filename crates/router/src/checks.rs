@@ -102,7 +102,7 @@ impl HeaderCheck {
         values.any(|(_, value)| {
             self.values.iter().any(|wanted| match wanted {
                 HeaderValue::Literal(literal) => lower_equals(value, literal),
-                HeaderValue::Regex(pattern) => pattern.regex().is_match(&lower(value)),
+                HeaderValue::Regex(pattern) => pattern.is_match(&lower(value)),
             })
         })
     }

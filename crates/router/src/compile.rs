@@ -80,8 +80,8 @@ impl Candidate {
 impl<'a> Found<'a> {
     /// Looks for the pattern in the path, and notes what it matched if it did so at the start: nothing else can be stripped.
     pub(crate) fn by_pattern(&mut self, pattern: &'a Pattern, path: &'a [u8]) -> bool {
-        let Some(matched) = pattern.regex().find(path) else { return false };
-        self.prefix = (matched.start() == 0).then(|| matched.as_bytes());
+        let Some((start, matched)) = pattern.find(path) else { return false };
+        self.prefix = (start == 0).then_some(matched);
         self.pattern = pattern.has_groups().then_some(pattern);
         true
     }

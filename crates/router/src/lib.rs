@@ -15,6 +15,7 @@ mod pattern;
 mod query;
 mod rank;
 mod router;
+mod why;
 
 #[cfg(test)]
 mod tests;
@@ -23,3 +24,4 @@ pub use entities::{Route, RouterFlavor as Flavor};
 pub use matched::{Captures, Match};
 pub use query::{Fields, NoFields, Protocol, Query};
 pub use router::{BuildError, Router};
+pub use why::unmet;

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use crate::Route;
-use crate::pattern::Pattern;
+use crate::pattern::{Groups, Pattern};
 
 /// The route found, and what of the path it matched.
 #[derive(Clone, Debug)]
@@ -22,14 +20,12 @@ pub struct Match<'a> {
 #[derive(Clone, Debug)]
 pub struct Captures<'a> {
     pattern: &'a Pattern,
-    groups: SmallVec<[Option<&'a [u8]>; 6]>,
+    groups: Groups<'a>,
 }
 
 impl<'a> Captures<'a> {
     pub(crate) fn new(pattern: &'a Pattern, path: &'a [u8]) -> Option<Self> {
-        let found = pattern.regex().captures(path)?;
-        let groups = found.iter().map(|group| group.map(|group| group.as_bytes())).collect();
-        Some(Captures { pattern, groups })
+        Some(Captures { pattern, groups: pattern.captures(path)? })
     }
 
     /// The group of that number; 0 is the whole match. None if the group took no part in the match.
@@ -51,7 +47,7 @@ impl<'a> Captures<'a> {
 
     /// Every named group that took part in the match.
     pub fn named(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
-        let names = self.pattern.regex().capture_names().zip(&self.groups);
+        let names = self.pattern.names().zip(&self.groups);
         names.filter_map(|(name, group)| Some((name?, (*group)?)))
     }
 }

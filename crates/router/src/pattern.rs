@@ -1,13 +1,16 @@
 //! Compiled regular expressions: linear-time, bounded in size, with the literal that every match starts with.
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex_automata::PatternID;
+use regex_automata::meta::{BuildError, Config, Regex};
+use regex_automata::util::syntax;
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Hir, HirKind, Look};
+use smallvec::SmallVec;
 
 /// As the `regex` crate's own default, which atc-router validates with.
 const SIZE_LIMIT: usize = 10 << 20;
-/// Bounds what one thread keeps per regex.
-const CACHE_LIMIT: usize = 256 << 10;
+/// Of the automaton that knows its way without looking back; larger patterns do without.
+const ONE_PASS_LIMIT: usize = 16 << 10;
 
 /// Which rules a pattern was written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,30 +24,56 @@ pub(crate) enum Dialect {
 #[derive(Debug)]
 pub(crate) struct Pattern {
     regex: Regex,
-    has_groups: bool,
 }
 
+pub(crate) type Groups<'a> = SmallVec<[Option<&'a [u8]>; 6]>;
+
 impl Pattern {
-    pub(crate) fn new(pattern: &str, dialect: Dialect) -> Result<Self, regex::Error> {
+    pub(crate) fn new(pattern: &str, dialect: Dialect) -> Result<Self, BuildError> {
+        // There may be thousands: the lazy automata of the `regex` crate take tens of kilobytes each, and gain nothing on
+        // the few bytes of a path.
+        let config = Config::new()
+            .utf8_empty(false)
+            .nfa_size_limit(Some(SIZE_LIMIT))
+            .onepass_size_limit(Some(ONE_PASS_LIMIT))
+            .hybrid(false)
+            .dfa(false);
         let build = |unicode| {
-            let mut builder = RegexBuilder::new(pattern);
-            builder.unicode(unicode).size_limit(SIZE_LIMIT).dfa_size_limit(CACHE_LIMIT).build()
+            let syntax = syntax::Config::new().utf8(false).unicode(unicode);
+            Regex::builder().configure(config.clone()).syntax(syntax).build(pattern)
         };
         let regex = match dialect {
             Dialect::Rust => build(true)?,
             // A class with characters beyond ASCII needs Unicode mode.
             Dialect::Bytes => build(false).or_else(|_| build(true))?,
         };
-        let has_groups = regex.captures_len() > 1;
-        Ok(Pattern { regex, has_groups })
+        Ok(Pattern { regex })
     }
 
-    pub(crate) fn regex(&self) -> &Regex {
-        &self.regex
+    pub(crate) fn is_match(&self, text: &[u8]) -> bool {
+        self.regex.is_match(text)
+    }
+
+    /// Where the first match starts, and what it is.
+    pub(crate) fn find<'a>(&self, text: &'a [u8]) -> Option<(usize, &'a [u8])> {
+        let found = self.regex.find(text)?;
+        Some((found.start(), text.get(found.range())?))
+    }
+
+    /// The groups of the first match; the first of them is all of it.
+    pub(crate) fn captures<'a>(&self, text: &'a [u8]) -> Option<Groups<'a>> {
+        let mut captures = self.regex.create_captures();
+        self.regex.captures(text, &mut captures);
+        captures.is_match().then(|| captures.iter().map(|span| text.get(span?.range())).collect())
+    }
+
+    /// The names of the groups, by their numbers.
+    pub(crate) fn names(&self) -> impl Iterator<Item = Option<&str>> {
+        self.regex.group_info().pattern_names(PatternID::ZERO)
     }
 
     pub(crate) fn has_groups(&self) -> bool {
-        self.has_groups
+        self.regex.captures_len() > 1
     }
 }
 

@@ -102,8 +102,9 @@ impl Processor<'_> {
         let absent = value.is_none();
         let written = self.mode == Mode::Write;
         if field.is(Flag::Uuid) {
-            // An id that is null is none: Kong hands it to its database, which fails.
-            if written && value.as_ref().is_none_or(Value::is_null) {
+            // An id that is null is none, where it may be: Kong hands it to its database, which fails.
+            let is_null = value.as_ref().is_some_and(Value::is_null) && !field.is_required();
+            if written && (absent || is_null) {
                 *value = Some(cx.uuid().to_string().into());
             }
         } else if matches!(field.kind, Kind::String) {

@@ -4,5 +4,6 @@ mod admin_client;
 pub mod commands;
 pub mod conf;
 pub mod error_log;
+mod lint;
 pub mod node;
 pub mod supervisor;

@@ -143,29 +143,29 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn value(&mut self) -> Option<Value> {
-        Some(match self.bytes(1)?.first()? {
-            &NULL => Value::Null,
-            &FALSE => Value::Bool(false),
-            &TRUE => Value::Bool(true),
-            &SIGNED => {
+        Some(match *self.bytes(1)?.first()? {
+            NULL => Value::Null,
+            FALSE => Value::Bool(false),
+            TRUE => Value::Bool(true),
+            SIGNED => {
                 let number = self.length()?;
                 Value::from((number >> 1).cast_signed() ^ -(number & 1).cast_signed())
             }
-            &UNSIGNED => Value::from(self.length()?),
-            &FLOAT => Value::from(f64::from_le_bytes(self.bytes(8)?.try_into().ok()?)),
-            &ID => Value::from(Uuid::from_slice(self.bytes(16)?).ok()?.to_string()),
-            &TEXT => Value::from(self.text()?),
-            &LIST => {
+            UNSIGNED => Value::from(self.length()?),
+            FLOAT => Value::from(f64::from_le_bytes(self.bytes(8)?.try_into().ok()?)),
+            ID => Value::from(Uuid::from_slice(self.bytes(16)?).ok()?.to_string()),
+            TEXT => Value::from(self.text()?),
+            LIST => {
                 let count = self.length()?;
                 Value::Array((0..count).map(|_| self.value()).collect::<Option<_>>()?)
             }
-            &SHAPED => {
+            SHAPED => {
                 let shape = usize::try_from(self.length()?).ok()?;
                 let names = self.shapes.get(shape)?;
                 let fields = names.iter().map(|name| Some((name.clone(), self.value()?)));
                 Value::Object(fields.collect::<Option<_>>()?)
             }
-            &NAMED => {
+            NAMED => {
                 let count = self.length()?;
                 let names: Vec<String> = (0..count).map(|_| self.text()).collect::<Option<_>>()?;
                 Value::Object(names.into_iter().map(|name| Some((name, self.value()?))).collect::<Option<_>>()?)

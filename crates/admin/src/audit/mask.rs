@@ -27,7 +27,7 @@ const FIELDS: [(&str, &str); 3] = [("keyauth_credentials", "key"), ("acme_storag
 /// Parts of the names of headers and map entries that hold secrets.
 const HINTS: [&str; 6] = ["auth", "cookie", "key", "password", "secret", "token"];
 
-pub(super) fn masked(schema: &EntitySchema, row: &Value) -> Value {
+pub(crate) fn masked(schema: &EntitySchema, row: &Value) -> Value {
     let mut row = row.clone();
     let subschema = schema.subschema_key.as_ref().and_then(|key| schema.subschema(row.get(key)?)).cloned();
     if let Value::Object(fields) = &mut row {

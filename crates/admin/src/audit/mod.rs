@@ -3,6 +3,7 @@
 mod mask;
 mod notes;
 
+pub(crate) use mask::masked;
 pub(crate) use notes::{Action, Notes};
 
 use serde_json::{Value, json};

@@ -30,6 +30,8 @@ pub(super) const ENDPOINTS: &[(&str, &str, &str)] = &[
         "Replaces the whole configuration, where there is no database: JSON, YAML, or a form's `config`.",
     ),
     ("POST", "/batch", "Many writes of entities, all or nothing. (Not an endpoint of Kong.)"),
+    ("POST", "/debug/route", "What would become of a request, and why. (Not an endpoint of Kong.)"),
+    ("GET", "/lint", "What of the configuration has no effect. (Not an endpoint of Kong.)"),
     ("GET", "/audit", "Who wrote what, the newest first. (Not an endpoint of Kong's open source edition.)"),
     ("GET", "/timers", "The node's timers."),
     ("GET", "/cache/{key}", "A value of the node's cache."),

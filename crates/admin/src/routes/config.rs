@@ -93,14 +93,40 @@ fn replace(api: &Api, call: &Call<'_>) -> Outcome {
     {
         return Ok(Response::empty(304));
     }
-    let parsed = parse(api, given);
-    match parsed {
-        Ok(declared) => {
-            let answer = Response::json(201, &declared.to_json());
-            load(api, declared)?;
+    let read = apart(|| -> Result<_, Box<Invalid>> {
+        let declared = parse(api, given)?;
+        let answer = Response::json(201, &declared.to_json());
+        Ok((Rows::from(declared), answer))
+    });
+    match read {
+        Ok((rows, answer)) => {
+            load(api, rows)?;
             Ok(answer)
         }
         Err(invalid) => Ok(refusal(&invalid, flattens)),
+    }
+}
+
+/// Does work of which little remains on a thread of its own, for the sake of the memory: the allocator keeps what a thread
+/// asks for in one place, which then empties as a whole. Among what stays, the values of a large file would leave holes that
+/// cannot be given back to the system.
+fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// A valid configuration as the store takes it.
+struct Rows {
+    rows: Vec<Change>,
+    hash: String,
+}
+
+impl From<Declarative> for Rows {
+    fn from(declared: Declarative) -> Self {
+        let row = |(entity, value): (String, Value)| {
+            let id = value.get("id").and_then(Value::as_str).and_then(|id| Uuid::parse_str(id).ok());
+            Change { entity, id: id.unwrap_or_default(), value: Some(value) }
+        };
+        Self { hash: declared.hash.clone(), rows: declared.into_rows().into_iter().map(row).collect() }
     }
 }
 
@@ -123,19 +149,14 @@ fn refusal(invalid: &Invalid, flattens: bool) -> Response {
     Response::json(400, &body)
 }
 
-fn load(api: &Api, declared: Declarative) -> Result<(), Error> {
-    let row = |(entity, value): (String, Value)| {
-        let id = value.get("id").and_then(Value::as_str).and_then(|id| Uuid::parse_str(id).ok()).unwrap_or_default();
-        Change { entity, id, value: Some(value) }
-    };
-    let hash = declared.hash.clone();
-    api.store.replace(declared.into_rows().into_iter().map(row).collect())?;
+fn load(api: &Api, Rows { rows, hash }: Rows) -> Result<(), Error> {
+    api.store.replace(rows)?;
     api.declared().hash = hash;
     Ok(())
 }
 
 pub(crate) fn load_text(api: &Api, text: &str) -> Result<(), Error> {
     let _loading = api.loading.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let declared = parse(api, Given::Text(text.to_owned()));
-    load(api, declared.map_err(|invalid| invalid.error())?)
+    let rows = apart(|| parse(api, Given::Text(text.to_owned())).map(Rows::from));
+    load(api, rows.map_err(|invalid| invalid.error())?)
 }

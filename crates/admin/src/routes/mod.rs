@@ -12,6 +12,7 @@ mod debug;
 mod endpoints;
 mod filters;
 mod health;
+mod insight;
 mod openapi;
 mod plugins;
 mod root;
@@ -47,6 +48,7 @@ pub(crate) fn add(routes: &mut Routes, catalog: &Catalog, plugins: &[PluginEndpo
     timers::add(routes);
     cache::add(routes);
     batch::add(routes);
+    insight::add(routes);
     audit::add(routes);
     openapi::add(routes);
     disable(routes);

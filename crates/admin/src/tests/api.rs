@@ -1,7 +1,7 @@
 //! The whole Admin API over a store in memory and a node that remembers what it is told.
 use crate::{
-    AddressHealth, Api, CircuitHealth, HostHealth, Node, Pids, PluginEndpoint, Request, Response, RetryCounts,
-    Settings, Status, UpstreamHealth,
+    AddressHealth, Api, Asked, CircuitHealth, Explained, HostHealth, Node, Pids, PluginEndpoint, Request, Response,
+    RetryCounts, Settings, Status, UpstreamHealth,
 };
 use entities::{AvailablePlugin, Catalog, RouterFlavor};
 use schema::{Field, RecordSchema, Subschema};
@@ -69,6 +69,18 @@ impl Node for Remembering {
         (key == "known").then(|| json!("text"))
     }
     fn uncache(&self, _: Option<&str>) {}
+    fn explain(&self, asked: &Asked) -> Result<Explained, String> {
+        let Asked { is_tls, method, host, target, headers, sni, consumer, .. } = asked;
+        let row = json!({ "id": Uuid::nil(), "name": "limiter", "config": { "minute": 1, "secret": "hidden" } });
+        Ok(Explained {
+            matched: json!([is_tls, method, host, target, sni, headers, consumer]),
+            plugins: vec![(row, vec!["access"])],
+            others: Vec::new(),
+        })
+    }
+    fn lint(&self) -> Vec<Value> {
+        Vec::new()
+    }
     fn endpoints(&self) -> Vec<PluginEndpoint> {
         vec![PluginEndpoint { path: "/things/:thing", methods: &["GET"] }]
     }

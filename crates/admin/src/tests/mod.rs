@@ -5,6 +5,7 @@ mod audit;
 mod batch;
 mod consumer_groups;
 mod described;
+mod insight;
 
 use crate::dispatch::Routes;
 use crate::{Request, Response};

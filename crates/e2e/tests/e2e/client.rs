@@ -17,6 +17,7 @@ pub(crate) struct Answer {
     /// Names in lower case.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
+    pub(crate) trailers: Vec<(String, String)>,
 }
 
 impl Answer {
@@ -41,6 +42,10 @@ pub(crate) fn get(at: SocketAddr, path: &str, headers: &[&str]) -> Answer {
 impl Client {
     pub(crate) fn open(at: SocketAddr) -> Client {
         Client::over(connect(at).unwrap())
+    }
+
+    pub(crate) fn stream(&self) -> &TcpStream {
+        self.stream.get_ref()
     }
 }
 
@@ -86,21 +91,12 @@ impl<S: Read + Write> Client<S> {
 
     /// The next answer; after a 101 the connection is a tunnel.
     pub(crate) fn answer(&mut self) -> std::io::Result<Answer> {
-        let line = self.line()?;
-        let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
-        let status = status.ok_or_else(|| std::io::Error::other(format!("no answer: {line:?}")))?;
-        let mut headers = Vec::new();
-        loop {
-            let line = self.line()?;
-            let Some((name, value)) = line.split_once(':') else { break };
-            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
-        }
-        let mut answer = Answer { status, headers, body: String::new() };
-        if status == 101 || status == 204 || status == 304 {
+        let mut answer = self.answer_to_head()?;
+        if matches!(answer.status, 101 | 204 | 304) {
             return Ok(answer);
         }
         let body = if answer.header("transfer-encoding").is_some() {
-            self.chunks()?
+            self.chunks(&mut answer.trailers)?
         } else if let Some(length) = answer.header("content-length") {
             let length = length.parse().map_err(std::io::Error::other)?;
             self.bytes(length)?
@@ -113,13 +109,34 @@ impl<S: Read + Write> Client<S> {
         Ok(answer)
     }
 
-    fn chunks(&mut self) -> std::io::Result<Vec<u8>> {
+    /// An interim answer with its fields.
+    pub(crate) fn interim_answer(&mut self) -> std::io::Result<Answer> {
+        self.answer_to_head()
+    }
+
+    /// The next answer without its body: all that there is of one to HEAD.
+    pub(crate) fn answer_to_head(&mut self) -> std::io::Result<Answer> {
+        let line = self.line()?;
+        let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status.ok_or_else(|| std::io::Error::other(format!("no answer: {line:?}")))?;
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line()?;
+            let Some((name, value)) = line.split_once(':') else { break };
+            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+        Ok(Answer { status, headers, body: String::new(), trailers: Vec::new() })
+    }
+
+    fn chunks(&mut self, trailers: &mut Vec<(String, String)>) -> std::io::Result<Vec<u8>> {
         let mut body = Vec::new();
         loop {
             let line = self.line()?;
             let size = usize::from_str_radix(&line, 16).map_err(std::io::Error::other)?;
             if size == 0 {
-                while !self.line()?.is_empty() {}
+                while let Some((name, value)) = self.line()?.split_once(':') {
+                    trailers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+                }
                 return Ok(body);
             }
             body.extend(self.bytes(size)?);

@@ -21,7 +21,7 @@ impl Drop for Background {
 fn start_health_reload_and_stop() {
     let upstream = Upstream::start();
     let (folder, ports) = (tempfile::tempdir().unwrap(), Ports::free());
-    let conf = configure(&folder, ports, &upstream.kong_yml(&["{ paths: [/a] }"]), &[]);
+    let conf = configure(&folder, ports, &upstream.kong_yml(&["{ paths: [/a] }"]), &[("log_levle", "info")]);
     let prefix = folder.path().join("prefix").display().to_string();
 
     let not_running = run(&["health", "-p", &prefix]);
@@ -30,8 +30,16 @@ fn start_health_reload_and_stop() {
     let _running = Background { prefix: prefix.clone() };
     let started = run(&["start", "-c", &conf]);
     assert!(started.status.success(), "{}", said(&started));
+    let warned = "Warning: unknown property 'log_levle' is ignored";
+    assert!(
+        said(&started).contains(warned) && said(&started).contains("did you mean log_level?"),
+        "{}",
+        said(&started)
+    );
     // `start` returns when the gateway serves, not before.
     assert_eq!(get(ports.proxy, "/a", &[]).status, 200);
+    let ready = get(ports.status, "/status/ready", &[]);
+    assert_eq!((ready.status, ready.body.as_str()), (200, r#"{"message":"ready"}"#));
 
     let healthy = run(&["health", "-p", &prefix]);
     assert!(healthy.status.success(), "{}", said(&healthy));

@@ -56,6 +56,7 @@ fn a_wrong_property_is_refused_with_its_name_value_and_place() {
         ("trusted_ips", "300.1.1.1", &["trusted_ips", "300.1.1.1"]),
         ("ssl_cert", "/nowhere/cert.pem", &["ssl_cert", "/nowhere/cert.pem"]),
         ("ssl_protocols", "TLSv1 TLSv1.1", &["ssl_protocols", "TLSv1.1", "TLSv1.3", "kong.conf"]),
+        ("plugins", "bundled,key-autj", &["plugins", "'key-autj'", "did you mean key-auth?"]),
         ("proxy_access_log", "logs/a.log fancy", &["proxy_access_log", "unknown log format 'fancy'", "kong.conf"]),
         ("proxy_access_log", "syslog:server=unix:x", &["proxy_access_log", "must be absolute", "kong.conf"]),
     ] {

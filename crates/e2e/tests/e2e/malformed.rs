@@ -33,6 +33,8 @@ fn malformed_requests_are_refused_and_never_forwarded() {
         ("a bare LF in a value", "GET / HTTP/1.1\r\nHost: a\r\nX-A: 1\nX-B: 2\r\n\r\n".into()),
         ("no host", "GET / HTTP/1.1\r\n\r\n".into()),
         ("two hosts", "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".into()),
+        ("an escaped NUL in the host", "GET / HTTP/1.1\r\nHost: a%00b\r\n\r\n".into()),
+        ("half an escape in the host of the target", "GET http://a%2/x HTTP/1.1\r\nHost: a\r\n\r\n".into()),
         ("a host that is none", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n".into()),
         ("two spaces in the request line", "GET  / HTTP/1.1\r\nHost: a\r\n\r\n".into()),
         ("a space in the target", "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n".into()),

@@ -5,6 +5,7 @@ use crate::client::{Client, get};
 use crate::gateway::Gateway;
 use crate::http2::call;
 use crate::pki::Identity;
+use crate::upstream::Upstream;
 use http::{HeaderMap, Request};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -170,6 +171,18 @@ fn canned(answer: &'static str) -> SocketAddr {
         }
     });
     at
+}
+
+#[test]
+fn cookies_of_an_http2_client_reach_an_http1_upstream_as_one_field() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&upstream.kong_yml(&["{ paths: [/] }"]));
+    let request = Request::builder().uri("http://gateway.test/x").header("cookie", "a=1").header("cookie", "b=2; c=3");
+    let got = call(gateway.ports.proxy, None, request.body(()).unwrap(), &[], None);
+    let fields: Vec<_> = got.body.lines().filter_map(|line| line.split_once(": ")).collect();
+    let cookies: Vec<_> =
+        fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case("cookie")).map(|(_, v)| *v).collect();
+    assert_eq!(cookies, ["a=1; b=2; c=3"], "{got:?}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Declarative files, by tables of text and what comes of it.
 
+mod fuzz;
 mod yaml;
 
 use schema::{Map, Value, json};

@@ -76,7 +76,8 @@ impl Decoder {
                 let lone = rest.iter().position(|b| *b == b'\r').is_some_and(|r| r + 1 < rest.len());
                 return if input.len() > TRAILERS || lone { Err(BodyError::Malformed) } else { Ok(Decoded::More) };
             };
-            if at + end > TRAILERS || end == 0 || rest[end - 1] != b'\r' {
+            // The first carriage return ends the line, or the message is malformed, whatever has come of it so far.
+            if at + end > TRAILERS || rest.iter().position(|b| *b == b'\r').is_none_or(|r| r + 1 != end) {
                 return Err(BodyError::Malformed);
             }
             if end == 1 {
@@ -92,8 +93,10 @@ impl Decoder {
             return Ok(Decoded::End(None));
         }
         let spans = fields.iter().map(|(from, to)| trailer(&arena, *from, *to)).collect::<Option<Vec<_>>>();
+        let mut spans = spans.ok_or(BodyError::Malformed)?;
+        spans.retain(|(name, _)| may_be_trailer(&arena[name.start as usize..(name.start + name.len) as usize]));
         let mut trailers = Headers::from_arena(arena);
-        for (name, value) in spans.ok_or(BodyError::Malformed)? {
+        for (name, value) in spans {
             trailers.push_parsed(name, value);
         }
         Ok(Decoded::End(Some(trailers)))
@@ -110,6 +113,24 @@ fn trailer(arena: &[u8], from: usize, to: usize) -> Option<(Span, Span)> {
     let value = &line[colon + 1..];
     let start = from + colon + 1 + (value.len() - value.trim_ascii_start().len());
     Some((Span::new(from, from + colon), Span::new(start, (start + value.trim_ascii().len()).min(to))))
+}
+
+/// Whether a field may come behind a body: those that frame, route or admit a message count in its head alone, and who
+/// merges both would take them for it (RFC 9110, 6.5.1). They are dropped.
+fn may_be_trailer(name: &[u8]) -> bool {
+    const HEAD_ONLY: [&[u8]; 10] = [
+        b"content-length",
+        b"content-encoding",
+        b"content-type",
+        b"content-range",
+        b"host",
+        b"te",
+        b"trailer",
+        b"authorization",
+        b"proxy-authorization",
+        b"cookie",
+    ];
+    !super::h2::is_connection_field(name) && !HEAD_ONLY.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// The next line without its CRLF; a line feed alone is no line end.

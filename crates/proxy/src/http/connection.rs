@@ -7,9 +7,11 @@
 
 use super::idle::{Alarm, Elapsed};
 use bytes::{Buf, Bytes, BytesMut};
+use socket2::SockRef;
 use std::cell::{Cell, RefCell, RefMut};
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
+use std::net::Shutdown;
 use std::pin::{Pin, pin};
 use std::task::{Context as Task, Poll, Waker, ready};
 use std::time::Duration;
@@ -106,11 +108,19 @@ pub(crate) struct Connection {
     /// Bytes sent since the start.
     sent: Cell<u64>,
     alarm: RefCell<Alarm>,
+    /// How often it was found waiting for its next request; `None` while one is under way.
+    found_waiting: Cell<Option<u8>>,
 }
 
 impl Connection {
     pub(crate) fn new(stream: Stream) -> Self {
-        Self { stream: RefCell::new(stream), input: RefCell::default(), sent: Cell::new(0), alarm: RefCell::default() }
+        Self {
+            stream: RefCell::new(stream),
+            input: RefCell::default(),
+            sent: Cell::new(0),
+            alarm: RefCell::default(),
+            found_waiting: Cell::new(None),
+        }
     }
 
     /// What was received and not yet used.
@@ -228,6 +238,28 @@ impl Connection {
         let mut input = self.input.borrow_mut();
         if input.is_empty() {
             give_back(std::mem::take(&mut input));
+        }
+    }
+
+    /// Says whether it waits for the peer's next request.
+    pub(crate) fn set_waiting(&self, is_waiting: bool) {
+        self.found_waiting.set(is_waiting.then_some(0));
+    }
+
+    /// Ends it where it has waited for a request since the last call: reading finds the end, once what has come is read.
+    pub(crate) fn end_if_quiet(&self) {
+        match self.found_waiting.get() {
+            None => {}
+            Some(0) => self.found_waiting.set(Some(1)),
+            Some(_) => {
+                let stream = self.stream.borrow();
+                let socket = match &*stream {
+                    Stream::Tcp(stream) => stream,
+                    Stream::Server(stream) => stream.get_ref().0,
+                    Stream::Client(stream) => stream.get_ref().0,
+                };
+                let _ = SockRef::from(socket).shutdown(Shutdown::Read);
+            }
         }
     }
 

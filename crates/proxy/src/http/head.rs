@@ -350,7 +350,7 @@ fn without_fragment(text: &[u8], start: usize) -> Span {
     Span::new(start, start + end)
 }
 
-/// Every `%` of the path begins a triplet, and none says NUL.
+/// Every `%` of a path or a host's name begins a triplet, and none says NUL.
 pub(crate) fn check_escapes(target: &[u8]) -> Result<(), HeadError> {
     let path = memchr::memchr(b'?', target).map_or(target, |at| &target[..at]);
     for at in memchr::memchr_iter(b'%', path) {
@@ -386,7 +386,9 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
         [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
         _ => false,
     };
-    port_ok && name.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%".contains(b) || *b >= 128)
+    port_ok
+        && name.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%".contains(b) || *b >= 128)
+        && check_escapes(name).is_ok()
 }
 
 /// A response head, understood.

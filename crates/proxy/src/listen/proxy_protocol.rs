@@ -65,6 +65,9 @@ fn parse(input: &[u8]) -> Result<Option<(usize, Told)>, ()> {
     let Some(end) = memchr::memmem::find(input, b"\r\n") else {
         return if input.len() > LONGEST_V1 { Err(()) } else { Ok(None) };
     };
+    if end + 2 > LONGEST_V1 {
+        return Err(());
+    }
     let line = std::str::from_utf8(&input[..end]).map_err(|_| ())?;
     let words: Vec<&str> = line.split(' ').collect();
     let told = match words[..] {
@@ -127,6 +130,22 @@ mod tests {
         v2.extend_from_slice(&[0x21, 0x11, 0, 12, 1, 2, 3, 4, 5, 6, 7, 8, 3, 232, 1, 187]);
         assert_eq!(parse(&v2), Ok(Some((28, want))));
         assert_eq!(parse(b"PROXY UNKNOWN\r\n"), Ok(Some((15, None))));
+    }
+
+    #[test]
+    fn random_headers_are_read_one_way_only() {
+        let v2 = [SIGNATURE, &[0x21, 0x11, 0, 12, 1, 2, 3, 4, 5, 6, 7, 8, 3, 232, 1, 187]].concat();
+        let seeds: &[&[u8]] = &[b"PROXY TCP4 1.2.3.4 5.6.7.8 1000 443\r\nGET /", b"PROXY UNKNOWN\r\n", &v2];
+        mutation::check(seeds, &[b"PROXY ", b"TCP6 ::1 ::2", b"\r\n", b" 65536", SIGNATURE], |input| {
+            let whole = parse(input);
+            for known in 0..input.len() {
+                match (parse(&input[..known]), &whole) {
+                    (Ok(None), _) | (Err(()), Err(())) => {}
+                    (early, whole) => assert_eq!(early, *whole, "{known}"),
+                }
+            }
+            whole.map(|found| found.map(|(length, told)| (length, told.is_some())))
+        });
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! TLS towards clients: certificates by server name, from the current snapshot.
 
+use super::sessions;
 use crate::snapshot::{Asked, Hints, SnapshotHandle};
 use pdk::TlsInfo;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{
-    Acceptor, ClientHello, ProducesTickets, ResolvesServerCert, ServerSessionMemoryCache, StoresServerSessions,
-    WebPkiClientVerifier,
+    Acceptor, ClientHello, ProducesTickets, ResolvesServerCert, StoresServerSessions, WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
 use rustls::{
@@ -18,6 +18,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
@@ -40,6 +41,8 @@ pub struct TlsSettings {
     /// Whether the order of `suites` wins over the client's.
     pub prefers_own_order: bool,
     pub session_tickets: bool,
+    /// For how long a session can be resumed.
+    pub session_timeout: Duration,
     /// How many sessions are remembered where there are no tickets.
     pub sessions: usize,
 }
@@ -153,9 +156,9 @@ struct Greeting {
 impl Greeting {
     fn sessions(&self) -> Result<Sessions, rustls::Error> {
         Ok(if self.settings.session_tickets {
-            Sessions::Tickets(aws_lc_rs::Ticketer::new()?)
+            Sessions::Tickets(sessions::tickets(self.settings.session_timeout)?)
         } else {
-            Sessions::Memory(ServerSessionMemoryCache::new(self.settings.sessions))
+            Sessions::Memory(sessions::memory(self.settings.sessions, self.settings.session_timeout))
         })
     }
 

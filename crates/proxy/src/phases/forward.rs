@@ -289,7 +289,7 @@ impl Try<'_> {
         let Self { thread, service, upstream, cx, key, host, .. } = self;
         let head = upstream_head::http1(&thread.proxy.settings, cx, upstream, host, &body);
         let method = sent_method(cx, upstream);
-        let is_head = *method == Method::Head;
+        let (is_head, may_upgrade) = (*method == Method::Head, cx.request.is_websocket());
         let outgoing = if body.len().is_some() { Outgoing::Plain } else { Outgoing::Chunked };
         // A kept connection may have been closed by the upstream a moment ago: that costs no try, as long as nothing is
         // lost.
@@ -299,13 +299,13 @@ impl Try<'_> {
             Body::Stream(_) => None,
         };
         let mut first = Some(body);
-        if !cx.request.is_websocket()
+        if !may_upgrade
             && (again.is_some() || method.is_retried())
             && let Some((conn, requests)) = thread.pool.take(key)
         {
             let on_end = self.back(requests + 1);
             let body = first.take().unwrap_or_default();
-            let waiting = Waiting { patience: service.patience, is_head, to };
+            let waiting = Waiting { patience: service.patience, is_head, may_upgrade, to };
             match exchange(conn, &head, body, outgoing, waiting, on_end).await {
                 Err(ExchangeError::Closed) if again.is_some() && method.is_retried() => {
                     thread.pool.forget(key);
@@ -323,7 +323,7 @@ impl Try<'_> {
             let channel = Box::pin(self.new_channel(conn)).await?;
             return Box::pin(self.over_http2(channel, body, to)).await;
         }
-        let waiting = Waiting { patience: service.patience, is_head, to };
+        let waiting = Waiting { patience: service.patience, is_head, may_upgrade, to };
         let answered = exchange(Rc::new(conn), &head, body, outgoing, waiting, self.back(1)).await;
         scratch::give_back(head);
         answered.map_err(|error| Failure { error, was_sent: true })
@@ -382,7 +382,8 @@ impl Try<'_> {
             headers.append("content-length", decimal(length, &mut [0; 20]));
         }
         let method = sent_method(cx, upstream);
-        let waiting = Waiting { patience: service.patience, is_head: *method == Method::Head, to };
+        let is_head = *method == Method::Head;
+        let waiting = Waiting { patience: service.patience, is_head, may_upgrade: false, to };
         let answered = channel.exchange(method.as_str(), uri, &headers, body, waiting).await;
         answered.map_err(|error| {
             if error != ExchangeError::Timeout && !matches!(error, ExchangeError::Body(_)) {

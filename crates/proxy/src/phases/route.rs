@@ -2,7 +2,7 @@
 
 use super::request_debug;
 use crate::pipeline::Exit;
-use crate::snapshot::{Endpoint, Routed, Snapshot};
+use crate::snapshot::{Endpoint, Routed, ServiceTarget, Snapshot};
 use crate::worker::Thread;
 use pdk::trace::{Instrumentations, Part};
 use pdk::{Context, Headers, Method, Request, Response, Scheme, Upstream, Version};
@@ -63,54 +63,67 @@ fn bad_path(cx: &Context, status: u16) -> Exit {
     Exit::error(Response::in_format(cx, status, pdk::default_message(status), pdk::Format::Plain))
 }
 
-struct Found<'a> {
-    routed: Routed<'a>,
-    upstream: Option<Upstream>,
-    captures: Vec<(String, String)>,
+pub(crate) struct Found<'a> {
+    pub(crate) routed: Routed<'a>,
+    pub(crate) upstream: Option<Upstream>,
+    pub(crate) captures: Vec<(String, String)>,
 }
 
-fn find<'a>(
+/// Asks something of a router about a request. `normal` is its path in the normal form.
+pub(crate) fn lookup<T>(
+    header_limit: usize,
+    request: &Request,
+    client: &pdk::Client,
+    normal: &[u8],
+    ask: impl FnOnce(&Query<'_>) -> T,
+) -> T {
+    let host = request.host();
+    ask(&Query {
+        protocol: if client.scheme == Scheme::Https { Protocol::Https } else { Protocol::Http },
+        method: request.method.as_str(),
+        host: (!host.is_empty()).then_some(host),
+        path: normal,
+        sni: client.tls.as_ref().and_then(|t| t.sni.as_deref()),
+        source: Some(SocketAddr::new(client.ip, client.port)),
+        destination: Some(SocketAddr::new(client.local.ip(), client.public_port)),
+        fields: &RequestFields { request, limit: header_limit },
+    })
+}
+
+pub(crate) fn find<'a>(
     header_limit: usize,
     snapshot: &'a Snapshot,
     request: &Request,
     client: &pdk::Client,
 ) -> Result<Option<Found<'a>>, u16> {
     let normal = path::normalize(request.path()).map_err(|_| 400_u16)?;
-    let host = request.host();
-    let query = Query {
-        protocol: if client.scheme == Scheme::Https { Protocol::Https } else { Protocol::Http },
-        method: request.method.as_str(),
-        host: (!host.is_empty()).then_some(host),
-        path: &normal,
-        sni: client.tls.as_ref().and_then(|t| t.sni.as_deref()),
-        source: Some(SocketAddr::new(client.ip, client.port)),
-        destination: Some(SocketAddr::new(client.local.ip(), client.public_port)),
-        fields: &RequestFields { request, limit: header_limit },
-    };
-    let Some(found) = snapshot.router.find(&query) else { return Ok(None) };
-    let Some(routed) = snapshot.routed(found.route.id) else { return Ok(None) };
-    let endpoint = routed.endpoint;
-    let captures = captures(&found);
-    let upstream = routed.service.map(|service| {
-        let is_grpc = service.scheme.is_grpc();
-        let strip = endpoint.route.strip_path && !is_grpc;
-        let base = service.service.path.as_deref();
-        let path = path::upstream_path(base, found.prefix, &normal, strip, endpoint.handling);
-        Upstream {
-            scheme: service.scheme,
-            method: None,
-            host: service.host.clone(),
-            port: service.port,
-            path: match path::escape_upstream(&path) {
-                Cow::Owned(escaped) => escaped,
-                Cow::Borrowed(_) => path.into_owned(),
-            },
-            query: None,
-            host_header: None,
-            prefix: found.prefix.filter(|p| strip && *p != b"/").map(|p| path::forwarded_prefix(p).into_owned()),
-        }
-    });
-    Ok(Some(Found { routed, upstream, captures }))
+    Ok(lookup(header_limit, request, client, &normal, |query| {
+        let found = snapshot.router.find(query)?;
+        let routed = snapshot.routed(found.route.id)?;
+        let captures = captures(&found);
+        let upstream = routed.service.map(|service| upstream(routed.endpoint, service, &found, &normal));
+        Some(Found { routed, upstream, captures })
+    }))
+}
+
+/// Where the request goes, and with which path.
+fn upstream(endpoint: &Endpoint, service: &ServiceTarget, found: &Match<'_>, normal: &[u8]) -> Upstream {
+    let strip = endpoint.route.strip_path && !service.scheme.is_grpc();
+    let base = service.service.path.as_deref();
+    let path = path::upstream_path(base, found.prefix, normal, strip, endpoint.handling);
+    Upstream {
+        scheme: service.scheme,
+        method: None,
+        host: service.host.clone(),
+        port: service.port,
+        path: match path::escape_upstream(&path) {
+            Cow::Owned(escaped) => escaped,
+            Cow::Borrowed(_) => path.into_owned(),
+        },
+        query: None,
+        host_header: None,
+        prefix: found.prefix.filter(|p| strip && *p != b"/").map(|p| path::forwarded_prefix(p).into_owned()),
+    }
 }
 
 fn captures(found: &Match<'_>) -> Vec<(String, String)> {
@@ -140,8 +153,9 @@ fn real_ip(settings: &crate::Settings, headers: &Headers, name: &str) -> Option<
     }?;
     let all = std::str::from_utf8(&all).ok()?;
     let mut told = None;
-    for part in all.rsplit(',') {
-        let address = parse_address(part.trim())?;
+    // As nginx reads it: what lies before something that is no address, nobody trusted has vouched for.
+    for part in all.rsplit([',', ' ']).filter(|part| !part.is_empty()) {
+        let Some(address) = parse_address(part) else { break };
         told = Some(address);
         if !settings.real_ip_recursive || !settings.trusted_ips.contains(address.ip()) {
             break;
@@ -151,8 +165,8 @@ fn real_ip(settings: &crate::Settings, headers: &Headers, name: &str) -> Option<
 }
 
 fn parse_address(text: &str) -> Option<SocketAddr> {
-    let bare = text.trim_matches(['[', ']']).parse().ok().map(|ip| SocketAddr::new(ip, 0));
-    bare.or_else(|| text.parse().ok())
+    let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    inner.parse().map(|ip| SocketAddr::new(ip, 0)).or_else(|_| text.parse()).ok()
 }
 
 /// The protocol checks behind a match, in Kong's order (router.md, 6).

@@ -59,6 +59,10 @@ async fn relay(cx: &mut Context, chosen: &Chosen<'_>, reason: &[u8], to: &mut Do
         {
             cx.response.headers.set("Content-Length", bytes.len().to_string().as_bytes());
         }
+        if cx.response.status == 204 {
+            // A length would say something of a body that cannot be (RFC 9110, 8.6).
+            cx.response.headers.remove("content-length");
+        }
         filters.run(cx, Bytes::new(), true);
         to.head(cx.response.status, reason, &cx.response.headers, BodyLength::None)?;
         return Ok(to.finish(Bytes::new(), None).await?);

@@ -103,6 +103,15 @@ impl Snapshot {
         }
     }
 
+    pub fn flavor(&self) -> Flavor {
+        self.router.flavor()
+    }
+
+    /// All routes that are served.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.endpoints.iter().map(|(_, endpoint)| endpoint)
+    }
+
     /// What a request that matched a route has to do with.
     pub(crate) fn routed(&self, route: Uuid) -> Option<Routed<'_>> {
         let endpoint = self.endpoints.get(&route)?;

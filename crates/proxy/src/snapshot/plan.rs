@@ -20,6 +20,10 @@ impl Built {
     pub(crate) fn entity(&self) -> &PluginEntity {
         &self.entity
     }
+
+    pub(crate) fn shared_entity(&self) -> Arc<PluginEntity> {
+        self.entity.clone()
+    }
 }
 
 /// How specific a scope is: lower wins (Kong's order, consumer groups as in Kong Enterprise).

@@ -192,7 +192,7 @@ impl Test {
             Operation::Starts(text) => value.starts_with(text.as_bytes()),
             Operation::Ends(text) => value.ends_with(text.as_bytes()),
             Operation::Contains(text) => contains(&value, text.as_bytes()),
-            Operation::Matches { pattern, .. } => pattern.regex().is_match(&value),
+            Operation::Matches { pattern, .. } => pattern.is_match(&value),
             Operation::Number { .. } | Operation::Address { .. } | Operation::Network { .. } => false,
         }
     }
@@ -205,9 +205,8 @@ impl Test {
             // What a regex matches of a lower-cased path is taken from the path itself: the lengths agree unless Unicode's
             // rules change them, and then nothing is stripped.
             let lowered = lower(path);
-            let Some(matched) = pattern.regex().find(&lowered) else { return false };
-            found.prefix =
-                if matched.start() == 0 && lowered.len() == path.len() { path.get(..matched.end()) } else { None };
+            let Some((start, matched)) = pattern.find(&lowered) else { return false };
+            found.prefix = if start == 0 && lowered.len() == path.len() { path.get(..matched.len()) } else { None };
             found.pattern = None;
             return true;
         }

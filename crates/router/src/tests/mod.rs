@@ -2,6 +2,8 @@
 
 mod changes;
 mod expressions;
+mod faults;
+mod fuzz;
 mod naive;
 mod stream;
 mod traditional;

@@ -137,7 +137,7 @@ impl Dice {
 }
 
 /// One candidate as Kong has it: an expression, with a priority and an id of its own.
-struct Listed {
+pub(super) struct Listed {
     priority: u64,
     id: Uuid,
     route: Uuid,
@@ -145,7 +145,7 @@ struct Listed {
 }
 
 /// Splits a route as Kong does, and parses the expression of each part.
-fn list(flavor: Flavor, route: &Arc<Route>) -> Vec<Listed> {
+pub(super) fn list(flavor: Flavor, route: &Arc<Route>) -> Vec<Listed> {
     let definition = Definition::from(route.as_ref());
     if flavor == Flavor::Expressions
         && let Some(text) = &definition.expression
@@ -197,7 +197,7 @@ fn context<'a>(schema: &'a atc_router::schema::Schema, request: &Request, is_exp
 }
 
 /// The first that holds, best first: Kong's own engine decides what holds.
-fn find_in_list(listed: &[Listed], request: &Request) -> Option<(Uuid, Option<String>)> {
+pub(super) fn find_in_list(listed: &[Listed], request: &Request) -> Option<(Uuid, Option<String>)> {
     use atc_router::interpreter::Execute;
     let schema = fields(false);
     listed.iter().find_map(|candidate| {
@@ -214,7 +214,7 @@ fn find_in_list(listed: &[Listed], request: &Request) -> Option<(Uuid, Option<St
     })
 }
 
-fn sorted(mut listed: Vec<Listed>) -> Vec<Listed> {
+pub(super) fn sorted(mut listed: Vec<Listed>) -> Vec<Listed> {
     listed.sort_by_key(|candidate| std::cmp::Reverse((candidate.priority, candidate.id)));
     listed
 }

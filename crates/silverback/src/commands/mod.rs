@@ -161,7 +161,7 @@ impl Command {
             Self::Quit(command) => command.execute(detail),
             Self::Restart(command) => command.execute(detail, program),
             Self::Reload(command) => command.execute(detail),
-            Self::Check(command) => command.execute(detail),
+            Self::Check(command) => command.execute(detail, program),
             Self::Health(command) => command.execute(detail),
             Self::Prepare(command) => command.execute(detail),
             Self::Config(command) => command.execute(detail, program),
@@ -260,6 +260,11 @@ impl Detail {
     fn tell(self, message: fmt::Arguments<'_>) -> io::Result<()> {
         if self.verbose { writeln!(io::stderr(), "{message}") } else { Ok(()) }
     }
+}
+
+/// What a configuration says without effect, or by mistake.
+fn warn(conf: &Conf) -> io::Result<()> {
+    conf.warnings().iter().try_for_each(|warning| writeln!(io::stderr(), "Warning: {warning}"))
 }
 
 /// One line on standard output.

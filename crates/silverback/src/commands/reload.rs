@@ -7,7 +7,7 @@ use clap::Args;
 use rustix::process::Signal;
 
 use super::stop::{kill, running};
-use super::{Detail, Files, Unused, say};
+use super::{Detail, Files, Unused, say, warn};
 use crate::conf::write_file;
 use crate::supervisor::RELOAD_FILE;
 use crate::supervisor::pid_file::{self, State};
@@ -29,7 +29,9 @@ impl Reload {
     pub(super) fn execute(self, detail: Detail) -> anyhow::Result<()> {
         self.unused.mention(detail)?;
         // Checked here too: the terminal is a better place for a mistake than the log.
-        let prefix = self.files.conf(detail)?.prefix;
+        let conf = self.files.conf(detail)?;
+        warn(&conf)?;
+        let prefix = conf.prefix;
         let pid = running(&prefix)?;
         let before = State::read(&prefix)?;
         write_file(&prefix.join(RELOAD_FILE), &serde_json::to_vec(&self.files.source())?, 0o600)?;

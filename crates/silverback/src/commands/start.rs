@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::{AlreadyTold, Detail, Files, Program, Unused, migrations, run, say};
+use super::{AlreadyTold, Detail, Files, Program, Unused, migrations, run, say, warn};
 use crate::conf;
 use crate::supervisor::pid_file;
 
@@ -27,6 +27,10 @@ impl Start {
         let settings = self.files.conf(detail)?;
         if pid_file::running(&settings.prefix)?.is_some() {
             bail!("Silverback is already running in {}", settings.prefix.display());
+        }
+        // The log has them too; the terminal is where a mistake is noticed.
+        if settings.is_daemon() {
+            warn(&settings)?;
         }
         if self.run_migrations {
             migrations::before_start(&settings, program)?;

@@ -24,6 +24,8 @@ macro_rules! choices {
             const CHOICES: &'static [&'static str] = &[$($word),*];
 
             fn parse(text: &str) -> Result<Self, Wrong> {
+                // Names of header fields have no case; the words of all other choices have.
+                let text = if text.starts_with("X-") { &text.to_ascii_lowercase() } else { text };
                 match text {
                     $($word => Ok(Self::$variant),)*
                     _ => Err(Wrong::NotOneOf(Self::CHOICES)),

@@ -95,6 +95,7 @@ directives! {
     "proxy_ssl_verify_depth" PROXY Count "The longest chain of an upstream's certificate: certificates between its own and a trusted one, 1 where nothing is given.";
     "proxy_http_version" PROXY HttpVersion "2 offers HTTP/2 to the upstreams of every https service, by ALPN; a service asks for itself with the tag silverback:http2.";
     "ssl_protocols" PROXY Text "TLS versions.";
+    "ssl_session_timeout" PROXY Time "How long TLS sessions can be resumed.";
     "ssl_session_tickets" PROXY Switch "Whether TLS sessions are resumed by ticket.";
     "ssl_client_certificate" ADMIN Text "The authorities, as a PEM file, that client certificates of the Admin API are of.";
     "ssl_verify_client" ADMIN Text "Whether clients of the Admin API's TLS listeners must (on) or may (optional) show a certificate; off.";

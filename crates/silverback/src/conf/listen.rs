@@ -1,7 +1,8 @@
-//! The listener properties: `[off] | <ip>:<port> [flag]...`, separated by commas.
+//! The listener properties: `[off] | <ip>:<port> [flag]... | unix:<path> [flag]...`, separated by commas.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -42,9 +43,12 @@ const STREAM_FLAGS: [&str; 11] = [
 /// One address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listen {
-    /// IP address or host name; IPv6 without brackets.
+    /// IP address or host name; IPv6 without brackets. Empty for a socket of the file system.
     pub host: String,
     pub port: u16,
+    /// The socket's file, absolute or below the prefix.
+    #[serde(default)]
+    pub path: Option<PathBuf>,
     pub ssl: bool,
     pub http2: bool,
     pub proxy_protocol: bool,
@@ -123,10 +127,19 @@ impl Listen {
     fn parse(entry: &str, flags: &[&str]) -> Result<Self, String> {
         let mut words = entry.split_whitespace();
         let address = words.next().unwrap_or_default();
-        let (host, port) = split_address(address)?;
+        let (host, port, path) = match address.strip_prefix("unix:") {
+            Some("") => return Err("a path follows unix:".to_owned()),
+            Some(path) if flags.contains(&"udp") => return Err(format!("stream listeners know no unix:{path}")),
+            Some(path) => (String::new(), 0, Some(PathBuf::from(path))),
+            None => {
+                let (host, port) = split_address(address)?;
+                (host, port, None)
+            }
+        };
         let mut listen = Self {
             host,
             port,
+            path,
             ssl: false,
             http2: false,
             proxy_protocol: false,
@@ -142,6 +155,9 @@ impl Listen {
         for flag in words {
             if !flags.iter().any(|known| known.split('=').next() == flag.split('=').next()) {
                 return Err(format!("unknown flag '{flag}'"));
+            }
+            if listen.path.is_some() && matches!(flag.split('=').next(), Some("so_keepalive" | "ipv6only")) {
+                return Err(format!("'{flag}' means nothing for a unix: socket"));
             }
             listen.set(flag)?;
             listen.flags.push(flag.to_owned());
@@ -186,9 +202,12 @@ impl Listen {
         Ok((self.host.as_str(), self.port).to_socket_addrs()?.collect())
     }
 
-    /// `0.0.0.0:8000` or `[::1]:8000`.
+    /// `0.0.0.0:8000`, `[::1]:8000` or `unix:/run/gateway.sock`.
     #[must_use]
     pub fn address(&self) -> String {
+        if let Some(path) = &self.path {
+            return format!("unix:{}", path.display());
+        }
         format!("{}:{}", self.shown_host(), self.port)
     }
 

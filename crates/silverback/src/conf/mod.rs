@@ -102,6 +102,7 @@ impl Conf {
             .map(|(name, given)| (name.clone(), Secret::new(&given.text)))
             .collect();
         conf.warnings = warnings(&values, ignored);
+        conf.warnings.extend(conf.flags_without_effect());
         Ok(conf)
     }
 
@@ -109,6 +110,18 @@ impl Conf {
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Flags of listeners that are accepted without effect.
+    fn flags_without_effect(&self) -> Option<String> {
+        let servers = [
+            ("proxy_listen", &self.proxy_listen),
+            ("admin_listen", &self.admin_listen),
+            ("status_listen", &self.status_listen),
+        ];
+        let named = servers.into_iter().filter(|(_, listens)| listens.iter().any(|listen| listen.deferred));
+        let named = named.map(|(name, _)| name).collect::<Vec<_>>();
+        (!named.is_empty()).then(|| format!("the flag deferred has no effect in this version: {}", named.join(", ")))
     }
 
     /// A property whose name the user made up (`pluginserver_<name>_socket`, `vault_env_prefix`).

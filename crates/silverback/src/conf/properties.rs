@@ -65,7 +65,7 @@ properties! {
     kic: bool = "off", Active, "Set by Kong's ingress controller; shown by the Admin API.";
 }
 "Listeners" {
-    proxy_listen: HttpListens = "0.0.0.0:8000 reuseport backlog=16384, 0.0.0.0:8443 http2 ssl reuseport backlog=16384", Active, "Where requests to proxy arrive: addresses with their flags (ssl, http2, proxy_protocol, backlog=, ipv6only=, so_keepalive=), or off. reuseport, bind and deferred are accepted and change nothing: each thread has a socket of its own, and a connection that says nothing costs no buffer.";
+    proxy_listen: HttpListens = "0.0.0.0:8000 reuseport backlog=16384, 0.0.0.0:8443 http2 ssl reuseport backlog=16384", Active, "Where requests to proxy arrive: addresses (ip:port, or unix:path for a socket in the file system) with their flags (ssl, http2, proxy_protocol, backlog=, ipv6only=, so_keepalive=), or off. reuseport, bind and deferred are accepted and change nothing: each thread has a socket of its own, and a connection that says nothing costs no buffer.";
     stream_listen: StreamListens = "off", Later, "Where TCP, TLS and UDP streams arrive.";
     admin_listen: HttpListens = "127.0.0.1:8001 reuseport backlog=16384, 127.0.0.1:8444 http2 ssl reuseport backlog=16384", Active, "Where the Admin API listens. It is not protected: keep it on the loopback or behind a route.";
     admin_users: Option<PathBuf> = "", Active, "A file of the users of the Admin API, read at start and on reload: one a line, as name, proof (a token, sha256:... of one, or certificate:...), role (read-only, editor, admin) and, for a scope, tags with commas. Unset, nobody is asked who they are. (Not a property of Kong.)";
@@ -92,7 +92,7 @@ properties! {
     ssl_prefer_server_ciphers: bool = "on", Active, "Whether the server's order of ciphers wins in the suite custom.";
     ssl_dhparam: Option<String> = "", Moot, "Diffie-Hellman parameters; key exchange is by elliptic curves only.";
     ssl_session_tickets: bool = "on", Active, "Whether TLS sessions are resumed by ticket.";
-    ssl_session_timeout: Time = "1d", Moot, "How long a TLS session can be resumed; here at most 12 hours.";
+    ssl_session_timeout: Time = "1d", Active, "How long a TLS session can be resumed: by tickets at most 7 days, and not over a reload.";
     ssl_session_cache_size: Size = "10m", Active, "The memory of the cache of TLS sessions, for when ssl_session_tickets is off.";
     client_ssl: bool = "off", Active, "Whether a client certificate is sent to upstreams whose service has none.";
     client_ssl_cert: Option<Pem> = "", Active, "That certificate.";
@@ -129,7 +129,7 @@ properties! {
     nginx_http_ssl_prefer_server_ciphers: Option<String> = "", Moot, "See ssl_prefer_server_ciphers.";
     nginx_http_ssl_dhparam: Option<String> = "", Moot, "See ssl_dhparam.";
     nginx_http_ssl_session_tickets: Option<String> = "", Active, "See ssl_session_tickets.";
-    nginx_http_ssl_session_timeout: Option<String> = "", Moot, "See ssl_session_timeout.";
+    nginx_http_ssl_session_timeout: Option<String> = "", Active, "See ssl_session_timeout.";
     nginx_http_ssl_conf_command: Option<String> = "", Moot, "A command to OpenSSL.";
     nginx_http_proxy_ssl_conf_command: Option<String> = "", Moot, "A command to OpenSSL.";
     nginx_http_lua_ssl_conf_command: Option<String> = "", Moot, "A command to OpenSSL.";

@@ -58,7 +58,10 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Kong's two ways of writing "no value".
+/// Kong's two ways of writing "no value", and what its default file shows in their place (`pg_ro_host = <pg_host>`): taken
+/// by its letter, a token would be the same on every node whose file was uncommented.
 pub(super) fn is_unset(text: &str) -> bool {
-    text.is_empty() || text == "NONE"
+    const SHOWN: [&str; 3] = ["<name servers parsed from resolv.conf>", "<TTL from responses>", "<random>"];
+    let is_other_property = text.starts_with("<pg_") && text.ends_with('>');
+    text.is_empty() || text == "NONE" || is_other_property || SHOWN.contains(&text)
 }

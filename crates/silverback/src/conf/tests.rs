@@ -12,7 +12,7 @@ use super::properties::PROPERTIES;
 use super::source::{Source, Values};
 use super::units::{parse_size, parse_time};
 use super::vault::{EnvironmentVault, Reference};
-use super::{Conf, ConfError, Database, KeepAlive, LogTarget};
+use super::{Conf, ConfError, Database, KeepAlive, LogTarget, UpstreamHeader};
 
 fn values(text: &str, environment: &[(&str, &str)]) -> Values {
     let mut values = Values::default();
@@ -178,8 +178,26 @@ fn listeners_have_kongs_syntax() {
     assert_eq!(first.so_keepalive, Some(timers));
     assert_eq!((second.host.as_str(), second.address().as_str()), ("::1", "[::1]:81"));
     assert_eq!((third.host.as_str(), &third.so_keepalive), ("gateway.test", &Some(KeepAlive::Off)));
+    let without_effect = [
+        "accepted, without effect in this version: stream_listen",
+        "the flag deferred has no effect in this version: proxy_listen",
+    ];
+    assert_eq!(conf.warnings(), without_effect);
     assert!(conf.admin_listen.is_empty());
     assert!(conf.stream_listen[0].udp && conf.stream_listen[1].ssl);
+}
+
+#[test]
+fn kongs_default_file_can_be_uncommented() {
+    let conf = read(
+        "headers_upstream = X-Kong-Request-Id\npg_ro_port = <pg_port>\npg_ro_ssl = <pg_ssl>\npg_ro_user = <pg_user>\n\
+         resolver_valid_ttl = <TTL from responses>\nresolver_address = <name servers parsed from resolv.conf>\n\
+         request_debug_token = <random>",
+    )
+    .unwrap();
+    assert_eq!(conf.headers_upstream, UpstreamHeader::RequestId);
+    assert!(conf.pg_ro_port.is_none() && conf.pg_ro_user.is_none() && conf.request_debug_token.is_none());
+    assert!(conf.resolver_valid_ttl.is_none());
 }
 
 #[test]
@@ -194,6 +212,8 @@ fn a_wrong_listener_is_refused_with_the_form_and_the_reason() {
         ("admin_listen", "0.0.0.0:8000 udp", "unknown flag 'udp'"),
         ("status_listen", "::1:8000", "an IPv6 address goes into brackets"),
         ("proxy_listen", "300.1.1.1:8000", "'300.1.1.1' is no IP address and no host name"),
+        ("proxy_listen", "unix: ssl", "a path follows unix:"),
+        ("admin_listen", "unix:/a so_keepalive=on", "'so_keepalive=on' means nothing for a unix: socket"),
         ("proxy_listen", "0.0.0.0:8000 backlog=many", "'backlog=many' is no positive number"),
     ];
     for (property, value, reason) in cases {

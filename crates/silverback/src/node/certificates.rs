@@ -1,6 +1,6 @@
 //! The certificates of the node's own listeners: given in kong.conf, or made on first use and kept in the prefix.
 
-use crate::conf::{Block, CipherSuite, Conf, Pem, PemKey, ciphers};
+use crate::conf::{Block, CipherSuite, Conf, Pem, PemKey, ciphers, parse_time};
 use crate::supervisor::ListenerKind;
 use anyhow::Context as _;
 use proxy::{Clients, Shown, SnapshotHandle, Tls, TlsSettings, certificate_pair};
@@ -80,6 +80,10 @@ fn tls_settings(conf: &Conf) -> TlsSettings {
             Some(switch) => switch == "on",
             None => conf.ssl_session_tickets,
         },
+        session_timeout: conf
+            .directive(Block::Proxy, "ssl_session_timeout")
+            .and_then(parse_time)
+            .unwrap_or(conf.ssl_session_timeout.duration),
         // nginx counts some 4,000 sessions a megabyte.
         sessions: usize::try_from(conf.ssl_session_cache_size.bytes / 256).unwrap_or(usize::MAX),
     }

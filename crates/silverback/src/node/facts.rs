@@ -1,7 +1,7 @@
 //! What the Admin API and the status pages know of the running node.
 
 use super::config_line::ConfigLine;
-use super::plugin_endpoints;
+use super::{insight, plugin_endpoints};
 use crate::conf::{Conf, Database, Level};
 use crate::error_log::ErrorLog;
 use admin::{
@@ -64,7 +64,7 @@ impl Facts {
         if self.is_leaving.load(Ordering::Relaxed) || self.is_draining() {
             return Some("draining");
         }
-        let is_empty = self.is_dbless && self.line.current().hash.bytes().all(|b| b == b'0');
+        let is_empty = self.is_dbless && self.line.current().is_empty();
         is_empty.then_some("no configuration available (empty configuration present)")
     }
 }
@@ -199,6 +199,26 @@ impl admin::Node for Facts {
     }
 
     fn uncache(&self, _key: Option<&str>) {}
+
+    fn explain(&self, asked: &admin::Asked) -> Result<admin::Explained, String> {
+        let consumer = asked.consumer.as_ref().map(|name| {
+            let current = self.line.current();
+            let is_it = |c: &&Arc<entities::Consumer>| {
+                c.username.as_deref() == Some(name.as_str()) || c.id.to_string() == name.to_ascii_lowercase()
+            };
+            let found = current.consumers.values().find(is_it).map(|consumer| consumer.id);
+            found.ok_or_else(|| format!("there is no consumer '{name}'"))
+        });
+        insight::explain(&self.proxy, asked, consumer.transpose()?)
+    }
+
+    fn lint(&self) -> Vec<Value> {
+        let flavor = self.proxy.snapshots.load().flavor();
+        // A copy of pointers: writes do not wait for the end of this.
+        let current = self.line.current().clone();
+        let findings = crate::lint::lint(&current, flavor);
+        findings.iter().map(crate::lint::Finding::to_json).collect()
+    }
 
     fn endpoints(&self) -> Vec<PluginEndpoint> {
         plugin_endpoints::of(|name| self.plugins.iter().any(|plugin| plugin.name == name))

@@ -5,6 +5,7 @@ mod admin_settings;
 mod certificates;
 mod config_line;
 mod facts;
+mod insight;
 mod ledger;
 mod plugin_endpoints;
 mod settings;
@@ -21,8 +22,8 @@ use config_line::ConfigLine;
 use entities::{AvailablePlugin, Catalog};
 use facts::Facts;
 use pdk::{Definition, Phases};
-use proxy::{Proxy, Upstreams};
-pub(crate) use settings::trusted_authorities;
+use proxy::{LAST_ACCEPTS, Proxy, Upstreams};
+pub(crate) use settings::{declarative as declarative_text, router_flavor, trusted_authorities};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -136,8 +137,10 @@ impl Node {
 
     /// Waits until the last connection has ended, the time is over, or the node is told to stop at once.
     fn wait_for_connections(&self, control: &mut Control, limit: Duration) -> anyhow::Result<()> {
-        let end = Instant::now() + limit;
-        while self.proxy.stats.view().active > 0 && Instant::now() < end {
+        let now = Instant::now();
+        // Those that the listeners take last are not counted yet.
+        let (end, counted) = (now + limit, now + 2 * LAST_ACCEPTS);
+        while (self.proxy.stats.view().active > 0 || Instant::now() < counted) && Instant::now() < end {
             match control.wait_for(Duration::from_millis(20))? {
                 Some(Event::Stop) => return Ok(()),
                 Some(Event::Reopen) => self.reopen_logs(),
@@ -148,6 +151,7 @@ impl Node {
     }
 
     fn assemble(conf: &Conf, plugins: &[Definition], threads: usize, log: ErrorLog) -> anyhow::Result<Self> {
+        settings::check_plugins(conf, plugins)?;
         let plugins: Arc<[Definition]> = settings::enabled_plugins(conf, plugins).into();
         let catalog = Arc::new(catalog_with(conf, &plugins));
         let dns = proxy::dns::Dns::new(settings::dns(conf)).context("the DNS settings cannot be used")?;

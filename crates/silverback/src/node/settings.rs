@@ -26,6 +26,40 @@ pub(super) fn enabled_plugins(conf: &Conf, all: &[Definition]) -> Vec<Definition
     all.iter().filter(|p| is_on(p.name)).cloned().collect()
 }
 
+/// Kong's own plugins that may be missing here: named in `plugins` they are told, not refused.
+const OF_KONG: [&str; 13] = [
+    "acme",
+    "ai-prompt-decorator",
+    "ai-prompt-guard",
+    "ai-prompt-template",
+    "ai-proxy",
+    "ai-request-transformer",
+    "ai-response-transformer",
+    "aws-lambda",
+    "azure-functions",
+    "grpc-gateway",
+    "grpc-web",
+    "post-function",
+    "pre-function",
+];
+
+/// Whether every plugin that `plugins` names is there. A gateway must not start without one that was to guard it.
+pub(super) fn check_plugins(conf: &Conf, all: &[Definition]) -> anyhow::Result<()> {
+    let known = |name: &str| matches!(name, "bundled" | "off") || all.iter().any(|p| p.name == name);
+    let missing: Vec<&str> = conf.plugins.iter().map(String::as_str).filter(|name| !known(name)).collect();
+    if let Some(name) = missing.iter().find(|name| !OF_KONG.contains(name)) {
+        let nearest = all.iter().map(|p| (strsim::normalized_damerau_levenshtein(name, p.name), p.name));
+        let nearest =
+            nearest.max_by(|(one, _), (other, _)| one.total_cmp(other)).filter(|(likeness, _)| *likeness > 0.7);
+        let hint = nearest.map_or_else(String::new, |(_, nearest)| format!("; did you mean {nearest}?"));
+        anyhow::bail!("plugins: '{name}' is enabled, but no such plugin is installed{hint}");
+    }
+    if !missing.is_empty() {
+        log::warn!("plugins: not in this version, and so not enabled: {}", missing.join(", "));
+    }
+    Ok(())
+}
+
 pub(super) fn catalog_flavor(conf: &Conf) -> entities::RouterFlavor {
     match conf.router_flavor {
         RouterFlavor::Traditional => entities::RouterFlavor::Traditional,
@@ -34,7 +68,7 @@ pub(super) fn catalog_flavor(conf: &Conf) -> entities::RouterFlavor {
     }
 }
 
-fn router_flavor(conf: &Conf) -> router::Flavor {
+pub(crate) fn router_flavor(conf: &Conf) -> router::Flavor {
     match conf.router_flavor {
         RouterFlavor::Traditional => router::Flavor::Traditional,
         RouterFlavor::TraditionalCompatible => router::Flavor::TraditionalCompatible,
@@ -285,7 +319,7 @@ pub(super) fn access_log(log: &LogFile, conf: &Conf, generation: &Arc<AtomicU64>
 }
 
 /// The declarative configuration to start with, and the file it comes from.
-pub(super) fn declarative(conf: &Conf) -> anyhow::Result<Option<(String, Option<PathBuf>)>> {
+pub(crate) fn declarative(conf: &Conf) -> anyhow::Result<Option<(String, Option<PathBuf>)>> {
     if let Some(text) = &conf.declarative_config_string {
         return Ok(Some((text.reveal().to_owned(), None)));
     }

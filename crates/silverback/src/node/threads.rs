@@ -6,10 +6,10 @@ use super::facts::Facts;
 use super::status_service::StatusService;
 use crate::supervisor::{Inherited, ListenerKind};
 use anyhow::Context as _;
-use proxy::{AccessLog, Listener, Proxy, Service, Thread};
+use proxy::{AccessLog, Listener, Listening, ListeningSocket, Proxy, Service, Thread};
 use std::cell::RefCell;
 use std::future::Future;
-use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -41,7 +41,8 @@ enum Phase {
 /// A socket that a thread accepts from.
 struct Socket {
     kind: ListenerKind,
-    socket: TcpListener,
+    socket: OwnedFd,
+    in_file_system: bool,
     tls: bool,
     http2: bool,
     proxy_protocol: bool,
@@ -108,6 +109,7 @@ impl Socket {
         Self {
             kind: from.kind,
             socket: from.socket,
+            in_file_system: from.listen.path.is_some(),
             tls: from.listen.ssl,
             http2,
             proxy_protocol: from.listen.proxy_protocol,
@@ -116,7 +118,10 @@ impl Socket {
 
     fn listener(&self, plan: &Plan) -> std::io::Result<Listener> {
         Ok(Listener {
-            socket: self.socket.try_clone()?,
+            socket: match self.socket.try_clone()? {
+                socket if self.in_file_system => ListeningSocket::Unix(socket.into()),
+                socket => ListeningSocket::Tcp(socket.into()),
+            },
             tls: self.tls.then(|| plan.tls.of(self.kind).clone()),
             http2: self.http2,
             proxy_protocol: self.proxy_protocol,
@@ -216,14 +221,10 @@ fn open(plan: &super::settings::LogPlan) -> anyhow::Result<Option<AccessLog>> {
 
 /// Serves until the end. From the order to drain on, the sockets are closed: where nobody else holds them (another worker
 /// does, after a reload), who connects is refused instead of waiting for nobody.
-async fn until_stop(
-    mut seen: watch::Receiver<Phase>,
-    accepting: Vec<tokio::task::JoinHandle<()>>,
-    sockets: &RefCell<Vec<Socket>>,
-) {
+async fn until_stop(mut seen: watch::Receiver<Phase>, accepting: Vec<Listening>, sockets: &RefCell<Vec<Socket>>) {
     loop {
         if *seen.borrow_and_update() != Phase::Run {
-            accepting.iter().for_each(tokio::task::JoinHandle::abort);
+            accepting.iter().for_each(Listening::close);
             sockets.borrow_mut().clear();
         }
         if *seen.borrow() == Phase::Stop || seen.changed().await.is_err() {

@@ -102,7 +102,7 @@ impl Supervisor {
         let Some(Starting { worker, plan, sockets, reason }) = self.starting.take() else { return Ok(()) };
         let old = self.serving.replace(worker);
         let drain_timeout = std::mem::replace(&mut self.plan, plan).drain_timeout;
-        self.sockets = sockets;
+        std::mem::replace(&mut self.sockets, sockets).remove_files_beyond(&self.sockets);
         if let Err(error) = self.log.redirect(&self.plan.log) {
             log::error!("{error}");
         }
@@ -206,7 +206,7 @@ impl Supervisor {
         self.is_stopping = true;
         self.restart_at = None;
         // Connections that nobody would accept any more are refused at once.
-        self.sockets = Sockets::default();
+        std::mem::take(&mut self.sockets).remove_files_beyond(&Sockets::default());
         self.abandon_start();
         if let Some(worker) = self.serving.take() {
             self.leaving.push(worker);

@@ -1,6 +1,7 @@
 //! The first process of a node. It holds the listening sockets, keeps a worker process serving on them, and replaces that
 //! worker on a crash, a reload or an upgrade of the program, so that no connection is dropped. It knows nothing of requests.
 
+mod address;
 mod lifecycle;
 pub(crate) mod pid_file;
 mod plan;
@@ -30,6 +31,7 @@ use sockets::Sockets;
 use upgrade::Handover;
 use worker_process::WorkerProcess;
 
+pub use address::Address;
 pub(crate) use plan::{PLAN, answer as answer_plan};
 pub use sockets::ListenerKind;
 pub(crate) use worker::run as run_worker;
@@ -90,6 +92,11 @@ pub(crate) fn run(source: Source, in_background: bool) -> anyhow::Result<()> {
         rustix::process::setsid()?;
     }
     let plan = Plan::read(source)?;
+    if !in_background && plan.log.target != LogTarget::Stderr {
+        for warning in &plan.warnings {
+            writeln!(io::stderr(), "Warning: {warning}")?;
+        }
+    }
     let Some(pid_file) = PidFile::take(&plan.prefix)? else {
         bail!("Silverback is already running in {}", plan.prefix.display());
     };

@@ -1,7 +1,6 @@
 //! What the supervisor needs of a configuration. It is read by another process (or, at the start, by the program before it
 //! becomes the supervisor): the supervisor lives long and stays small.
 
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -12,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
+use super::address::Address;
 use super::sockets::ListenerKind;
 use super::transfer;
 use super::user::User;
@@ -44,7 +44,7 @@ pub(super) struct Plan {
 pub(super) struct Listener {
     pub(super) kind: ListenerKind,
     pub(super) listen: Listen,
-    pub(super) address: SocketAddr,
+    pub(super) address: Address,
 }
 
 impl Plan {
@@ -121,8 +121,15 @@ fn listeners(conf: &Conf) -> anyhow::Result<Vec<Listener>> {
     for (kind, listens) in properties {
         let property = kind.property();
         for listen in listens.iter() {
-            let mut addresses =
-                listen.addresses().with_context(|| format!("{property}: could not resolve {}", listen.address()))?;
+            let mut addresses = match &listen.path {
+                Some(path) => vec![Address::Unix(conf.in_prefix(path))],
+                None => listen
+                    .addresses()
+                    .with_context(|| format!("{property}: could not resolve {}", listen.address()))?
+                    .into_iter()
+                    .map(Address::Ip)
+                    .collect(),
+            };
             addresses.sort_unstable();
             addresses.dedup();
             for address in addresses {

@@ -1,14 +1,17 @@
-//! The listening sockets: bound once, kept over every reload and upgrade, one per thread where requests are proxied.
+//! The listening sockets: bound once, kept over every reload and upgrade, one per thread where requests are proxied. A
+//! socket of the file system is one for all threads.
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::bail;
 use serde::{Deserialize, Serialize};
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
+use super::address::{self, Address};
 use super::plan::{Listener, Plan};
 use crate::conf::{KeepAlive, Listen};
 
@@ -45,7 +48,7 @@ impl ListenerKind {
 pub(super) struct Label {
     pub(super) kind: ListenerKind,
     pub(super) listen: Listen,
-    pub(super) address: SocketAddr,
+    pub(super) address: Address,
     /// The thread that accepts from it.
     pub(super) thread: usize,
 }
@@ -59,6 +62,12 @@ pub(super) struct Sockets {
 /// Why an address cannot be listened on.
 fn describe(listener: &Listener, error: &io::Error) -> String {
     let reason = match error.kind() {
+        io::ErrorKind::AddrInUse if matches!(listener.address, Address::Unix(_)) => {
+            "another process listens there; stop it or choose another path"
+        }
+        io::ErrorKind::PermissionDenied if matches!(listener.address, Address::Unix(_)) => {
+            "not permitted; whoever starts the node must be allowed to write into the folder"
+        }
         io::ErrorKind::AddrInUse => "the port is in use by another process; stop it or choose another port",
         io::ErrorKind::PermissionDenied => "not permitted; a port below 1024 needs root or CAP_NET_BIND_SERVICE",
         io::ErrorKind::AddrNotAvailable => "the address is not one of this machine",
@@ -81,7 +90,11 @@ impl Sockets {
         // Every new address is tried alone first: SO_REUSEPORT would let two nodes share a port unnoticed.
         let mut problems = Vec::new();
         for listener in plan.listeners.iter().filter(|listener| sockets_of(listener).is_empty()) {
-            if let Err(error) = bind(&listener.listen, listener.address, false) {
+            let free = match &listener.address {
+                Address::Ip(address) => bind(&listener.listen, *address, false).map(drop),
+                Address::Unix(path) => address::try_path(path),
+            };
+            if let Err(error) = free {
                 problems.push(describe(listener, &error));
             }
         }
@@ -99,7 +112,14 @@ impl Sockets {
             }
             // With fewer threads than before, a thread has several sockets: closing one would drop whoever waits in it.
             while sockets.len() < number {
-                let socket = bind(&listener.listen, listener.address, true);
+                let socket = match &listener.address {
+                    Address::Ip(address) => bind(&listener.listen, *address, true),
+                    // SO_REUSEPORT knows ports only.
+                    Address::Unix(path) => match sockets.first() {
+                        Some(first) => first.try_clone().map(Socket::from),
+                        None => bind_path(listener, path),
+                    },
+                };
                 let socket = socket.map_err(|error| anyhow::Error::msg(describe(listener, &error)))?;
                 sockets.push(Arc::new(OwnedFd::from(socket)));
             }
@@ -117,6 +137,17 @@ impl Sockets {
 
     pub(super) fn files(&self) -> Vec<BorrowedFd<'_>> {
         self.bound.iter().map(|(_, socket)| socket.as_fd()).collect()
+    }
+
+    /// Removes the files of sockets that `next` does not have.
+    pub(super) fn remove_files_beyond(&self, next: &Self) {
+        for (label, _) in &self.bound {
+            if let Address::Unix(path) = &label.address
+                && !next.bound.iter().any(|(other, _)| other.address == label.address)
+            {
+                let _ = std::fs::remove_file(path);
+            }
+        }
     }
 
     pub(super) fn inherited(labels: Vec<Label>, files: impl Iterator<Item = OwnedFd>) -> Self {
@@ -149,8 +180,22 @@ fn bind(listen: &Listen, address: SocketAddr, shared: bool) -> io::Result<Socket
     Ok(socket)
 }
 
+/// A listening socket in the file system.
+fn bind_path(listener: &Listener, path: &Path) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    address::remove_stale(path);
+    socket.bind(&SockAddr::unix(path)?)?;
+    address::permit(path, listener.kind != ListenerKind::Admin)?;
+    socket.set_nonblocking(true)?;
+    apply(SockRef::from(&socket), &listener.listen)?;
+    Ok(socket)
+}
+
 /// The flags that a socket can take more than once: a reload changes them on the one that listens already.
 fn apply(socket: SockRef<'_>, listen: &Listen) -> io::Result<()> {
+    if listen.path.is_some() {
+        return socket.listen(listen.backlog.unwrap_or(DEFAULT_BACKLOG));
+    }
     // Accepted sockets inherit both, which saves two system calls a connection.
     socket.set_tcp_nodelay(true)?;
     match &listen.so_keepalive {

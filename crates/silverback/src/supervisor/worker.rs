@@ -2,8 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::address::Address;
 use super::signals::Signals;
 use super::sockets::ListenerKind;
 use super::transfer;
@@ -34,14 +34,14 @@ pub struct Worker {
     pub log: ErrorLog,
 }
 
-/// A socket that listens already, non-blocking, with `TCP_NODELAY` for what it accepts.
+/// A socket that listens already, non-blocking, with `TCP_NODELAY` for what it accepts where it is one of TCP.
 pub struct Inherited {
     pub kind: ListenerKind,
     pub listen: Arc<Listen>,
-    pub address: SocketAddr,
+    pub address: Address,
     /// The thread that accepts from it. One may have several sockets of the same address.
     pub thread: usize,
-    pub socket: TcpListener,
+    pub socket: OwnedFd,
 }
 
 /// The line to the supervisor.
@@ -187,7 +187,7 @@ fn set_up(stream: UnixStream) -> Result<Worker, (UnixStream, anyhow::Error)> {
             listen: Arc::new(label.listen),
             address: label.address,
             thread: label.thread,
-            socket: TcpListener::from(file),
+            socket: file,
         });
         Ok((signals, conf, description.threads, log, listeners.collect()))
     };

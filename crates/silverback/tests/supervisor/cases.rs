@@ -264,7 +264,9 @@ fn a_reload_changes_listeners_and_threads() {
         );
         under_load(&node, || {
             node.configure(&listen);
-            assert_eq!(text(&node.command(&["reload"])), (0, "Silverback reloaded\n".to_owned(), String::new()));
+            let (code, said, warned) = text(&node.command(&["reload"]));
+            assert_eq!((code, said.as_str()), (0, "Silverback reloaded\n"), "{warned}");
+            assert!(warned.contains("nginx_worker_processes is set again"), "{warned}");
         });
         // Every socket of the address is served, however many there are.
         for _ in 0..20 {

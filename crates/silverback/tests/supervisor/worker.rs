@@ -34,7 +34,7 @@ pub(crate) fn serve(worker: Worker) -> anyhow::Result<()> {
     let level = conf.log_level.as_str();
     for listener in listeners {
         let traffic = Arc::clone(&traffic);
-        std::thread::spawn(move || accept(&listener.socket, &traffic, level));
+        std::thread::spawn(move || accept(&listener.socket.into(), &traffic, level));
     }
     control.ready()?;
     loop {

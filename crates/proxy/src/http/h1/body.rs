@@ -17,7 +17,7 @@ enum Remaining {
     Chunked(Decoder),
     Close,
     Done,
-    /// Its framing was wrong: where the next message begins nobody can tell.
+    /// Its framing was wrong, or it broke off: where the next message begins nobody can tell.
     Broken,
 }
 
@@ -43,6 +43,19 @@ impl Payload {
 
     pub(crate) fn is_done(&self) -> bool {
         matches!(self.remaining, Remaining::Done)
+    }
+
+    /// Whether the next message cannot be found any more, or only by reading away more than `limit`. A client that still
+    /// waits for `100 Continue` may send its body or not: nobody can tell.
+    pub(crate) fn is_beyond(&self, expects_continue: bool, limit: u64) -> bool {
+        match self.remaining {
+            Remaining::Broken => true,
+            Remaining::Done => false,
+            _ if self.was_read => false,
+            _ if expects_continue => true,
+            Remaining::Length(left) => left > limit,
+            Remaining::Chunked(_) | Remaining::Close => false,
+        }
     }
 
     fn left(&self) -> Option<u64> {
@@ -104,13 +117,19 @@ impl Payload {
             }
             let filled = self.conn.poll_fill(task, self.expected());
             match ready!(self.idle.poll(task, filled)) {
-                Err(_) => return Poll::Ready(Some(Err(BodyError::Timeout))),
+                Err(_) => {
+                    self.remaining = Remaining::Broken;
+                    return Poll::Ready(Some(Err(BodyError::Timeout)));
+                }
                 Ok(Ok(count)) if count > 0 => {}
                 Ok(Ok(_)) if matches!(self.remaining, Remaining::Close) => {
                     self.remaining = Remaining::Done;
                     return Poll::Ready(None);
                 }
-                Ok(_) => return Poll::Ready(Some(Err(BodyError::Closed))),
+                Ok(_) => {
+                    self.remaining = Remaining::Broken;
+                    return Poll::Ready(Some(Err(BodyError::Closed)));
+                }
             }
         }
     }

@@ -57,6 +57,8 @@ pub(crate) struct Waiting<'a> {
     pub(crate) patience: Patience,
     /// The answer to HEAD has no body, whatever its head says.
     pub(crate) is_head: bool,
+    /// Whether the request asks for another protocol: only then may the answer be a 101.
+    pub(crate) may_upgrade: bool,
     /// Where interim answers go.
     pub(crate) to: &'a mut Downstream,
 }
@@ -231,7 +233,10 @@ async fn next_head(conn: &Connection, waiting: &mut Waiting<'_>) -> Result<Respo
             }
         };
         match head {
-            Some(head) if head.status >= 200 || head.status == 101 => return Ok(head),
+            Some(head) if head.status >= 200 => return Ok(head),
+            Some(head) if head.status == 101 => {
+                return if waiting.may_upgrade { Ok(head) } else { Err(ExchangeError::Malformed) };
+            }
             // Rare and boxed: the future of every other request stays small.
             Some(interim) => {
                 Box::pin(waiting.interim(interim.status, &interim.headers)).await;

@@ -42,11 +42,12 @@ pub(crate) async fn serve(conn: Rc<Connection>, client: Client, service: Rc<dyn 
             }
         };
         let keep_alive = head.keep_alive && served < limits.requests && !service.is_draining();
-        let to = H1Responder::new(conn.clone(), &head, keep_alive, turn.clone(), limits.send_timeout);
-        let mut request = head.request;
-        turn.reusable.set(false);
         let payload = (head.framing != Framing::None)
             .then(|| Rc::new(RefCell::new(Payload::new(conn.clone(), head.framing, limits.body_timeout))));
+        let mut to = H1Responder::new(conn.clone(), &head, keep_alive, turn.clone(), limits.send_timeout);
+        to.request_body.clone_from(&payload);
+        let mut request = head.request;
+        turn.reusable.set(false);
         if let Some(payload) = &payload {
             request.body = Body::Stream(Box::pin(RequestBody::new(payload.clone(), head.expects_continue)));
         }
@@ -61,9 +62,8 @@ pub(crate) async fn serve(conn: Rc<Connection>, client: Client, service: Rc<dyn 
         if let Some(payload) = payload
             && !is_read
         {
-            // A client that still waits for `100 Continue` may send its body or not: nobody can tell the next request.
-            let is_unclear = head.expects_continue && !payload.borrow().was_read;
-            if is_unclear || !turn.reusable.get() || !Box::pin(discard(&payload)).await {
+            let is_beyond = payload.borrow().is_beyond(head.expects_continue, DISCARD);
+            if is_beyond || !turn.reusable.get() || !Box::pin(discard(&payload)).await {
                 return Box::pin(linger(&conn)).await;
             }
         }
@@ -110,12 +110,13 @@ async fn linger(conn: &Connection) {
 async fn next_head(conn: &Connection, limits: &Limits, is_first: bool) -> Result<Option<RequestHead>, HeadError> {
     if conn.input().is_empty() {
         let patience = if is_first { limits.head_timeout } else { limits.keep_alive };
+        conn.set_waiting(true);
         match conn.within(patience, conn.fill(0)).await {
-            Ok(Ok(count)) if count > 0 => {}
+            Ok(Ok(count)) if count > 0 => conn.set_waiting(false),
             _ => return Ok(None),
         }
     }
-    if let Some(head) = parse(conn, limits, is_first)? {
+    if let Some(head) = parse(conn, limits)? {
         return Ok(Some(head));
     }
     let whole = Box::pin(async {
@@ -124,7 +125,7 @@ async fn next_head(conn: &Connection, limits: &Limits, is_first: bool) -> Result
                 Ok(count) if count > 0 => {}
                 _ => return Ok(None),
             }
-            if let Some(head) = parse(conn, limits, is_first)? {
+            if let Some(head) = parse(conn, limits)? {
                 return Ok(Some(head));
             }
         }
@@ -132,13 +133,13 @@ async fn next_head(conn: &Connection, limits: &Limits, is_first: bool) -> Result
     timeout(limits.head_timeout, whole).await.unwrap_or(Ok(None))
 }
 
-fn parse(conn: &Connection, limits: &Limits, is_first: bool) -> Result<Option<RequestHead>, HeadError> {
+fn parse(conn: &Connection, limits: &Limits) -> Result<Option<RequestHead>, HeadError> {
     let mut input = conn.input();
-    // Empty lines between requests are skipped (RFC 9112, 2.2).
-    while !is_first && input.starts_with(b"\r\n") {
+    // Empty lines before a request are skipped (RFC 9112, 2.2).
+    while input.starts_with(b"\r\n") {
         input.advance(2);
     }
-    if input.is_empty() || (!is_first && input.as_ref() == b"\r") {
+    if input.is_empty() || input.as_ref() == b"\r" {
         return Ok(None);
     }
     let Some(end) = head::find_end(&input, &limits.head)? else { return Ok(None) };
@@ -172,6 +173,8 @@ async fn send_refusal(conn: &Rc<Connection>, response: pdk::Response, limits: &L
         is_head: false,
         keep_alive: false,
         turn: Rc::default(),
+        request_body: None,
+        expects_continue: false,
         mode: Mode::None,
         out: Vec::with_capacity(512),
         patience: limits.send_timeout,
@@ -200,6 +203,9 @@ pub struct H1Responder {
     is_head: bool,
     keep_alive: bool,
     turn: Rc<Turn>,
+    /// What may still come of the request.
+    request_body: Option<Rc<RefCell<Payload>>>,
+    expects_continue: bool,
     mode: Mode,
     /// What is to be sent next.
     out: Vec<u8>,
@@ -215,6 +221,8 @@ impl H1Responder {
             is_head: head.request.method == Method::Head,
             keep_alive,
             turn,
+            request_body: None,
+            expects_continue: head.expects_continue,
             mode: Mode::None,
             out: Vec::new(),
             patience,
@@ -226,6 +234,11 @@ impl H1Responder {
 
     pub(crate) fn version(&self) -> Version {
         self.version
+    }
+
+    /// Whether the request's body is known to leave the connection of no more use: the answer must say so.
+    fn is_last(&self) -> bool {
+        self.request_body.as_ref().is_some_and(|body| body.borrow().is_beyond(self.expects_continue, DISCARD))
     }
 
     pub(crate) fn head_size(&self) -> u64 {
@@ -244,7 +257,7 @@ impl H1Responder {
             BodyLength::Unknown if self.version == Version::Http11 => Mode::Chunked,
             BodyLength::Unknown => Mode::Close,
         };
-        self.keep_alive &= !matches!(self.mode, Mode::Close);
+        self.keep_alive &= !matches!(self.mode, Mode::Close) && !self.is_last();
         scratch::give_back(std::mem::replace(&mut self.out, scratch::take(256 + headers.wire_size())));
         let out = &mut self.out;
         out.extend_from_slice(b"HTTP/1.1 ");

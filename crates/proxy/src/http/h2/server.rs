@@ -114,8 +114,13 @@ fn into_request(request: http::Request<RecvStream>, limits: &Limits) -> Option<R
     if parts.headers.len() > limits.head.fields {
         return None;
     }
-    for (name, value) in parts.headers.iter().filter(|(name, _)| *name != "host") {
+    for (name, value) in parts.headers.iter().filter(|(name, _)| *name != "host" && *name != "cookie") {
         headers.append(name.as_str(), value.as_bytes());
+    }
+    // Clients send cookies one by one, which compresses better; outside of HTTP/2 they are one field (RFC 9113, 8.2.3).
+    let cookies: Vec<&[u8]> = parts.headers.get_all("cookie").iter().map(http::HeaderValue::as_bytes).collect();
+    if !cookies.is_empty() {
+        headers.append("cookie", &cookies.join(&b"; "[..]));
     }
     let length = parts.headers.get("content-length").and_then(|v| v.to_str().ok()?.parse().ok());
     let mut request = Request::new(Method::from_name(parts.method.as_str()), Version::Http2, headers, target, host);

@@ -13,17 +13,26 @@ use router::{Flavor, NoFields, Protocol, Query};
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// Tells a share of traces where its config has one.
-struct Traced(Option<f64>);
+/// Tells a share of traces, and wants certificates of clients, where its config says so.
+struct Configured {
+    share: Option<f64>,
+    asks: Option<Vec<Vec<u8>>>,
+}
 
-impl Plugin for Traced {
+impl Plugin for Configured {
     fn share_of_traces(&self, _: Tracing) -> Option<f64> {
-        self.0
+        self.share
+    }
+
+    fn client_certificates(&self) -> Option<&[Vec<u8>]> {
+        self.asks.as_deref()
     }
 }
 
 fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
-    Ok(Arc::new(Traced(instance.config["share"].as_f64())))
+    let names = |name: &serde_json::Value| name.as_str().unwrap_or_default().as_bytes().to_vec();
+    let asks = instance.config["asks"].as_array().map(|all| all.iter().map(names).collect());
+    Ok(Arc::new(Configured { share: instance.config["share"].as_f64(), asks }))
 }
 
 fn definition(name: &'static str) -> Definition {
@@ -66,7 +75,8 @@ fn id(kind: u128, number: usize) -> Uuid {
 fn route(number: usize, path: &str, service: Option<Uuid>) -> Arc<Route> {
     Arc::new(Route {
         id: id(1, number),
-        protocols: vec!["http".into()],
+        protocols: vec!["http".into(), "https".into()],
+        snis: (number % 2 == 0).then(|| vec![format!("s{number}.test")]),
         paths: Some(vec![path.to_owned()]),
         service: service.map(|id| serde_json::from_value(serde_json::json!({ "id": id })).unwrap()),
         strip_path: true,

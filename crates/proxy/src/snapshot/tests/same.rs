@@ -2,7 +2,7 @@
 
 use super::{Builder, Snapshot, environment, id, query, route};
 use crate::snapshot::Destination;
-use entities::{Certificate, Configuration, Consumer, Plugin, Service, Sni, Target, Touched, Upstream};
+use entities::{CaCertificate, Certificate, Configuration, Consumer, Plugin, Service, Sni, Target, Touched, Upstream};
 use fastrand::Rng;
 use serde_json::json;
 use std::fmt::Write;
@@ -50,7 +50,7 @@ impl World {
     fn change(&mut self) -> Option<Touched> {
         let removes = self.rng.u8(0..4) == 0;
         let number = self.rng.usize(0..6);
-        Some(match (self.rng.u8(0..9), removes) {
+        Some(match (self.rng.u8(0..10), removes) {
             (0, true) => Touched::Routes(self.all.routes.remove(&id(1, number)), None),
             (0, false) => {
                 let path = format!("/{}", self.rng.usize(0..5));
@@ -98,6 +98,12 @@ impl World {
                 };
                 exchanged!(self, snis, Snis, new)
             }
+            (8, true) => Touched::CaCertificates(self.all.ca_certificates.remove(&id(9, number)), None),
+            (8, false) => {
+                let cert = format!("the certificate {}", self.rng.u8(0..100));
+                let new = CaCertificate { id: id(9, number), cert, ..CaCertificate::default() };
+                exchanged!(self, ca_certificates, CaCertificates, new)
+            }
             (_, true) => Touched::Consumers(self.all.consumers.remove(&id(8, number)), None),
             (_, false) => {
                 let username = Some(format!("c{number}"));
@@ -129,7 +135,15 @@ impl World {
             name: ["one", "two", "three", "absent"][self.rng.usize(0..4)].to_owned(),
             enabled: self.rng.u8(0..5) > 0,
             protocols: vec!["http".to_owned()],
-            config: if self.rng.bool() { json!({ "share": f64::from(self.rng.u8(1..9)) / 10.0 }) } else { json!({}) },
+            config: match self.rng.u8(0..5) {
+                0 | 1 => json!({ "share": f64::from(self.rng.u8(1..9)) / 10.0 }),
+                2 => json!({ "asks": [] }),
+                3 => {
+                    let authority = self.rng.usize(0..6);
+                    json!({ "asks": [format!("ca{authority}")], "ca_certificates": [id(9, authority)] })
+                }
+                _ => json!({}),
+            },
             route: self.maybe(1, 5).map(|id| foreign!(id)),
             service: self.maybe(2, 4).map(|id| foreign!(id)),
             consumer: self.maybe(8, 3).map(|id| foreign!(id)),
@@ -152,7 +166,10 @@ fn shown(snapshot: &Snapshot) -> String {
     let plan = |text: &mut String, plan: &crate::snapshot::Plan| {
         for consumer in &consumers {
             let chosen = plan.chosen(*consumer, &snapshot.consumers, &snapshot.instances);
-            let shares = |b: &Arc<crate::snapshot::Built>| format!("{} {}", b.entity().id, b.entity().config);
+            let shares = |b: &Arc<crate::snapshot::Built>| {
+                let authorities: Vec<_> = b.authorities.iter().map(|authority| &authority.cert).collect();
+                format!("{} {} {authorities:?}", b.entity().id, b.entity().config)
+            };
             let _ = writeln!(text, "  {consumer:?}: {:?}", chosen.iter().map(shares).collect::<Vec<_>>());
         }
     };
@@ -186,6 +203,9 @@ fn shown(snapshot: &Snapshot) -> String {
     for number in 0..6 {
         let found = snapshot.certificates.find(Some(&format!("s{number}.test")), &schemes);
         let _ = writeln!(text, "s{number}: {:?}", found.map(|pair| pair.cert[0].as_ref()[60..90].to_vec()));
+    }
+    for name in (0..6).map(|number| Some(format!("s{number}.test"))).chain([None]) {
+        let _ = writeln!(text, "{name:?} is asked for {:?}", snapshot.asked.find(name.as_deref()));
     }
     let _ = writeln!(text, "{:?}", snapshot.traced.map(|(_, share)| share));
     text
