@@ -15,6 +15,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod traffic_plugins;
 
 use crate::{process, project};
 use anyhow::{Context, Result, bail, ensure};
@@ -61,11 +62,12 @@ pub(crate) struct Options {
 type Measurement = (&'static str, &'static str, fn(&Bench) -> Result<Value>);
 
 /// Measurements that are not traffic under load.
-const OTHERS: [Measurement; 5] = [
+const OTHERS: [Measurement; 6] = [
     ("memory", "resident memory: idle, and of 10,000 idle keep-alive connections", memory::measure),
     ("start", "from start to the first proxied answer, with 1,000 routes", start::measure),
     ("admin", "creates a second through the Admin API, durable each, on one connection and on eight", admin::measure),
     ("consumers", "a million consumers with a key each: start, memory, and one more of them", admin::measure_many),
+    ("traffic-plugins", "what plugins of traffic, cache, logs, metrics and traces cost", traffic_plugins::measure),
     ("reload", "50,000 requests during reloads and an upgrade of the binary; a killed worker", reload::measure),
 ];
 

@@ -1,6 +1,6 @@
 //! The scrape: the node's figures and the series of requests, in Prometheus's text format.
 
-use super::series::{self, Counter};
+use super::series::{self, Syntax, head};
 use super::{Exports, escape};
 use pdk::Node;
 use std::fmt::{Display, Write};
@@ -54,30 +54,46 @@ pub struct TargetHealth {
 
 const STATES: [&str; 4] = ["healthchecks_off", "healthy", "unhealthy", "dns_error"];
 
-/// The body of `/metrics`, which is `text/plain; charset=UTF-8`.
-pub fn render(node: &Node, figures: &Figures, exports: Exports) -> String {
+/// The media types of the two formats.
+const TEXT: &str = "text/plain; charset=UTF-8";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The body of `/metrics` and its media type. Who asks for OpenMetrics gets it where exemplars are on: it is the format that
+/// has them.
+pub fn render(node: &Node, figures: &Figures, exports: Exports, accept: Option<&str>) -> (&'static str, String) {
+    let is_asked = accept.is_some_and(|accept| accept.contains("application/openmetrics-text"));
+    let syntax = if is_asked && exports.has_exemplars { Syntax::OpenMetrics } else { Syntax::Prometheus };
     let mut out = String::with_capacity(16 * 1024);
     if exports.has_series {
-        series::BANDWIDTH.write(&mut out, Counter::default);
+        series::BANDWIDTH.write(&mut out, syntax);
     }
     gauge(&mut out, "kong_datastore_reachable", "Datastore reachable from Kong, 0 is unreachable");
     line(&mut out, "kong_datastore_reachable", "", u8::from(figures.is_datastore_reachable));
     if exports.has_series {
-        series::REQUESTS.write(&mut out, Counter::default);
-        series::KONG_LATENCY.write_all(&mut out);
+        series::REQUESTS.write(&mut out, syntax);
+        series::KONG_LATENCY.write(&mut out, syntax);
     }
     memory(&mut out, node, figures);
-    connections(&mut out, node, figures);
+    connections(&mut out, node, figures, syntax);
     gauge(&mut out, "kong_node_info", "Kong Node metadata information");
     line(&mut out, "kong_node_info", &format!("node_id=\"{}\",version=\"{}\"", node.id, escape(&node.version)), 1);
     if exports.has_series {
-        series::REQUEST_LATENCY.write_all(&mut out);
-        series::UPSTREAM_LATENCY.write_all(&mut out);
+        series::REQUEST_LATENCY.write(&mut out, syntax);
+        series::UPSTREAM_LATENCY.write(&mut out, syntax);
     }
     if exports.has_upstream_health {
         targets(&mut out, &figures.targets);
     }
-    out
+    if exports.has_logs {
+        let name = "silverback_log_messages_dropped_total";
+        head(&mut out, name, "Messages of logging plugins that were dropped", "counter", syntax);
+        line(&mut out, name, "", crate::dropped_log_messages());
+    }
+    if syntax == Syntax::Prometheus {
+        return (TEXT, out);
+    }
+    out.push_str("# EOF\n");
+    (OPEN_METRICS, out)
 }
 
 fn gauge(out: &mut String, name: &str, help: &str) {
@@ -108,7 +124,7 @@ fn memory(out: &mut String, node: &Node, figures: &Figures) {
     }
 }
 
-fn connections(out: &mut String, node: &Node, figures: &Figures) {
+fn connections(out: &mut String, node: &Node, figures: &Figures, syntax: Syntax) {
     let name = "kong_nginx_connections_total";
     gauge(out, name, "Number of connections by subsystem");
     let now = &figures.connections;
@@ -124,7 +140,7 @@ fn connections(out: &mut String, node: &Node, figures: &Figures) {
         line(out, name, &format!("node_id=\"{}\",subsystem=\"http\",state=\"{state}\"", node.id), value);
     }
     let name = "kong_nginx_metric_errors_total";
-    let _ = writeln!(out, "# HELP {name} Number of nginx-lua-prometheus errors\n# TYPE {name} counter");
+    head(out, name, "Number of nginx-lua-prometheus errors", "counter", syntax);
     line(out, name, "", series::errors());
     let name = "kong_nginx_requests_total";
     gauge(out, name, "Number of requests total");
