@@ -117,7 +117,7 @@ fn rows(prefix: &str, record: &RecordSchema, hidden: bool, out: &mut String) {
         }
         let default = match &field.default {
             // Of a secret, the default is made at random.
-            Some(_) if field.is(Flag::Encrypted) => "random".to_owned(),
+            Some(value) if !value.is_null() && field.is(Flag::Encrypted) => "random".to_owned(),
             Some(value) if !value.is_null() && !matches!(field.kind, Kind::Record(_)) => format!("`{value}`"),
             _ => String::new(),
         };
