@@ -118,6 +118,8 @@ fn rows(prefix: &str, record: &RecordSchema, hidden: bool, out: &mut String) {
             continue;
         }
         let default = match &field.default {
+            // Of a secret, the default is made at random.
+            Some(value) if !value.is_null() && field.is(Flag::Encrypted) => "random".to_owned(),
             Some(value) if !value.is_null() && !matches!(field.kind, Kind::Record(_)) => format!("`{value}`"),
             _ => String::new(),
         };
