@@ -5,8 +5,13 @@ use pdk::Node;
 use pdk::testing::Harness;
 use serde_json::json;
 
-const ALL: Exports =
-    Exports { has_series: true, has_upstream_health: true, has_balancing: false, has_exemplars: false, has_logs: false };
+const ALL: Exports = Exports {
+    has_series: true,
+    has_upstream_health: true,
+    has_balancing: false,
+    has_exemplars: false,
+    has_logs: false,
+};
 
 fn scrape(exports: Exports, wanted: &str) -> String {
     let figures = Figures {
