@@ -52,6 +52,9 @@ impl Node for Idle {
     fn health(&self, _: Uuid) -> Option<UpstreamHealth> {
         None
     }
+    fn dns(&self) -> Map<String, Value> {
+        Map::new()
+    }
     fn set_health(&self, _: Uuid, _: &str, _: Option<&str>, _: bool) -> Result<(), String> {
         Err("Upstream u.test has no balancer".to_owned())
     }

@@ -30,6 +30,8 @@ pub trait Node: Send + Sync {
 
     /// `None` where the upstream has no balancer yet.
     fn health(&self, upstream: Uuid) -> Option<UpstreamHealth>;
+    /// What the resolver counts, by name and type.
+    fn dns(&self) -> Map<String, Value>;
     /// Marks a target (as stored, `host:port`) or one of its addresses; the error is told to the client.
     fn set_health(&self, upstream: Uuid, target: &str, address: Option<&str>, healthy: bool) -> Result<(), String>;
 
@@ -111,6 +113,25 @@ pub struct UpstreamHealth {
     /// Whether enough of the balancer's weight is available.
     pub healthy: bool,
     pub hosts: Vec<HostHealth>,
+    /// What it has beyond Kong: shown with `details=1`.
+    pub circuit: Option<CircuitHealth>,
+    pub retries: Option<RetryCounts>,
+}
+
+/// The state of an upstream's circuit breaker.
+#[derive(Clone, Debug, Default)]
+pub struct CircuitHealth {
+    /// `closed`, `open` or `half_open`.
+    pub state: &'static str,
+    /// Where the number of requests is limited: those under way, those that wait, and those that were refused.
+    pub requests: Option<(usize, usize, u64)>,
+}
+
+/// Of an upstream with a retry budget: retries that were made, and that were not to be had.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RetryCounts {
+    pub made: u64,
+    pub refused: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -122,6 +143,8 @@ pub struct HostHealth {
     /// The type of the DNS record, or the error of the look-up.
     pub dns: String,
     pub node_weight: u32,
+    pub is_failover: bool,
+    pub locality: Option<String>,
     pub addresses: Vec<AddressHealth>,
 }
 
@@ -131,4 +154,10 @@ pub struct AddressHealth {
     pub port: u16,
     pub weight: u32,
     pub healthy: bool,
+    /// When it became healthy or unhealthy (seconds since 1970), and why; `None` = healthy from the start.
+    pub last_change: Option<(f64, String)>,
+    /// Seconds it will rest, after it did worse than the others.
+    pub rest: Option<f64>,
+    /// The part of its weight that it takes, less than 1 in a slow start.
+    pub share: f64,
 }

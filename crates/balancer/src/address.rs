@@ -4,12 +4,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use entities::Target;
 use uuid::Uuid;
 
 use crate::health::Health;
+use crate::outliers::Tally;
 
 /// One record of a DNS answer. Port and weight are SRV's; A and AAAA records carry none and take the target's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +41,10 @@ pub struct ResolvedTarget {
     pub weight: u32,
     /// Seconds since the Unix epoch; targets are listed in the order of their creation.
     pub created_at: f64,
+    /// Used only while the others are down.
+    pub is_failover: bool,
+    /// Where it is.
+    pub locality: Option<Arc<str>>,
     pub resolution: Resolution,
 }
 
@@ -65,6 +70,8 @@ impl ResolvedTarget {
             port,
             weight: target.weight.map_or(100, |weight| weight.clamp(0, 65_535) as u32),
             created_at: target.created_at,
+            is_failover: target.failover == Some(true),
+            locality: target.locality.as_deref().map(Arc::from),
             resolution,
         }
     }
@@ -146,6 +153,13 @@ impl Address {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AddressId(pub(crate) u64);
 
+impl AddressId {
+    /// As the hash of a request names it.
+    pub(crate) fn short(self) -> u32 {
+        self.0 as u32
+    }
+}
+
 /// What is remembered of an address over configuration changes.
 #[derive(Debug)]
 pub struct AddressState {
@@ -153,7 +167,15 @@ pub struct AddressState {
     connections: AtomicU32,
     ewma: Mutex<Option<Ewma>>,
     pub(crate) health: Health,
+    pub(crate) tally: Tally,
+    /// The part of its weight that it takes, in thousandths: less than all of it in a slow start.
+    warmth: AtomicU32,
 }
+
+/// All of an address's weight.
+pub(crate) const WARM: u32 = 1000;
+/// With what part an address begins its slow start.
+const COLD: u32 = 100;
 
 /// Moving average of the response time in seconds.
 #[derive(Clone, Copy, Debug)]
@@ -164,7 +186,42 @@ pub(crate) struct Ewma {
 
 impl AddressState {
     pub(crate) fn new(id: u64) -> Self {
-        Self { id: AddressId(id), connections: AtomicU32::new(0), ewma: Mutex::new(None), health: Health::default() }
+        Self {
+            id: AddressId(id),
+            connections: AtomicU32::new(0),
+            ewma: Mutex::new(None),
+            health: Health::default(),
+            tally: Tally::default(),
+            warmth: AtomicU32::new(WARM),
+        }
+    }
+
+    /// How long the address rests, after it did worse than the others.
+    pub fn rest(&self) -> Option<Duration> {
+        self.tally.rest()
+    }
+
+    /// The thousandths of its weight that it takes.
+    pub fn warmth(&self) -> u32 {
+        self.warmth.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn start_slowly(&self) {
+        self.warmth.store(COLD, Ordering::Relaxed);
+    }
+
+    /// Lets time pass of a slow start, all of it where none takes place; whether its part has changed.
+    pub(crate) fn warm_up(&self, elapsed: Duration, slow_start: Option<Duration>) -> bool {
+        let before = self.warmth();
+        if before >= WARM {
+            return false;
+        }
+        let gain = slow_start.map_or(f64::from(WARM), |whole| {
+            f64::from(WARM - COLD) * elapsed.as_secs_f64() / whole.as_secs_f64().max(0.001)
+        });
+        let after = (f64::from(before) + gain.ceil()).min(f64::from(WARM)) as u32;
+        self.warmth.store(after, Ordering::Relaxed);
+        after != before
     }
 
     pub fn health(&self) -> &Health {
@@ -190,7 +247,7 @@ impl AddressState {
 }
 
 /// An address within a balancer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Member {
     pub(crate) address: Address,
     pub(crate) state: Arc<AddressState>,
@@ -208,12 +265,17 @@ impl Member {
     pub fn id(&self) -> AddressId {
         self.state.id
     }
+
+    /// Its weight, less what its slow start withholds; comparable within a balancer only.
+    pub(crate) fn share(&self) -> u64 {
+        u64::from(self.address.weight) * u64::from(self.state.warmth())
+    }
 }
 
 /// The addresses of a balancer, as the algorithms see them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Members {
-    pub(crate) list: Box<[Member]>,
+    pub(crate) list: Arc<[Member]>,
     /// Whether health decides; without checks every address counts as healthy.
     pub(crate) checked: bool,
 }
@@ -223,8 +285,16 @@ impl Members {
         self.list.len()
     }
 
-    pub(crate) fn weight(&self, index: usize) -> u32 {
-        self.list.get(index).map_or(0, |member| member.address.weight)
+    pub(crate) fn share(&self, index: usize) -> u64 {
+        self.list.get(index).map_or(0, Member::share)
+    }
+
+    /// The weight of all addresses, and of those that may serve.
+    pub(crate) fn weights(&self) -> (u64, u64) {
+        self.list.iter().fold((0, 0), |(total, available), member| {
+            let weight = u64::from(member.address.weight);
+            (total + weight, available + if self.may_serve(member) { weight } else { 0 })
+        })
     }
 
     pub(crate) fn is_available(&self, index: usize) -> bool {
@@ -236,7 +306,7 @@ impl Members {
     }
 
     pub(crate) fn is_healthy(&self, member: &Member) -> bool {
-        !self.checked || member.state.health.is_healthy()
+        (!self.checked || member.state.health.is_healthy()) && !member.state.tally.is_resting()
     }
 
     pub(crate) fn was_tried(&self, index: usize, tried: &[AddressId]) -> bool {

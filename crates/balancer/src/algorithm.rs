@@ -38,7 +38,7 @@ pub(crate) fn new(
     now: Instant,
 ) -> Box<dyn Algorithm> {
     match settings.algorithm {
-        AlgorithmKind::RoundRobin => Box::new(RoundRobin::new(Arc::clone(upstream))),
+        AlgorithmKind::RoundRobin | AlgorithmKind::StickySessions => Box::new(RoundRobin::new(Arc::clone(upstream))),
         AlgorithmKind::LeastConnections => Box::new(LeastConnections::new(members)),
         AlgorithmKind::Latency => Box::new(Latency::new(members, upstream.epoch, now)),
         AlgorithmKind::ConsistentHashing => Box::new(ConsistentHashing::new(members, targets, settings.slots)),

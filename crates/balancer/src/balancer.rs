@@ -2,17 +2,23 @@
 
 use std::net::IpAddr;
 use std::ops::{Deref, Range};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use uuid::Uuid;
 
 use crate::address::{Address, AddressId, Member, Members, Resolution, ResolvedTarget};
-use crate::algorithm::{self, Algorithm};
+use crate::algorithm::Algorithm;
+use crate::beyond::OutlierLimits;
+use crate::breaker::BreakerState;
+use crate::hash_value::{HashValue, Inputs, NewCookie, hash_value};
 use crate::health::{Change, Report, Source};
+use crate::outliers::{self, Fault};
+use crate::sessions::{self, Sessions};
 use crate::settings::Settings;
 use crate::states::UpstreamState;
+use crate::tiers::Tiers;
 
 /// Balances over the addresses of one upstream. Never changes but in health and counts: a new configuration or DNS
 /// answer makes a new balancer on the same states. Clones are cheap and the same balancer.
@@ -28,12 +34,13 @@ struct Inner {
     targets: Box<[Arc<ResolvedTarget>]>,
     ranges: Box<[Range<usize>]>,
     members: Members,
-    algorithm: Box<dyn Algorithm>,
+    tiers: Tiers,
+    /// For sticky-sessions.
+    sessions: Option<Sessions>,
     /// This balancer's number among those of its upstream.
     number: u64,
-    /// The generation of the upstream that `is_healthy` and the algorithm know of.
+    /// The generation of the upstream that the tiers know of.
     seen: AtomicU64,
-    is_healthy: AtomicBool,
     refreshing: Mutex<()>,
 }
 
@@ -72,22 +79,37 @@ impl Balancer {
     ) -> Self {
         let mut targets: Box<[_]> = targets.into_iter().collect();
         targets.sort_by(|a, b| a.created_at.total_cmp(&b.created_at).then(a.id.cmp(&b.id)));
+        let beyond = &settings.beyond;
+        let has_slow_start = beyond.slow_start.is_some() && !upstream.is_new(now);
         let mut list = Vec::with_capacity(targets.len());
         let mut ranges = Vec::with_capacity(targets.len());
         for target in &targets {
             let start = list.len();
             for address in target.addresses(settings.use_srv_name) {
-                let state = upstream.address(&address);
+                let (state, is_new) = upstream.address(&address);
                 if settings.checks.is_none() {
                     state.health.reset();
+                }
+                if beyond.outliers.is_none() {
+                    state.tally.reset();
+                }
+                if beyond.slow_start.is_none() {
+                    state.warm_up(Duration::ZERO, None);
+                } else if is_new && has_slow_start {
+                    state.start_slowly();
                 }
                 list.push(Member { address, state });
             }
             ranges.push(start..list.len());
         }
+        if beyond.breaker.as_ref().is_none_or(|limits| limits.consecutive_failures == 0) {
+            upstream.breaker.reset();
+        }
         upstream.sweep(now);
         let members = Members { list: list.into(), checked: settings.checks.is_some() };
-        let algorithm = algorithm::new(&settings, &members, &targets, &upstream, now);
+        let tiers = Tiers::new(&settings, &members, &targets, &upstream, now);
+        let all_tiers = || tiers.list.iter().map(|tier| &tier.members);
+        let sessions = beyond.sticky.is_some().then(|| Sessions::new(&settings.name, all_tiers()));
         let inner = Inner {
             number: upstream.newest.fetch_add(1, Ordering::AcqRel) + 1,
             settings,
@@ -95,9 +117,9 @@ impl Balancer {
             targets,
             ranges: ranges.into(),
             members,
-            algorithm,
+            tiers,
+            sessions,
             seen: AtomicU64::new(0),
-            is_healthy: AtomicBool::new(false),
             refreshing: Mutex::new(()),
         };
         inner.refresh();
@@ -122,13 +144,70 @@ impl Balancer {
         if inner.seen.load(Ordering::Acquire) != inner.upstream.generation.load(Ordering::Acquire) {
             inner.refresh();
         }
-        if !inner.is_healthy.load(Ordering::Acquire) {
-            return Err(PickError::BalancerUnhealthy);
+        let (tier, index) = match inner.of_session(hash, tried) {
+            Some(place) => place,
+            None => {
+                inner.tiers.pick(hash, tried).ok_or(PickError::BalancerUnhealthy)?.ok_or(PickError::NoPeersAvailable)?
+            }
+        };
+        let pick = Pick { balancer: self.clone(), tier, index };
+        pick.tell(|algorithm, members| algorithm.picked(members, index));
+        Ok(pick)
+    }
+
+    /// What `pick` goes by: the hash of what the upstream hashes on, or the address of the client's session.
+    pub fn hash_value(&self, inputs: &dyn Inputs) -> HashValue {
+        let (Some(sessions), Some(sticky)) = (&self.0.sessions, &self.0.settings.beyond.sticky) else {
+            return hash_value(&self.0.settings, inputs);
+        };
+        let id = inputs.cookie(&sticky.cookie).and_then(|token| sessions.find(&token));
+        HashValue { hash: id.map(AddressId::short), cookie: None }
+    }
+
+    /// The breaker and the retry budget of the upstream, which outlive this balancer.
+    pub fn upstream(&self) -> &UpstreamState {
+        &self.0.upstream
+    }
+
+    /// Whether something changes here by the mere passing of time: then `tick` is to be called about twice a second.
+    pub fn has_clock(&self) -> bool {
+        self.0.settings.beyond.has_clock()
+    }
+
+    /// Lets time pass: slow starts go on, rests end, addresses are compared. Gives what has turned.
+    pub fn tick(&self, elapsed: Duration) -> Vec<Turn> {
+        let inner = &*self.0;
+        let beyond = &inner.settings.beyond;
+        let members = &inner.members.list;
+        let mut turns = Vec::new();
+        if let Some(limits) = &beyond.budget {
+            inner.upstream.budget.pass(limits, elapsed);
         }
-        let index = inner.algorithm.pick(&inner.members, hash, tried).ok_or(PickError::NoPeersAvailable)?;
-        inner.algorithm.picked(&inner.members, index);
-        inner.tell_newest();
-        Ok(Pick { balancer: self.clone(), index })
+        if beyond.slow_start.is_some() {
+            let warmer = |member: &Member| member.state.warm_up(elapsed, beyond.slow_start);
+            if members.iter().filter(|member| warmer(member)).count() > 0 {
+                inner.upstream.availability_changed();
+            }
+        }
+        if let Some(limits) = &beyond.outliers {
+            for member in members.iter().filter(|member| member.state.tally.pass(elapsed)) {
+                inner.returned(member);
+                turns.push(Turn { address: member.address.clone(), fault: None });
+            }
+            let waited = inner.upstream.compared.load(Ordering::Relaxed) + elapsed.as_millis() as u64;
+            let is_due = u128::from(waited) >= limits.interval.as_millis();
+            inner.upstream.compared.store(if is_due { 0 } else { waited }, Ordering::Relaxed);
+            let worse = if is_due { outliers::compare(members, limits) } else { Vec::new() };
+            for (index, fault) in worse {
+                turns.extend(members.get(index).and_then(|member| inner.send_to_rest(member, limits, fault)));
+            }
+        }
+        turns
+    }
+
+    /// Whether requests may go there by its health, whatever its weight.
+    pub fn is_up(&self, member: &Member) -> bool {
+        self.0.members.is_healthy(member)
     }
 
     pub fn settings(&self) -> &Settings {
@@ -137,7 +216,7 @@ impl Balancer {
 
     /// Whether the healthy part of the weight exceeds the threshold.
     pub fn is_healthy(&self) -> bool {
-        self.0.has_enough()
+        self.0.tiers.is_healthy(self.0.settings.threshold)
     }
 
     /// The targets in the order of their creation with their addresses.
@@ -158,6 +237,9 @@ impl Balancer {
     /// Counts what was seen of an address; tells when it has turned healthy or unhealthy.
     pub fn report(&self, member: &Member, source: Source, report: Report, now: SystemTime) -> Option<Change> {
         let change = member.state.health.report(self.0.settings.checks.as_ref()?, source, report, now)?;
+        if change.is_healthy {
+            self.0.returned(member);
+        }
         self.0.upstream.availability_changed();
         Some(change)
     }
@@ -179,7 +261,10 @@ impl Balancer {
         };
         let mut count = 0;
         for member in self.0.members.list.iter().filter(is_meant) {
-            member.state.health.set(is_healthy, now);
+            let change = member.state.health.set(is_healthy, now);
+            if change.is_some_and(|change| change.is_healthy) {
+                self.0.returned(member);
+            }
             count += 1;
         }
         self.0.upstream.availability_changed();
@@ -202,20 +287,34 @@ impl Inner {
     fn refresh(&self) {
         let Ok(_guard) = self.refreshing.try_lock() else { return };
         let generation = self.upstream.generation.load(Ordering::Acquire);
-        self.is_healthy.store(self.has_enough(), Ordering::Release);
-        self.algorithm.refresh(&self.members);
+        self.tiers.refresh(self.settings.threshold);
         self.seen.store(generation, Ordering::Release);
     }
 
-    fn has_enough(&self) -> bool {
-        let (mut total, mut available) = (0_u64, 0_u64);
-        for member in &self.members.list {
-            total += u64::from(member.address.weight);
-            if self.members.may_serve(member) {
-                available += u64::from(member.address.weight);
-            }
+    /// The place of the address that the client's session is on, drained or not, as long as it is up.
+    fn of_session(&self, id: Option<u32>, tried: &[AddressId]) -> Option<(usize, usize)> {
+        let (tier, index) = self.sessions.as_ref()?.place(id?)?;
+        let members = &self.tiers.list.get(tier)?.members;
+        let is_up = members.list.get(index).is_some_and(|member| members.is_healthy(member));
+        (is_up && !members.was_tried(index, tried)).then_some((tier, index))
+    }
+
+    /// An address is back in use.
+    fn returned(&self, member: &Member) {
+        if self.settings.beyond.slow_start.is_some() {
+            member.state.start_slowly();
         }
-        total > 0 && available as f64 / total as f64 * 100.0 > self.settings.threshold
+        self.upstream.availability_changed();
+    }
+
+    fn send_to_rest(&self, member: &Member, limits: &OutlierLimits, fault: Fault) -> Option<Turn> {
+        let _one_at_a_time = self.upstream.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        if member.state.tally.is_resting() || !outliers::may_rest(&self.members.list, limits) {
+            return None;
+        }
+        member.state.tally.begin_rest(limits);
+        self.upstream.availability_changed();
+        Some(Turn { address: member.address.clone(), fault: Some(fault) })
     }
 
     /// The newest balancer of the upstream keeps its own scores: let it count again after what this older one did.
@@ -226,10 +325,26 @@ impl Inner {
     }
 }
 
+/// An address was sent to rest, or is back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Turn {
+    pub address: Address,
+    /// Why it rests; `None` = it is back.
+    pub fault: Option<Fault>,
+}
+
+/// What the end of a try has brought about.
+#[derive(Debug, Default)]
+pub struct Ended {
+    pub turn: Option<Turn>,
+    pub circuit: Option<BreakerState>,
+}
+
 /// An address for one try. Its connection counts until this is dropped.
 #[derive(Debug)]
 pub struct Pick {
     balancer: Balancer,
+    tier: usize,
     index: usize,
 }
 
@@ -239,15 +354,49 @@ impl Pick {
         self.balancer.report(self, Source::Passive, report, now)
     }
 
+    /// Counts the try for outlier detection and the circuit breaker. A failure is a status of 500 and above, a time-out or
+    /// a broken connection.
+    pub fn ended(&self, is_failure: bool, now: Instant) -> Ended {
+        let inner = &*self.balancer.0;
+        let beyond = &inner.settings.beyond;
+        let circuit = beyond.breaker.as_ref().and_then(|limits| inner.upstream.breaker.ended(limits, is_failure, now));
+        let turn = beyond.outliers.as_ref().and_then(|limits| {
+            let in_a_row = self.state.tally.count(is_failure);
+            let is_too_many = limits.consecutive_failures > 0 && in_a_row >= limits.consecutive_failures;
+            is_too_many.then(|| inner.send_to_rest(self, limits, Fault::FailuresInARow(in_a_row)))?
+        });
+        Ended { turn, circuit }
+    }
+
     /// Reports how long the connection and the answer took together, for the `latency` algorithm.
     pub fn measured(&self, rtt: Duration, now: Instant) {
-        let inner = &*self.balancer.0;
-        inner.algorithm.measured(&inner.members, self.index, rtt, now);
-        inner.tell_newest();
+        self.tell(|algorithm, members| algorithm.measured(members, self.index, rtt, now));
+    }
+
+    /// The cookie that brings the client back here, where `hash`, which the request was picked by, would not.
+    pub fn session_cookie(&self, hash: Option<u32>) -> Option<NewCookie> {
+        let sticky = self.balancer.settings().beyond.sticky.as_ref()?;
+        (hash != Some(self.id().short())).then(|| NewCookie {
+            name: sticky.cookie.clone(),
+            value: sessions::token(&self.balancer.settings().name, self.address()),
+            path: sticky.path.clone(),
+        })
+    }
+
+    pub fn balancer(&self) -> &Balancer {
+        &self.balancer
     }
 
     pub fn address(&self) -> &Address {
         &self.deref().address
+    }
+
+    fn tell(&self, what: impl FnOnce(&dyn Algorithm, &Members)) {
+        let inner = &*self.balancer.0;
+        if let Some(tier) = inner.tiers.list.get(self.tier) {
+            what(&*tier.algorithm, &tier.members);
+        }
+        inner.tell_newest();
     }
 }
 
@@ -255,14 +404,12 @@ impl Deref for Pick {
     type Target = Member;
 
     fn deref(&self) -> &Member {
-        &self.balancer.0.members.list[self.index]
+        &self.balancer.0.tiers.list[self.tier].members.list[self.index]
     }
 }
 
 impl Drop for Pick {
     fn drop(&mut self) {
-        let inner = &*self.balancer.0;
-        inner.algorithm.released(&inner.members, self.index);
-        inner.tell_newest();
+        self.tell(|algorithm, members| algorithm.released(members, self.index));
     }
 }

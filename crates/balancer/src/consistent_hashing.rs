@@ -1,5 +1,5 @@
 //! consistent-hashing: Kong's ring, point for point, so that a key goes to the same target as on a Kong node. Where
-//! Kong's ring has too few slots for its targets (it then serves nothing at all), ours is doubled until all fit.
+//! Kong's ring has too few slots for its targets (it then serves nothing at all), ours takes a much larger one.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -13,7 +13,9 @@ use crate::algorithm::Algorithm;
 /// Points of an address when all weights are equal.
 const POINTS: f64 = 160.0;
 const LEAST_SLOTS: u32 = 1000;
-/// Above this, addresses that find no free slot share one rather than having none.
+/// What a ring grows to, in few steps: with each, all keys move once.
+const GROWN: [u32; 2] = [1 << 20, MOST_SLOTS];
+/// With so many, addresses that find no free slot share one rather than having none.
 const MOST_SLOTS: u32 = 1 << 24;
 const NOBODY: u32 = u32::MAX;
 
@@ -26,19 +28,16 @@ impl ConsistentHashing {
     pub(crate) fn new(members: &Members, targets: &[Arc<ResolvedTarget>], slots: u32) -> Self {
         let points = points(members, targets);
         let wanted: u64 = points.iter().map(|&(_, count)| u64::from(count)).sum();
-        let mut slots = slots.max(LEAST_SLOTS);
-        if u64::from(slots) < wanted {
-            while u64::from(slots) < 2 * wanted && slots < MOST_SLOTS {
-                slots *= 2;
-            }
-        }
-        loop {
+        let grown = GROWN.into_iter().filter(|slots| u64::from(*slots) >= 2 * wanted);
+        for slots in [slots.max(LEAST_SLOTS)].into_iter().filter(|slots| u64::from(*slots) >= wanted).chain(grown) {
             if let Some(mut ring) = place(members, &points, slots) {
                 fill(&mut ring);
                 return Self { ring };
             }
-            slots *= 2;
         }
+        let mut ring = place(members, &points, MOST_SLOTS).unwrap_or_default();
+        fill(&mut ring);
+        Self { ring }
     }
 }
 

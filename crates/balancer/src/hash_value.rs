@@ -48,7 +48,7 @@ impl NewCookie {
 }
 
 /// Hashes what the upstream hashes on; nothing for algorithms that do not hash.
-pub fn hash_value(settings: &Settings, inputs: &dyn Inputs) -> HashValue {
+pub(crate) fn hash_value(settings: &Settings, inputs: &dyn Inputs) -> HashValue {
     if settings.algorithm != AlgorithmKind::ConsistentHashing {
         return HashValue::default();
     }

@@ -18,8 +18,10 @@ pub enum Report {
     HttpStatus(u16),
     TcpFailure,
     Timeout,
-    /// It is reachable; for probes that see no status.
+    /// It is reachable, or says that it serves; for probes that see no status.
     Success,
+    /// It says that it does not serve.
+    NotServing,
 }
 
 /// Who saw it.
@@ -46,6 +48,10 @@ pub enum Reason {
         source: Source,
         status: u16,
     },
+    /// Its health service said so.
+    NotServing {
+        source: Source,
+    },
     TcpFailures {
         source: Source,
     },
@@ -68,6 +74,7 @@ impl std::fmt::Display for Reason {
         match *self {
             Self::HttpFailures { source, status: 0 } => write!(f, "no HTTP answer to {}", seen(source)),
             Self::HttpFailures { source, status } => write!(f, "status {status} of {}", seen(source)),
+            Self::NotServing { source } => write!(f, "its health service told {} that it does not serve", seen(source)),
             Self::TcpFailures { source } => write!(f, "failed connections of {}", seen(source)),
             Self::Timeouts { source } => write!(f, "time-outs of {}", seen(source)),
             Self::Successes { source } => write!(f, "successful {}", seen(source)),
@@ -178,6 +185,7 @@ fn counted(limits: &Limits, report: Report) -> Option<(Counter, u8)> {
         Report::TcpFailure => Some((Counter::TcpFailures, limits.tcp_failures)),
         Report::Timeout => Some((Counter::Timeouts, limits.timeouts)),
         Report::Success => Some((Counter::Successes, limits.successes)),
+        Report::NotServing => Some((Counter::HttpFailures, limits.http_failures)),
     }
 }
 
@@ -214,6 +222,7 @@ fn next(before: u64, counter: Counter, limit: u8) -> Option<u64> {
 fn reason(counter: Counter, source: Source, report: Report) -> Reason {
     match (counter, report) {
         (Counter::HttpFailures, Report::HttpStatus(status)) => Reason::HttpFailures { source, status },
+        (Counter::HttpFailures, Report::NotServing) => Reason::NotServing { source },
         (Counter::HttpFailures, _) => Reason::HttpFailures { source, status: 0 },
         (Counter::TcpFailures, _) => Reason::TcpFailures { source },
         (Counter::Timeouts, _) => Reason::Timeouts { source },

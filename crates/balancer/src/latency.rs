@@ -21,7 +21,7 @@ impl Latency {
         let known: Vec<f64> =
             members.list.iter().filter_map(|member| member.state.with_ewma(|ewma| ewma.map(|e| e.seconds))).collect();
         let mean = if known.is_empty() { 0.0 } else { known.iter().sum::<f64>() / known.len() as f64 };
-        for member in &members.list {
+        for member in &*members.list {
             member.state.with_ewma(|ewma| {
                 ewma.get_or_insert(Ewma { seconds: mean, touched: now });
             });
@@ -35,7 +35,7 @@ impl Latency {
         let member = members.list.get(index).filter(|member| members.may_serve(member))?;
         let ewma = member.state.with_ewma(|ewma| *ewma)?;
         let touched = ewma.touched.saturating_duration_since(self.epoch).as_secs_f64();
-        Some((ewma.seconds / f64::from(member.address.weight)).ln() + touched / DECAY)
+        Some((ewma.seconds / member.share() as f64).ln() + touched / DECAY)
     }
 }
 

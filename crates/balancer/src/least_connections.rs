@@ -51,5 +51,5 @@ impl Algorithm for LeastConnections {
 
 fn score(members: &Members, index: usize) -> Option<f64> {
     let member = members.list.get(index).filter(|member| members.may_serve(member))?;
-    Some((f64::from(member.state.connections()) + 1.0) / f64::from(member.address.weight))
+    Some((f64::from(member.state.connections()) + 1.0) / member.share() as f64)
 }

@@ -61,11 +61,11 @@ impl Algorithm for RoundRobin {
 impl Wheel {
     fn new(members: &Members) -> Self {
         let available = || (0..members.len()).filter(|&index| members.is_available(index));
-        let divisor = available().fold(0, |divisor, index| gcd(divisor, u64::from(members.weight(index)))).max(1);
+        let divisor = available().fold(0, |divisor, index| gcd(divisor, members.share(index))).max(1);
         let mut places = 0;
         let ends: Box<[u64]> = available()
             .map(|index| {
-                places += u64::from(members.weight(index)) / divisor;
+                places += members.share(index) / divisor;
                 places
             })
             .collect();

@@ -6,6 +6,8 @@ use entities::Upstream;
 use entities::upstream::Healthchecks;
 use uuid::Uuid;
 
+use crate::beyond::Beyond;
+
 /// `upstreams.algorithm`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AlgorithmKind {
@@ -13,6 +15,8 @@ pub enum AlgorithmKind {
     LeastConnections,
     Latency,
     ConsistentHashing,
+    /// Round-robin for whoever has no session yet.
+    StickySessions,
 }
 
 /// `upstreams.hash_on` and `upstreams.hash_fallback` with the name they need.
@@ -42,6 +46,7 @@ pub struct Settings {
     pub threshold: f64,
     /// `None` while nothing can mark an address unhealthy.
     pub checks: Option<Checks>,
+    pub beyond: Beyond,
 }
 
 /// When reports change an address's health.
@@ -107,6 +112,7 @@ impl From<&Upstream> for Settings {
                 Some("least-connections") => AlgorithmKind::LeastConnections,
                 Some("latency") => AlgorithmKind::Latency,
                 Some("consistent-hashing") => AlgorithmKind::ConsistentHashing,
+                Some("sticky-sessions") => AlgorithmKind::StickySessions,
                 _ => AlgorithmKind::RoundRobin,
             },
             slots: upstream.slots.and_then(|slots| slots.try_into().ok()).unwrap_or(10_000),
@@ -125,6 +131,7 @@ impl From<&Upstream> for Settings {
             use_srv_name: upstream.use_srv_name.unwrap_or(false),
             threshold: upstream.healthchecks.threshold.unwrap_or(0.0),
             checks: Checks::of(&upstream.healthchecks),
+            beyond: Beyond::of(upstream),
         }
     }
 }

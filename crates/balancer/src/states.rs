@@ -10,9 +10,14 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::address::{Address, AddressState};
+use crate::breaker::Breaker;
+use crate::budget::Budget;
 
 /// How long the state of an address that left is kept, for a target that comes back.
 pub const KEPT: Duration = Duration::from_secs(300);
+
+/// How long the first addresses of an upstream may take to be known.
+const SETTLED: Duration = Duration::from_secs(10);
 
 /// The states of all upstreams of this process.
 #[derive(Debug, Default)]
@@ -52,6 +57,12 @@ pub struct UpstreamState {
     pub(crate) pointer: Pointer,
     /// Start of this upstream's time, for the latency scores.
     pub(crate) epoch: Instant,
+    pub breaker: Breaker,
+    pub budget: Budget,
+    /// Milliseconds since the addresses were last compared.
+    pub(crate) compared: AtomicU64,
+    /// Held while an address is sent to rest, so that not too many are at once.
+    pub(crate) resting: Mutex<()>,
     next_id: AtomicU64,
     addresses: Mutex<HashMap<Key, Known>>,
 }
@@ -82,19 +93,32 @@ impl UpstreamState {
             newest: AtomicU64::new(0),
             pointer: Pointer(AtomicU64::new(seed)),
             epoch: now,
+            breaker: Breaker::new(now),
+            budget: Budget::default(),
+            compared: AtomicU64::new(0),
+            resting: Mutex::default(),
             next_id: AtomicU64::new(0),
             addresses: Mutex::default(),
         }
     }
 
-    pub(crate) fn address(&self, address: &Address) -> Arc<AddressState> {
+    /// Whether its first addresses are still to come: names are resolved one after another.
+    pub(crate) fn is_new(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.epoch) < SETTLED || lock(&self.addresses).is_empty()
+    }
+
+    /// The state of an address, and whether it is a new one.
+    pub(crate) fn address(&self, address: &Address) -> (Arc<AddressState>, bool) {
         let mut addresses = lock(&self.addresses);
-        let known = addresses.entry((address.socket(), address.hostname.clone())).or_insert_with(|| Known {
-            state: Arc::new(AddressState::new(self.next_id.fetch_add(1, Ordering::Relaxed))),
-            unused_since: None,
+        let mut is_new = false;
+        let known = addresses.entry((address.socket(), address.hostname.clone())).or_insert_with(|| {
+            is_new = true;
+            let state = Arc::new(AddressState::new(self.next_id.fetch_add(1, Ordering::Relaxed)));
+            Known { state, unused_since: None }
         });
-        known.unused_since = None;
-        Arc::clone(&known.state)
+        // One that left long ago comes back like a new one.
+        is_new |= known.unused_since.take().is_some();
+        (Arc::clone(&known.state), is_new)
     }
 
     pub(crate) fn sweep(&self, now: Instant) {

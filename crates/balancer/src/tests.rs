@@ -1,5 +1,7 @@
 //! The contract that every algorithm keeps, and what the tests of the single ones share.
 
+mod beyond;
+mod breaker;
 mod consistent_hashing;
 mod hash_value;
 mod latency;
@@ -18,8 +20,8 @@ use std::time::{Duration, Instant, SystemTime};
 use uuid::Uuid;
 
 use crate::{
-    AddressId, AlgorithmKind, Balancer, Checks, HashOn, Limits, Pick, PickError, Record, Resolution, ResolvedTarget,
-    Settings, States, hash_of_value,
+    AddressId, AlgorithmKind, Balancer, Beyond, Checks, HashOn, Limits, Pick, PickError, Record, Resolution,
+    ResolvedTarget, Settings, States, hash_of_value,
 };
 
 pub(crate) const ALGORITHMS: [AlgorithmKind; 4] = [
@@ -40,6 +42,7 @@ pub(crate) fn settings(algorithm: AlgorithmKind) -> Settings {
         use_srv_name: false,
         threshold: 0.0,
         checks: Some(checks()),
+        beyond: Beyond::default(),
     }
 }
 
@@ -64,7 +67,16 @@ pub(crate) fn target(port: u16, weight: u32) -> Arc<ResolvedTarget> {
 
 pub(crate) fn named(host: &str, port: u16, weight: u32, resolution: Resolution) -> Arc<ResolvedTarget> {
     let id = Uuid::from_u128(u128::from(hash_of_value(host.as_bytes())) << 16 | u128::from(port));
-    Arc::new(ResolvedTarget { id, host: host.into(), port, weight, created_at: f64::from(port), resolution })
+    Arc::new(ResolvedTarget {
+        id,
+        host: host.into(),
+        port,
+        weight,
+        created_at: f64::from(port),
+        is_failover: false,
+        locality: None,
+        resolution,
+    })
 }
 
 pub(crate) fn ips(ips: &[&str]) -> Resolution {

@@ -29,6 +29,12 @@ pub struct Target {
     /// Words for grouping and filtering.
     #[field(typedef = tags)]
     pub tags: Option<Vec<String>>,
+    /// Whether it is used only when the others are down (Kong Enterprise's field).
+    #[field(hidden)]
+    pub failover: Option<bool>,
+    /// Where it is: nodes that are there, too, prefer it.
+    #[field(hidden, len_min = 1)]
+    pub locality: Option<String>,
 }
 
 fn address(value: &Value) -> Result<(), String> {

@@ -2,10 +2,12 @@
 
 use indexmap::IndexMap;
 use schema::validators::{HostKind, normalize_ip};
-use schema::{Field, Foreign, Map, Record, Uuid, Value, is};
+use schema::{CheckError, Field, Foreign, Map, Record, Uuid, Value, is};
 use serde::{Deserialize, Serialize};
 
 const ALGORITHMS: [&str; 4] = ["consistent-hashing", "least-connections", "round-robin", "latency"];
+/// Kong Enterprise's.
+const MORE_ALGORITHMS: [&str; 1] = ["sticky-sessions"];
 const HASH_INPUTS: [&str; 8] = ["none", "consumer", "ip", "header", "cookie", "path", "query_arg", "uri_capture"];
 const CHECK_TYPES: [&str; 5] = ["tcp", "http", "https", "grpc", "grpcs"];
 const PASSIVE_HEALTHY: [i64; 19] =
@@ -35,6 +37,7 @@ const ACTIVE_UNHEALTHY: [i64; 8] = [429, 404, 500, 501, 502, 503, 504, 505];
 #[check(conditional("hash_on", is().pattern("^uri_capture$"), "hash_on_uri_capture", is().required(true)))]
 #[check(conditional("hash_fallback", is().pattern("^uri_capture$"), "hash_fallback_uri_capture", is().required(true)))]
 #[check(distinct(["hash_on_uri_capture", "hash_fallback_uri_capture"]))]
+#[check(custom(["algorithm", "sticky_sessions_cookie"], has_session_cookie).run_with_missing_fields())]
 pub struct Upstream {
     #[field(auto)]
     pub id: Uuid,
@@ -46,7 +49,7 @@ pub struct Upstream {
     #[field(auto, timestamp)]
     pub updated_at: i64,
     /// How a target is chosen.
-    #[field(default = "round-robin", one_of(ALGORITHMS))]
+    #[field(default = "round-robin", one_of(ALGORITHMS), beyond(MORE_ALGORITHMS))]
     pub algorithm: Option<String>,
     /// What requests are hashed by.
     #[field(default = "none", one_of(HASH_INPUTS))]
@@ -96,6 +99,84 @@ pub struct Upstream {
     /// Whether the name of the SRV record is sent as Host header.
     #[field(default = false)]
     pub use_srv_name: Option<bool>,
+    /// The cookie that names a session's target, for the algorithm sticky-sessions (Kong Enterprise's field).
+    #[field(hidden, typedef = cookie_name)]
+    pub sticky_sessions_cookie: Option<String>,
+    /// The path of that cookie; `/` where it is not given.
+    #[field(hidden, typedef = path)]
+    pub sticky_sessions_cookie_path: Option<String>,
+    /// Seconds in which a target that is new or comes back takes on its whole share.
+    #[field(hidden, between(0, 3600))]
+    pub slow_start: Option<f64>,
+    /// Targets that do worse than the others rest for a while.
+    #[field(hidden)]
+    pub outlier_detection: Option<OutlierDetection>,
+    /// When requests are refused rather than sent.
+    #[field(hidden)]
+    pub circuit_breaker: Option<CircuitBreaker>,
+    /// How many of the requests may be tried again.
+    #[field(hidden)]
+    pub retry_budget: Option<RetryBudget>,
+}
+
+/// When a target rests: after failures in a row, or when its share of good answers is far below that of the others.
+#[derive(Record, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(default)]
+pub struct OutlierDetection {
+    /// Failures in a row (status 500 and above, time-outs, broken connections); 0: they do not count.
+    #[field(default = 5, between(0, 1000))]
+    pub consecutive_failures: Option<i64>,
+    /// How many standard deviations below the mean a target's share of good answers may be; 0: it is not compared.
+    #[field(default = 0, between(0, 100))]
+    pub success_rate_deviation: Option<f64>,
+    /// Answers within an interval below which a target is not compared.
+    #[field(default = 100, between(1, 1_000_000))]
+    pub min_requests: Option<i64>,
+    /// Targets with that many answers below which none is compared.
+    #[field(default = 5, between(2, 1000))]
+    pub min_targets: Option<i64>,
+    /// Seconds between two comparisons.
+    #[field(default = 10, between(1, 3600))]
+    pub interval: Option<f64>,
+    /// Seconds of the first rest; each further one is longer by as much, up to ten times.
+    #[field(default = 30, between(1, 3600))]
+    pub ejection_time: Option<f64>,
+    /// The largest percentage of the targets that rests at the same time.
+    #[field(default = 50, between(0, 100))]
+    pub max_ejected_percent: Option<f64>,
+}
+
+/// Bounds of what an upstream is asked.
+#[derive(Record, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(default)]
+pub struct CircuitBreaker {
+    /// Requests at the same time, on this node; 0: no limit.
+    #[field(default = 0, between(0, 1_000_000))]
+    pub max_requests: Option<i64>,
+    /// Requests that wait for one of these to end.
+    #[field(default = 0, between(0, 1_000_000))]
+    pub max_pending: Option<i64>,
+    /// Seconds that they wait.
+    #[field(default = 1, between(0, 60))]
+    pub pending_timeout: Option<f64>,
+    /// Failures in a row (status 500 and above, time-outs, broken connections) that open the circuit; 0: never.
+    #[field(default = 0, between(0, 10_000))]
+    pub consecutive_failures: Option<i64>,
+    /// Seconds that it is open before a request is tried.
+    #[field(default = 10, between(0.1, 3600))]
+    pub open_time: Option<f64>,
+}
+
+/// How many requests may be tried again, so that retries do not bring down what is slow already.
+#[derive(Record, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(default)]
+pub struct RetryBudget {
+    /// Retries as a percentage of the requests.
+    #[field(default = 20, between(0, 100))]
+    pub percent: Option<f64>,
+    /// Retries a second that are allowed beside these.
+    #[field(default = 10, between(0, 10_000))]
+    pub min_per_second: Option<f64>,
 }
 
 /// Health checks of an upstream.
@@ -259,6 +340,14 @@ fn virtual_host(value: &Value) -> Result<(), String> {
         Ok(address) if address.port.is_some() => invalid("no port allowed"),
         Ok(_) => Ok(()),
     }
+}
+
+fn has_session_cookie(upstream: &Map<String, Value>) -> Result<(), CheckError> {
+    let is_sticky = upstream.get("algorithm").is_some_and(|algorithm| algorithm == "sticky-sessions");
+    if is_sticky && upstream.get("sticky_sessions_cookie").is_none_or(Value::is_null) {
+        return Err(CheckError::field("sticky_sessions_cookie", "required field missing"));
+    }
+    Ok(())
 }
 
 /// Algorithms that hash nothing drop what requests are hashed by.

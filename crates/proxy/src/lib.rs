@@ -27,4 +27,5 @@ pub use stats::{Stats, StatsView};
 pub use trusted::TrustedIps;
 pub use upstream::Upstreams;
 pub use upstream::dns;
+pub use upstream::gate::GateView;
 pub use worker::{Proxy, Thread};

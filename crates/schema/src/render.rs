@@ -32,14 +32,20 @@ fn fields(record: &RecordSchema) -> Value {
 }
 
 fn checks(record: &RecordSchema) -> Value {
-    record.checks().iter().map(crate::Check::to_json).collect()
+    shown_checks(record).map(crate::Check::to_json).collect()
+}
+
+/// A check about a field that is not shown is not shown either.
+fn shown_checks(record: &RecordSchema) -> impl Iterator<Item = &crate::Check> {
+    let is_hidden = |name: &str| record.get(name).is_some_and(|field| field.is(Flag::Hidden));
+    record.checks().iter().filter(move |check| !check.names().any(is_hidden))
 }
 
 impl RecordSchema {
     /// What a record adds to its field.
     fn render(&self, out: &mut Map<String, Value>) {
         out.insert("fields".into(), fields(self));
-        if !self.checks().is_empty() {
+        if shown_checks(self).next().is_some() {
             out.insert("entity_checks".into(), checks(self));
         }
         if !self.shorthands().is_empty() {
@@ -174,7 +180,7 @@ fn render(constraint: &Constraint) -> Option<(&'static str, Value)> {
         Constraint::Eq(value) => ("eq", value.clone()),
         Constraint::Ne(value) => ("ne", value.clone()),
         Constraint::NotOneOf(list) => ("not_one_of", list.clone().into()),
-        Constraint::OneOf(list) => ("one_of", list.clone().into()),
+        Constraint::OneOf(list) | Constraint::OneOfBeyond(list, _) => ("one_of", list.clone().into()),
         Constraint::Gt(limit) => ("gt", number(*limit)),
         Constraint::Timestamp => ("timestamp", true.into()),
         Constraint::Uuid => ("uuid", true.into()),

@@ -3,6 +3,7 @@
 //! expiry) are stated once in `rules.rs` over the few primitives of `rows.rs`; no other crate names SQL.
 mod changes;
 mod clock;
+mod health_mark;
 mod layout;
 mod memory;
 mod off;
@@ -18,6 +19,7 @@ mod tests;
 
 pub use changes::{Change, Follower};
 pub use clock::{Clock, system_clock};
+pub use health_mark::HealthMark;
 pub use layout::Layout;
 use layout::{Index, OnDelete, Part, Table};
 pub use memory::Memory;

@@ -49,7 +49,7 @@ pub(super) const ENDPOINTS: &[(&str, &str, &str)] = &[
     (
         "GET",
         "/upstreams/{upstreams}/health",
-        "The health of an upstream's targets, or (`balancer_health=1`) of its balancer.",
+        "The health of an upstream's targets, or (`balancer_health=1`) of its balancer; `details=1` tells when and why.",
     ),
     ("GET", "/upstreams/{upstreams}/targets", "An upstream's targets, the newest first."),
     ("GET", "/upstreams/{upstreams}/targets/all", "An upstream's targets by their ids."),

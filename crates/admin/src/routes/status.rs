@@ -76,5 +76,5 @@ fn dns(api: &Api) -> Outcome {
     if !api.settings.new_dns_client {
         return Ok(Response::message(501, "not implemented with the legacy DNS client"));
     }
-    Ok(Response::json(200, &json!({ "worker": { "id": 0, "count": 1 }, "stats": {} })))
+    Ok(Response::json(200, &json!({ "worker": { "id": 0, "count": 1 }, "stats": api.node.dns() })))
 }

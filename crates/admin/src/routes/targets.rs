@@ -9,7 +9,7 @@ use crate::listing::{self, Repeats, lua_number};
 use crate::special::every;
 use crate::{Api, Response};
 use serde_json::Value;
-use store::{Reader, Writer};
+use store::{HealthMark, Reader, Writer};
 use uuid::Uuid;
 
 const LIST: &str = "/upstreams/:upstreams/targets";
@@ -111,8 +111,28 @@ fn mark(api: &Api, call: &Call<'_>, has_address: bool, healthy: bool) -> Outcome
     let address = if has_address { Some(call.parameter(2)?) } else { None };
     let name = target.get("target").and_then(Value::as_str).unwrap_or_default();
     let id = Uuid::parse_str(id_of(&upstream)).unwrap_or_default();
-    match api.node.set_health(id, name, address.as_deref(), healthy) {
-        Ok(()) => Ok(super::no_content()),
-        Err(message) => Ok(Response::message(400, &message)),
+    if let Err(message) = api.node.set_health(id, name, address.as_deref(), healthy) {
+        return Ok(Response::message(400, &message));
+    }
+    let (host, port) = host_and_port(name);
+    let (ip, port) = address.as_deref().map_or((None, port), |address| {
+        let (ip, port) = host_and_port(address);
+        (Some(ip.to_owned()), port)
+    });
+    let upstream_name = upstream.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mark = HealthMark { host: host.to_owned(), ip, port, is_healthy: healthy, upstream: id, upstream_name };
+    if let Err(error) = api.store.tell_mark(&mark) {
+        log::warn!("other nodes are not told that target {name} was marked: {error}");
+    }
+    Ok(super::no_content())
+}
+
+/// Of a target, or of one of its addresses; where it has no port it is Kong's 8000.
+fn host_and_port(text: &str) -> (&str, u16) {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
+            port.parse().map_or((text, 8000), |port| (host, port))
+        }
+        _ => (text, 8000),
     }
 }

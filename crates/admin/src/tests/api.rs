@@ -1,7 +1,7 @@
 //! The whole Admin API over a store in memory and a node that remembers what it is told.
 use crate::{
-    AddressHealth, Api, Asked, Explained, HostHealth, Node, Pids, PluginEndpoint, Request, Response, Settings, Status,
-    UpstreamHealth,
+    AddressHealth, Api, Asked, CircuitHealth, Explained, HostHealth, Node, Pids, PluginEndpoint, Request, Response,
+    RetryCounts, Settings, Status, UpstreamHealth,
 };
 use entities::{AvailablePlugin, Catalog, RouterFlavor};
 use schema::{Field, RecordSchema, Subschema};
@@ -57,6 +57,9 @@ impl Node for Remembering {
     }
     fn health(&self, _: Uuid) -> Option<UpstreamHealth> {
         self.health.lock().unwrap().clone()
+    }
+    fn dns(&self) -> Map<String, Value> {
+        Map::from_iter([("a.test:all".to_owned(), json!({ "runs": 3 }))])
     }
     fn set_health(&self, _: Uuid, target: &str, address: Option<&str>, healthy: bool) -> Result<(), String> {
         self.marked.lock().unwrap().push((target.to_owned(), address.map(str::to_owned), healthy));
@@ -281,20 +284,34 @@ fn health_is_told_by_target_and_as_a_whole() {
     for (target, weight) in [("10.0.0.1:80", 100), ("gone.test:80", 100), ("10.0.0.3:80", 0)] {
         world.json("POST", "/upstreams/u.test/targets", &json!({ "target": target, "weight": weight }));
     }
-    let address = |healthy: bool| AddressHealth { ip: "10.0.0.1".into(), port: 80, weight: 100, healthy };
+    let last_change = Some((1.5, "time-outs of probes".to_owned()));
+    let address = |healthy: bool| AddressHealth {
+        ip: "10.0.0.1".into(),
+        port: 80,
+        weight: 100,
+        healthy,
+        last_change: last_change.clone(),
+        rest: None,
+        share: 1.0,
+    };
     let host = |target: &str, dns: &str, addresses: Vec<AddressHealth>| HostHealth {
         target: target.into(),
         host: target.trim_end_matches(":80").into(),
         port: 80,
         dns: dns.into(),
         node_weight: 100,
+        is_failover: false,
+        locality: Some("eu-1".to_owned()),
         addresses,
     };
     let hosts = vec![
         host("10.0.0.1:80", "A", vec![address(false)]),
         host("gone.test:80", "dns server error: 3 name error", Vec::new()),
     ];
-    *world.node.health.lock().unwrap() = Some(UpstreamHealth { checked: true, healthy: false, hosts });
+    let circuit = Some(CircuitHealth { state: "open", requests: Some((2, 1, 7)) });
+    let retries = Some(RetryCounts { made: 3, refused: 4 });
+    *world.node.health.lock().unwrap() =
+        Some(UpstreamHealth { checked: true, healthy: false, hosts, circuit, retries });
     let (_, body) = world.get("/upstreams/u.test/health");
     let mut told: Vec<(&str, &str)> = body["data"]
         .as_array()
@@ -310,8 +327,31 @@ fn health_is_told_by_target_and_as_a_whole() {
     let (_, body) = world.get("/upstreams/u.test/health?balancer_health=1");
     assert_eq!(body["data"]["balancer_health"], "UNHEALTHY");
     assert_eq!(body["data"]["details"]["weight"], json!({ "total": 100, "available": 0, "unavailable": 100 }));
+    assert!(body["data"].get("circuit_breaker").is_none(), "what Kong does not tell is told when it is asked for");
+    let (_, body) = world.get("/upstreams/u.test/health?balancer_health=1&details=1");
+    let requests = json!({ "active": 2, "pending": 1, "refused": 7 });
+    assert_eq!(body["data"]["circuit_breaker"], json!({ "state": "open", "requests": requests }));
+    assert_eq!(body["data"]["retries"], json!({ "made": 3, "refused": 4 }));
+    let (_, body) = world.get("/upstreams/u.test/health?details=1");
+    let rows = body["data"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["target"] == "10.0.0.1:80").unwrap();
+    assert_eq!((&row["data"]["locality"], &row["data"]["failover"]), (&json!("eu-1"), &json!(false)));
+    let address = json!({
+        "ip": "10.0.0.1", "port": 80, "weight": 100, "health": "UNHEALTHY",
+        "last_change": { "at": 1.5, "reason": "time-outs of probes" }, "rests_for": null, "share": 1,
+    });
+    assert_eq!(row["data"]["addresses"], json!([address]));
     assert_eq!(world.send("PUT", "/upstreams/u.test/targets/10.0.0.1:80/10.0.0.9:80/healthy", &[], b"").status, 204);
     assert_eq!(*world.node.marked.lock().unwrap(), [("10.0.0.1:80".to_owned(), Some("10.0.0.9:80".to_owned()), true)]);
+}
+
+#[test]
+fn the_dns_client_tells_what_it_counts() {
+    let old = world().get("/status/dns");
+    assert_eq!((old.0, &old.1["message"]), (501, &json!("not implemented with the legacy DNS client")));
+    let new = world_with(Settings { new_dns_client: true, ..Settings::default() }, false).get("/status/dns");
+    let expected = json!({ "worker": { "id": 0, "count": 1 }, "stats": { "a.test:all": { "runs": 3 } } });
+    assert_eq!(new, (200, expected));
 }
 
 #[test]

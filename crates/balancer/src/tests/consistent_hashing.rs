@@ -93,6 +93,35 @@ fn only_the_keys_of_a_lost_target_move() {
     }
 }
 
+/// Health moves only the lost target's keys; without the target the ring itself is another one, with Kong's collisions.
+#[test]
+fn a_target_that_is_taken_out_moves_few_keys() {
+    const KEYS: u32 = 20_000;
+    // Points that fill more than a third of the slots get into each other's way: many targets need more slots.
+    for (slots, count) in
+        [(10_000, 2_u16), (10_000, 3), (10_000, 5), (10_000, 10), (10_000, 20), (65_536, 50), (65_536, 100)]
+    {
+        let pool = |out: Option<u16>| {
+            let targets = (15_555..15_555 + count).filter(|port| Some(*port) != out).map(|port| target(port, 100));
+            balancer(Settings { slots, ..settings(ConsistentHashing) }, targets.collect())
+        };
+        let ports = |pool: &Balancer| -> Vec<u16> {
+            let port = |key: u32| pool.pick(Some(hash_of_value(&key.to_be_bytes())), &[]).unwrap().address().port;
+            (0..KEYS).map(port).collect()
+        };
+        let before = ports(&pool(None));
+        let mut moved = 0;
+        let leaving = (15_555..15_555 + count).take(20);
+        let left = leaving.len();
+        for out in leaving {
+            let after = ports(&pool(Some(out)));
+            moved += before.iter().zip(&after).filter(|(before, after)| before != after).count();
+        }
+        let mean = moved as f64 / left as f64 / f64::from(KEYS);
+        assert!(mean <= 1.2 / f64::from(count), "{count} targets: {:.1} % of the keys moved", mean * 100.0);
+    }
+}
+
 #[test]
 fn targets_get_about_their_weights() {
     let counts = spread(&weighted(ConsistentHashing, &[100, 200, 100]), 40_000);

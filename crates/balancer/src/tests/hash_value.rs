@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 
 use super::settings;
-use crate::{AlgorithmKind, HashOn, Inputs, NewCookie, Settings, hash_of_value, hash_value};
+use crate::hash_value::hash_value;
+use crate::{AlgorithmKind, HashOn, Inputs, NewCookie, Settings, hash_of_value};
 
 /// A request with everything, or with nothing.
-struct Request {
-    has_all: bool,
+pub(super) struct Request {
+    pub(super) has_all: bool,
 }
 
 impl Inputs for Request {

@@ -5,7 +5,9 @@ use entities::{Target, Upstream};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::{AlgorithmKind, Checks, HashOn, ResolvedTarget, Settings, host_and_port};
+use std::time::Duration;
+
+use crate::{AlgorithmKind, Beyond, BudgetLimits, Checks, HashOn, ResolvedTarget, Settings, Sticky, host_and_port};
 
 #[test]
 fn algorithms_and_hash_inputs_have_their_names() {
@@ -15,6 +17,7 @@ fn algorithms_and_hash_inputs_have_their_names() {
         (Some("least-connections"), AlgorithmKind::LeastConnections),
         (Some("latency"), AlgorithmKind::Latency),
         (Some("consistent-hashing"), AlgorithmKind::ConsistentHashing),
+        (Some("sticky-sessions"), AlgorithmKind::StickySessions),
     ];
     for (name, expected) in algorithms {
         let upstream = Upstream { algorithm: name.map(str::to_owned), ..Upstream::default() };
@@ -51,6 +54,29 @@ fn algorithms_and_hash_inputs_have_their_names() {
         let settings = Settings::from(&upstream);
         assert_eq!((settings.hash_on, settings.hash_fallback), (on, fallback), "{name}");
     }
+}
+
+#[test]
+fn what_goes_beyond_kong_is_off_unless_it_is_asked_for() {
+    assert_eq!(Settings::from(&Upstream::default()).beyond, Beyond::default());
+    let upstream: Upstream = Upstream {
+        algorithm: Some("sticky-sessions".to_owned()),
+        sticky_sessions_cookie: Some("sid".to_owned()),
+        slow_start: Some(2.5),
+        outlier_detection: serde_json::from_value(json!({})).unwrap(),
+        circuit_breaker: serde_json::from_value(json!({ "max_requests": 7, "open_time": 0.5 })).unwrap(),
+        retry_budget: serde_json::from_value(json!({ "percent": 5 })).unwrap(),
+        ..Upstream::default()
+    };
+    let beyond = Settings::from(&upstream).beyond;
+    assert_eq!(beyond.sticky, Some(Sticky { cookie: "sid".into(), path: "/".into() }));
+    assert_eq!(beyond.slow_start, Some(Duration::from_millis(2500)));
+    let outliers = beyond.outliers.unwrap();
+    assert_eq!((outliers.consecutive_failures, outliers.ejection_time), (5, Duration::from_secs(30)));
+    let breaker = beyond.breaker.unwrap();
+    assert_eq!((breaker.max_requests, breaker.consecutive_failures), (7, 0));
+    assert_eq!((breaker.open_time, breaker.pending_timeout), (Duration::from_millis(500), Duration::from_secs(1)));
+    assert_eq!(beyond.budget, Some(BudgetLimits { percent: 5.0, min_per_second: 10.0 }));
 }
 
 #[test]

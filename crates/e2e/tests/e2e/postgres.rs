@@ -155,6 +155,7 @@ fn tables_are_made_nodes_follow_each_other_and_traffic_outlives_the_database() {
         eventually("the other node serves the change", || two.proxied(&path) == 200);
         assert!(answered.elapsed() < Duration::from_millis(100), "{:?}", answered.elapsed());
     }
+    marks_are_told(&one, &two);
     let exported = one.folder.path().join("out.yml").display().to_string();
     let (code, said) = one.command(&["config", "db_export", &exported]);
     assert_eq!(code, Some(0), "{said}");
@@ -208,4 +209,20 @@ fn tables_are_made_nodes_follow_each_other_and_traffic_outlives_the_database() {
     two.stop();
     migrations("reset", 0, "Database successfully reset");
     migrations("reset", 1, "nothing to reset");
+}
+
+/// A target that is marked by hand on one node is marked on the other.
+fn marks_are_told(one: &Node, two: &Node) {
+    let checks = r#"{"name": "pool", "healthchecks": {"passive": {"unhealthy": {"tcp_failures": 1}}}}"#;
+    assert_eq!(one.send("POST", "/upstreams", checks).status, 201);
+    assert_eq!(one.send("POST", "/upstreams/pool/targets", r#"{"target": "127.0.0.1:9"}"#).status, 201);
+    for (path, state) in [("", "unhealthy"), ("", "healthy"), ("/127.0.0.1:9", "unhealthy")] {
+        let marked = one.send("PUT", &format!("/upstreams/pool/targets/127.0.0.1:9{path}/{state}"), "");
+        assert_eq!(marked.status, 204, "{}", marked.body);
+        let word = format!("\"health\":\"{}\"", state.to_uppercase());
+        eventually("the other node has heard of it", || {
+            two.send("GET", "/upstreams/pool/health", "").body.contains(&word)
+        });
+    }
+    assert_eq!(one.send("DELETE", "/upstreams/pool", "").status, 204);
 }

@@ -1,6 +1,6 @@
 //! The scrape: the node's figures and the series of requests, in Prometheus's text format.
 
-use super::series::{self, Counter};
+use super::series::{self, Syntax, head};
 use super::{Exports, escape};
 use pdk::Node;
 use std::fmt::{Display, Write};
@@ -19,6 +19,34 @@ pub struct Figures {
     pub lua_vms: Vec<(u32, u64)>,
     pub shared_dicts: Vec<SharedDict>,
     pub targets: Vec<TargetHealth>,
+    /// Upstreams with a circuit breaker or a retry budget.
+    pub circuits: Vec<Circuit>,
+    pub resolver: Resolver,
+}
+
+/// The circuit breaker and the retry budget of an upstream.
+#[derive(Clone, Debug, Default)]
+pub struct Circuit {
+    pub upstream: String,
+    /// `closed`, `open` or `half_open`.
+    pub state: Option<&'static str>,
+    /// Requests under way, requests that wait, and requests that were refused since the start.
+    pub requests: Option<(usize, usize, u64)>,
+    /// Retries that were made, and that were not to be had.
+    pub retries: Option<(u64, u64)>,
+}
+
+/// What the node's DNS client counts.
+#[derive(Clone, Debug, Default)]
+pub struct Resolver {
+    /// Look-ups by their result.
+    pub lookups: [(&'static str, u64); 3],
+    /// Failed look-ups after which an expired answer went on serving.
+    pub stale: u64,
+    /// The time of all look-ups.
+    pub seconds: f64,
+    /// Names in the cache.
+    pub names: usize,
 }
 
 /// Client connections: the first three since the start, the others now.
@@ -54,30 +82,50 @@ pub struct TargetHealth {
 
 const STATES: [&str; 4] = ["healthchecks_off", "healthy", "unhealthy", "dns_error"];
 
-/// The body of `/metrics`, which is `text/plain; charset=UTF-8`.
-pub fn render(node: &Node, figures: &Figures, exports: Exports) -> String {
+/// The media types of the two formats.
+const TEXT: &str = "text/plain; charset=UTF-8";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The body of `/metrics` and its media type. Who asks for OpenMetrics gets it where exemplars are on: it is the format that
+/// has them.
+pub fn render(node: &Node, figures: &Figures, exports: Exports, accept: Option<&str>) -> (&'static str, String) {
+    let is_asked = accept.is_some_and(|accept| accept.contains("application/openmetrics-text"));
+    let syntax = if is_asked && exports.has_exemplars { Syntax::OpenMetrics } else { Syntax::Prometheus };
     let mut out = String::with_capacity(16 * 1024);
     if exports.has_series {
-        series::BANDWIDTH.write(&mut out, Counter::default);
+        series::BANDWIDTH.write(&mut out, syntax);
     }
     gauge(&mut out, "kong_datastore_reachable", "Datastore reachable from Kong, 0 is unreachable");
     line(&mut out, "kong_datastore_reachable", "", u8::from(figures.is_datastore_reachable));
     if exports.has_series {
-        series::REQUESTS.write(&mut out, Counter::default);
-        series::KONG_LATENCY.write_all(&mut out);
+        series::REQUESTS.write(&mut out, syntax);
+        series::KONG_LATENCY.write(&mut out, syntax);
     }
     memory(&mut out, node, figures);
-    connections(&mut out, node, figures);
+    connections(&mut out, node, figures, syntax);
     gauge(&mut out, "kong_node_info", "Kong Node metadata information");
     line(&mut out, "kong_node_info", &format!("node_id=\"{}\",version=\"{}\"", node.id, escape(&node.version)), 1);
     if exports.has_series {
-        series::REQUEST_LATENCY.write_all(&mut out);
-        series::UPSTREAM_LATENCY.write_all(&mut out);
+        series::REQUEST_LATENCY.write(&mut out, syntax);
+        series::UPSTREAM_LATENCY.write(&mut out, syntax);
     }
     if exports.has_upstream_health {
         targets(&mut out, &figures.targets);
     }
-    out
+    if exports.has_balancing {
+        circuits(&mut out, &figures.circuits, syntax);
+        resolver(&mut out, &figures.resolver, syntax);
+    }
+    if exports.has_logs {
+        let name = "silverback_log_messages_dropped_total";
+        head(&mut out, name, "Messages of logging plugins that were dropped", "counter", syntax);
+        line(&mut out, name, "", crate::dropped_log_messages());
+    }
+    if syntax == Syntax::Prometheus {
+        return (TEXT, out);
+    }
+    out.push_str("# EOF\n");
+    (OPEN_METRICS, out)
 }
 
 fn gauge(out: &mut String, name: &str, help: &str) {
@@ -108,7 +156,7 @@ fn memory(out: &mut String, node: &Node, figures: &Figures) {
     }
 }
 
-fn connections(out: &mut String, node: &Node, figures: &Figures) {
+fn connections(out: &mut String, node: &Node, figures: &Figures, syntax: Syntax) {
     let name = "kong_nginx_connections_total";
     gauge(out, name, "Number of connections by subsystem");
     let now = &figures.connections;
@@ -124,7 +172,7 @@ fn connections(out: &mut String, node: &Node, figures: &Figures) {
         line(out, name, &format!("node_id=\"{}\",subsystem=\"http\",state=\"{state}\"", node.id), value);
     }
     let name = "kong_nginx_metric_errors_total";
-    let _ = writeln!(out, "# HELP {name} Number of nginx-lua-prometheus errors\n# TYPE {name} counter");
+    head(out, name, "Number of nginx-lua-prometheus errors", "counter", syntax);
     line(out, name, "", series::errors());
     let name = "kong_nginx_requests_total";
     gauge(out, name, "Number of requests total");
@@ -157,4 +205,64 @@ fn targets(out: &mut String, targets: &[TargetHealth]) {
             line(out, name, &labels, u8::from(target.state == state));
         }
     }
+}
+
+const CIRCUIT_STATES: [&str; 3] = ["closed", "open", "half_open"];
+
+fn circuits(out: &mut String, circuits: &[Circuit], syntax: Syntax) {
+    let label = |circuit: &Circuit| format!("upstream=\"{}\"", escape(&circuit.upstream));
+    if circuits.iter().any(|circuit| circuit.state.is_some()) {
+        let name = "silverback_upstream_circuit";
+        gauge(out, name, "State of an upstream's circuit breaker, value is 1 when state is populated");
+        for circuit in circuits {
+            let Some(now) = circuit.state else { continue };
+            for state in CIRCUIT_STATES {
+                line(out, name, &format!("{},state=\"{state}\"", label(circuit)), u8::from(state == now));
+            }
+        }
+    }
+    if circuits.iter().any(|circuit| circuit.requests.is_some()) {
+        let name = "silverback_upstream_requests";
+        gauge(out, name, "Requests of an upstream under way and waiting, where their number is limited");
+        for circuit in circuits {
+            let Some((active, pending, _)) = circuit.requests else { continue };
+            for (state, count) in [("active", active), ("pending", pending)] {
+                line(out, name, &format!("{},state=\"{state}\"", label(circuit)), count);
+            }
+        }
+        let name = "silverback_upstream_requests_refused_total";
+        head(out, name, "Requests that were refused as there were too many", "counter", syntax);
+        for circuit in circuits {
+            if let Some((.., refused)) = circuit.requests {
+                line(out, name, &label(circuit), refused);
+            }
+        }
+    }
+    if circuits.iter().any(|circuit| circuit.retries.is_some()) {
+        let name = "silverback_upstream_retries_total";
+        head(out, name, "Retries of an upstream with a retry budget, made and refused", "counter", syntax);
+        for circuit in circuits {
+            let Some((made, refused)) = circuit.retries else { continue };
+            for (outcome, count) in [("made", made), ("refused", refused)] {
+                line(out, name, &format!("{},outcome=\"{outcome}\"", label(circuit)), count);
+            }
+        }
+    }
+}
+
+fn resolver(out: &mut String, resolver: &Resolver, syntax: Syntax) {
+    let name = "silverback_dns_lookups_total";
+    head(out, name, "DNS look-ups by result", "counter", syntax);
+    for (result, count) in resolver.lookups.iter().filter(|(result, _)| !result.is_empty()) {
+        line(out, name, &format!("result=\"{result}\""), count);
+    }
+    let name = "silverback_dns_lookup_seconds_total";
+    head(out, name, "Time that DNS look-ups took together", "counter", syntax);
+    line(out, name, "", resolver.seconds);
+    let name = "silverback_dns_stale_total";
+    head(out, name, "Failed DNS look-ups after which an expired answer went on serving", "counter", syntax);
+    line(out, name, "", resolver.stale);
+    let name = "silverback_dns_names";
+    gauge(out, name, "Names in the DNS cache");
+    line(out, name, "", resolver.names);
 }

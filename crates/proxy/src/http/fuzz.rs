@@ -127,8 +127,11 @@ fn a_response_head_is_read_one_way_only() {
     });
 }
 
-/// Decodes input that comes in pieces of this size: data and trailers with what is left, an error, or more to come.
-fn decode(input: &[u8], size: usize) -> (Vec<u8>, Result<Option<(Vec<u8>, Vec<u8>)>, BodyError>) {
+/// The trailers of a body, and what follows it.
+type Ended = (Vec<u8>, Vec<u8>);
+
+/// Decodes input that comes in pieces of this size: the data, and how it ended, if it did.
+fn decode(input: &[u8], size: usize) -> (Vec<u8>, Result<Option<Ended>, BodyError>) {
     let (mut decoder, mut buffer, mut out) = (Decoder::default(), BytesMut::new(), Vec::new());
     let mut came = 0;
     for piece in input.chunks(size) {

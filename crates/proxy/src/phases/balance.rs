@@ -2,27 +2,36 @@
 
 use super::request_debug;
 use crate::snapshot::{Destination, ServiceTarget};
-use crate::upstream::Upstreams;
-use balancer::{AddressId, HashValue, Inputs, Pick, hash_value};
+use crate::upstream::gate::Full;
+use crate::upstream::{UpstreamTarget, Upstreams};
+use balancer::{AddressId, HashValue, Inputs, Pick};
 use pdk::trace::{Instrumentations, Part};
 use pdk::{Context, Response};
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// What is remembered from one try to the next.
 #[derive(Default)]
 pub(crate) struct Tries {
-    hash: Option<u32>,
-    is_hashed: bool,
+    pub(crate) hash: Option<u32>,
+    has_begun: bool,
     failed: SmallVec<[AddressId; 4]>,
+    /// The same for names without an upstream entity.
+    failed_sockets: SmallVec<[SocketAddr; 2]>,
+    /// The request's room in an upstream that limits how many it takes.
+    pub(crate) room: Option<OwnedSemaphorePermit>,
 }
 
 impl Tries {
     pub(crate) fn note(&mut self, chosen: &Target) {
-        self.failed.extend(chosen.pick.as_ref().map(|pick| pick.id()));
+        match &chosen.pick {
+            Some(pick) => self.failed.push(pick.id()),
+            None => self.failed_sockets.push(chosen.address),
+        }
     }
 }
 
@@ -39,16 +48,23 @@ pub(crate) struct Target {
 pub(crate) struct NoTarget {
     pub(crate) status: u16,
     pub(crate) message: String,
+    /// When it may be worth another request.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl NoTarget {
     /// On the first try it is an error of ours; on a later one nginx's, in its formats.
     pub(crate) fn into_response(self, cx: &Context, is_first: bool) -> Response {
-        if is_first {
+        let mut response = if is_first {
             Response::error(cx, self.status, &self.message)
         } else {
             Response::proxy_error(cx, self.status, pdk::default_message(self.status))
+        };
+        if let Some(after) = self.retry_after {
+            let seconds = after.as_secs_f64().ceil().max(1.0) as u64;
+            response.headers.set("Retry-After", seconds.to_string().as_bytes());
         }
+        response
     }
 }
 
@@ -66,24 +82,26 @@ pub(crate) async fn balance(
         Destination::Name => {
             let mark = cx.mark(Instrumentations::DNS_QUERY);
             let started = request_debug::start(cx);
-            let (found, is_known) = by_name(upstreams, service).await;
+            let (found, is_known) = by_name(upstreams, service, &tries.failed_sockets).await;
             request_debug::end(cx, started, &["dns", &service.host, "resolve"], &[("cache_hit", is_known.into())]);
             cx.record(mark, Part::Dns);
             found
         }
         Destination::Upstream(upstream) => {
-            let balancer = upstream.balancer.load();
-            if !tries.is_hashed {
-                let HashValue { hash, cookie } = hash_value(balancer.settings(), &FromContext(cx));
+            if !tries.has_begun {
+                tries.has_begun = true;
+                if upstream.has_limits {
+                    Box::pin(admit(upstream, tries)).await?;
+                }
+                let HashValue { hash, cookie } = upstream.balancer.load().hash_value(&FromContext(cx));
                 tries.hash = hash;
-                tries.is_hashed = true;
                 if let Some(cookie) = cookie {
                     cx.early_headers.append("Set-Cookie", cookie.header_value().as_bytes());
                 }
             }
-            let pick = balancer.pick(tries.hash, &tries.failed).map_err(|error| {
+            let pick = upstream.balancer.load().pick(tries.hash, &tries.failed).map_err(|error| {
                 log::warn!("upstream {}: {}", upstream.entity.name, error.reason());
-                NoTarget { status: 503, message: error.to_string() }
+                NoTarget { status: 503, message: error.to_string(), retry_after: None }
             })?;
             let address = pick.address().socket();
             Ok(Target { address, name: pick.address().hostname.clone(), pick: Some(pick) })
@@ -91,8 +109,37 @@ pub(crate) async fn balance(
     }
 }
 
+/// Lets a request in where the upstream limits how many there are, or how often it may fail.
+async fn admit(upstream: &UpstreamTarget, tries: &mut Tries) -> Result<(), NoTarget> {
+    let balancer = upstream.balancer.load_full();
+    let beyond = &balancer.settings().beyond;
+    if let Some(limits) = &beyond.breaker {
+        balancer.upstream().breaker.admit(limits, Instant::now()).map_err(|open| NoTarget {
+            status: 503,
+            message: open.to_string(),
+            retry_after: Some(open.retry_after),
+        })?;
+    }
+    if let Some(gate) = &upstream.gate {
+        let room = gate.enter().await;
+        tries.room = Some(room.map_err(|Full| NoTarget {
+            status: 503,
+            message: "the upstream has too many requests".to_owned(),
+            retry_after: None,
+        })?);
+    }
+    if let Some(limits) = &beyond.budget {
+        balancer.upstream().budget.request(limits);
+    }
+    Ok(())
+}
+
 /// The target, and whether its name was known already.
-async fn by_name(upstreams: &Upstreams, service: &ServiceTarget) -> (Result<Target, NoTarget>, bool) {
+async fn by_name(
+    upstreams: &Upstreams,
+    service: &ServiceTarget,
+    tried: &[SocketAddr],
+) -> (Result<Target, NoTarget>, bool) {
     let known = upstreams.dns().peek(&service.host, Instant::now());
     let is_known = known.is_some();
     let answers = match known {
@@ -100,16 +147,16 @@ async fn by_name(upstreams: &Upstreams, service: &ServiceTarget) -> (Result<Targ
         None => match Box::pin(upstreams.dns().resolve(&service.host)).await {
             Ok(answers) => answers,
             Err(error) => {
-                log::warn!("host {}: {error}", service.host);
+                log::warn!("host {}: {error} ({})", service.host, upstreams.dns().asks());
                 let none = match error.is_not_found() {
-                    true => NoTarget { status: 503, message: "name resolution failed".to_owned() },
-                    false => NoTarget { status: 500, message: error.to_string() },
+                    true => NoTarget { status: 503, message: "name resolution failed".to_owned(), retry_after: None },
+                    false => NoTarget { status: 500, message: error.to_string(), retry_after: None },
                 };
                 return (Err(none), false);
             }
         },
     };
-    let (address, _) = answers.next(service.port);
+    let address = answers.next_but(service.port, tried);
     (Ok(Target { address, name: service.host.clone(), pick: None }), is_known)
 }
 

@@ -12,15 +12,17 @@ use crate::http::{Downstream, scratch};
 use crate::pipeline::Exit;
 use crate::snapshot::{Destination, Endpoint, Routed, ServiceTarget};
 use crate::upstream::connect::{ConnectError, connect};
+use crate::upstream::names::tell_turn;
 use crate::upstream::pool::PoolKey;
 use crate::upstream::tls::TlsTarget;
 use crate::worker::Thread;
-use balancer::Pick;
 use balancer::health::Report;
+use balancer::{BreakerState, Pick};
 use pdk::{Address, Attempt, Body, BodyError, Context, Headers, Method, Response, Source, Upstream, default_message};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// What belongs to an upstream's answer beside the response.
 #[derive(Default)]
@@ -30,6 +32,8 @@ pub(crate) struct Forwarded {
     pub(crate) upgraded: Option<Rc<Connection>>,
     /// Counts as a connection of its address until the answer has been passed on.
     pub(crate) pick: Option<Pick>,
+    /// Its room in an upstream that limits how many requests it takes, until then.
+    pub(crate) room: Option<OwnedSemaphorePermit>,
 }
 
 /// How a try failed.
@@ -94,7 +98,7 @@ async fn with_retries(
         // A stream can be sent once only; what is held as often as need be.
         let (this_time, is_repeatable) = request_body.for_try();
         let failure = match attempt(thread, service, upstream, cx, &target, this_time, to).await {
-            Ok(answer) => return Ok(accept(cx, answer, target, started)),
+            Ok(answer) => return Ok(accept(cx, answer, target, tries, started)),
             Err(failure) => failure,
         };
         let may_retry = match failure.error {
@@ -105,7 +109,7 @@ async fn with_retries(
             }
         };
         let status = report(cx, &target, failure.error);
-        if !may_retry || left == 0 {
+        if !may_retry || left == 0 || !is_retry_allowed(&target) {
             if let Some(pick) = &target.pick {
                 tell(pick.report(Report::HttpStatus(status), SystemTime::now()), &target);
             }
@@ -115,6 +119,14 @@ async fn with_retries(
         tries.note(&target);
         started = Instant::now();
     }
+}
+
+/// Whether the upstream's retry budget and its circuit breaker have room for another try.
+fn is_retry_allowed(target: &Target) -> bool {
+    let Some(pick) = &target.pick else { return true };
+    let (upstream, beyond) = (pick.balancer().upstream(), &pick.balancer().settings().beyond);
+    let is_open = beyond.breaker.is_some() && upstream.breaker.state() == BreakerState::Open;
+    !is_open && beyond.budget.as_ref().is_none_or(|limits| upstream.budget.retry(limits))
 }
 
 /// The request's body as it will go out: held whole first where the route asks for that.
@@ -171,8 +183,25 @@ fn report(cx: &mut Context, target: &Target, error: ExchangeError) -> u16 {
     log::warn!(request_id = cx.request_id(); "upstream {} failed: {error:?}", target.address);
     if let Some(pick) = &target.pick {
         tell(pick.report(report, SystemTime::now()), target);
+        count(pick, true);
     }
     status
+}
+
+/// Counts a try for outlier detection and the circuit breaker.
+fn count(pick: &Pick, is_failure: bool) {
+    let beyond = &pick.balancer().settings().beyond;
+    if beyond.outliers.is_none() && beyond.breaker.is_none() {
+        return;
+    }
+    let name = &pick.balancer().settings().name;
+    let ended = pick.ended(is_failure, Instant::now());
+    if let Some(turn) = &ended.turn {
+        tell_turn(name, turn);
+    }
+    if let Some(state) = ended.circuit {
+        log::warn!("upstream {name}: the circuit is {} now", state.name());
+    }
 }
 
 fn tell(change: Option<balancer::health::Change>, target: &Target) {
@@ -183,7 +212,7 @@ fn tell(change: Option<balancer::health::Change>, target: &Target) {
 }
 
 /// Takes the upstream's answer into the context. `sent` is when the try that brought it began.
-fn accept(cx: &mut Context, answer: Answer, target: Target, sent: Instant) -> Forwarded {
+fn accept(cx: &mut Context, answer: Answer, target: Target, tries: Tries, sent: Instant) -> Forwarded {
     let now = Instant::now();
     cx.timing.upstream_head = Some(now);
     cx.upstream_statuses.push(answer.status);
@@ -191,13 +220,17 @@ fn accept(cx: &mut Context, answer: Answer, target: Target, sent: Instant) -> Fo
         let report = if answer.status == 504 { Report::Timeout } else { Report::HttpStatus(answer.status) };
         tell(pick.report(report, SystemTime::now()), &target);
         pick.measured(now.saturating_duration_since(sent), now);
+        count(pick, answer.status >= 500);
+        if let Some(cookie) = pick.session_cookie(tries.hash) {
+            cx.early_headers.append("Set-Cookie", cookie.header_value().as_bytes());
+        }
     }
     cx.upstream_version = Some(answer.version);
     let mut response = Response::new(answer.status);
     response.headers = answer.headers;
     response.body = answer.body;
     cx.respond(response, Source::Upstream);
-    Forwarded { reason: answer.reason, upgraded: answer.upgraded, pick: target.pick }
+    Forwarded { reason: answer.reason, upgraded: answer.upgraded, pick: target.pick, room: tries.room }
 }
 
 /// One try at one address.

@@ -18,7 +18,7 @@ const TUNNEL: Duration = Duration::from_secs(60);
 
 /// Sends the response. What goes wrong here ends the connection: the client must not take a part for the whole.
 pub(crate) async fn send(cx: &mut Context, chosen: &Chosen<'_>, forwarded: Forwarded, to: &mut Downstream) {
-    let Forwarded { reason, upgraded, pick } = forwarded;
+    let Forwarded { reason, upgraded, pick, room } = forwarded;
     if let Some(upstream) = upgraded {
         let _ = to.head(cx.response.status, &reason, &cx.response.headers, BodyLength::None);
         if to.flush().await.is_ok()
@@ -33,7 +33,7 @@ pub(crate) async fn send(cx: &mut Context, chosen: &Chosen<'_>, forwarded: Forwa
     if relay(cx, chosen, &reason, to).await.is_err() {
         to.abort();
     }
-    drop(pick);
+    drop((pick, room));
     let came = cx.timing.upstream_head;
     cx.timing.upstream_end = if is_here { came } else { came.map(|_| Instant::now()) };
 }

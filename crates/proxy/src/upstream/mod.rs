@@ -2,8 +2,9 @@
 
 pub(crate) mod connect;
 pub mod dns;
+pub(crate) mod gate;
 mod health_checks;
-mod names;
+pub(crate) mod names;
 pub(crate) mod pool;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use arc_swap::ArcSwap;
 use balancer::{Balancer, ResolvedTarget, Settings, States};
 use dns::Dns;
 use entities::{Certificate, Configuration, Target, Upstream};
+use gate::{Gate, GateView};
 use health_checks::Probing;
 use names::Name;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,6 +37,10 @@ pub(crate) struct UpstreamTarget {
     names: Mutex<HashMap<Uuid, Name>>,
     /// `None` where there are no active health checks.
     probing: Option<Arc<Probing>>,
+    /// `None` where the number of requests is not limited.
+    pub(crate) gate: Option<Arc<Gate>>,
+    /// Whether anything is limited: `gate`, a circuit breaker or a retry budget.
+    pub(crate) has_limits: bool,
 }
 
 impl UpstreamTarget {
@@ -50,14 +56,17 @@ impl UpstreamTarget {
 pub struct Upstreams {
     states: Arc<States>,
     dns: Dns,
+    /// Where the node is: targets that are there come first.
+    locality: Option<Arc<str>>,
     all: Mutex<HashMap<Uuid, Arc<UpstreamTarget>>>,
     /// Tells those who keep names and health that there is another configuration.
     changed: watch::Sender<()>,
 }
 
 impl Upstreams {
-    pub fn new(dns: Dns) -> Self {
-        Self { states: Arc::default(), dns, all: Mutex::default(), changed: watch::Sender::default() }
+    pub fn new(dns: Dns, locality: Option<&str>) -> Self {
+        let locality = locality.map(Arc::from);
+        Self { states: Arc::default(), dns, locality, all: Mutex::default(), changed: watch::Sender::default() }
     }
 
     pub fn dns(&self) -> &Dns {
@@ -67,6 +76,11 @@ impl Upstreams {
     /// The balancer of an upstream, by the entity's id.
     pub fn balancer(&self, id: Uuid) -> Option<Arc<Balancer>> {
         self.by_id(id).map(|u| u.balancer.load_full())
+    }
+
+    /// The requests of an upstream that are under way and waiting, where their number is limited.
+    pub fn gate(&self, id: Uuid) -> Option<GateView> {
+        self.by_id(id)?.gate.as_ref().map(|gate| gate.view())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<UpstreamTarget>>> {
@@ -120,7 +134,10 @@ impl Upstreams {
                 continue;
             }
             let (balancer, names) = self.balance(entity, &targets, old.map(|u| &**u));
-            let probing = Probing::of(entity, |verify, client| tls.probe(verify, client), problems);
+            let beyond = &balancer.settings().beyond;
+            let gate = Gate::of(beyond.breaker.as_ref(), old.and_then(|u| u.gate.as_ref()));
+            let has_limits = beyond.breaker.is_some() || beyond.budget.is_some();
+            let probing = Probing::of(entity, |verify, client, offer| tls.probe(verify, client, offer), problems);
             let upstream = UpstreamTarget {
                 entity: entity.clone(),
                 targets,
@@ -128,6 +145,8 @@ impl Upstreams {
                 balancer: ArcSwap::from_pointee(balancer),
                 names: Mutex::new(names),
                 probing: probing.map(Arc::new),
+                gate,
+                has_limits,
             };
             all.insert(*id, Arc::new(upstream));
         }
@@ -167,6 +186,8 @@ impl Upstreams {
             })
             .collect();
         let state = self.states.upstream(entity.id, fastrand::u64(..), now);
-        (Balancer::new(Arc::new(Settings::from(entity)), resolved, state, now), names)
+        let mut settings = Settings::from(entity);
+        settings.beyond.locality = self.locality.clone();
+        (Balancer::new(Arc::new(settings), resolved, state, now), names)
     }
 }

@@ -67,16 +67,25 @@ impl Upstreams {
         let mut changed = self.changed.subscribe();
         let mut running = JoinSet::new();
         let mut targets: HashMap<tokio::task::Id, Uuid> = HashMap::default();
-        let mut swept = now();
+        let (mut swept, mut ticked) = (now(), now());
+        let mut generation = self.dns.generation();
         loop {
             let now = now();
+            if self.dns.generation() != generation {
+                generation = self.dns.generation();
+                self.look_up_all_again(now);
+            }
+            if now.saturating_duration_since(ticked) >= TICK {
+                self.tick(now.saturating_duration_since(ticked));
+                ticked = now;
+            }
             let is_under_way = |lookup: &Lookup| targets.values().any(|target| *target == lookup.target);
             let mut due = self.due(now);
             due.retain(|lookup| !is_under_way(lookup));
             for lookup in due.into_iter().take(MOST.saturating_sub(running.len())) {
                 let (dns, target) = (self.dns.clone(), lookup.target);
                 let handle = running.spawn(async move {
-                    let outcome = dns.resolve(&lookup.host).await;
+                    let outcome = dns.renew(&lookup.host).await;
                     (lookup, outcome)
                 });
                 targets.insert(handle.id(), target);
@@ -97,6 +106,29 @@ impl Upstreams {
                         targets.remove(&error.id());
                     }
                 },
+            }
+        }
+    }
+
+    /// Slow starts, rests of targets and retry budgets go on.
+    fn tick(&self, elapsed: Duration) {
+        let clocked: Vec<_> = {
+            let all = self.lock();
+            let balancers = all.values().map(|upstream| (upstream, upstream.balancer.load()));
+            balancers.filter(|(_, b)| b.has_clock()).map(|(upstream, b)| (upstream.clone(), b.clone())).collect()
+        };
+        for (upstream, balancer) in clocked {
+            for turn in balancer.tick(elapsed) {
+                tell_turn(&upstream.entity.name, &turn);
+            }
+        }
+    }
+
+    /// The hosts file has changed: a name may be in it now, or be no more.
+    fn look_up_all_again(&self, now: Instant) {
+        for upstream in self.lock().values() {
+            for name in upstream.names.lock().unwrap_or_else(PoisonError::into_inner).values_mut() {
+                name.due = Some(now);
             }
         }
     }
@@ -125,12 +157,21 @@ impl Upstreams {
         let resolution = match outcome {
             Ok(answers) => records(&answers),
             Err(error) => {
-                log::warn!("upstream {}: target {}: {error}", upstream.entity.name, lookup.host);
+                log::warn!("upstream {}: target {}: {error} ({})", upstream.entity.name, lookup.host, self.dns.asks());
                 Resolution::Failed(error.to_string().into())
             }
         };
         let balancer = upstream.balancer.load().with_target_addresses(lookup.target, resolution, now);
         upstream.balancer.store(Arc::new(balancer));
+    }
+}
+
+/// Tells the log that an address rests, or is back.
+pub(crate) fn tell_turn(upstream: &str, turn: &balancer::Turn) {
+    let (host, at) = (&turn.address.hostname, turn.address.socket());
+    match &turn.fault {
+        Some(fault) => log::warn!("upstream {upstream}: target {host} ({at}) rests for a while: {fault}"),
+        None => log::warn!("upstream {upstream}: target {host} ({at}) is back after its rest"),
     }
 }
 

@@ -40,7 +40,7 @@ impl Node {
             resolv_conf: "/nonexistent".into(),
             ..Settings::default()
         };
-        let upstreams = Arc::new(Upstreams::new(Dns::new(settings).unwrap()));
+        let upstreams = Arc::new(Upstreams::new(Dns::new(settings).unwrap(), None));
         let environment = Environment {
             flavor: router::Flavor::Traditional,
             plugins: Arc::new([]),

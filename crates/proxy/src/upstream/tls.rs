@@ -31,7 +31,7 @@ pub(crate) struct TlsTarget {
 
 /// Which HTTP the upstream may choose by ALPN (RFC 7301).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Offer {
+pub(crate) enum Offer {
     /// HTTP/1.1, without a word.
     Http1,
     /// HTTP/2 alone: gRPC.
@@ -129,9 +129,14 @@ impl<'a> ClientTls<'a> {
     }
 
     /// For health checks: trust and certificate are the upstream's, not a service's.
-    pub(crate) fn probe(&mut self, verify: bool, client: Option<Uuid>) -> Result<Arc<ClientConfig>, String> {
+    pub(crate) fn probe(
+        &mut self,
+        verify: bool,
+        client: Option<Uuid>,
+        offer: Offer,
+    ) -> Result<Arc<ClientConfig>, String> {
         let terms = Terms { verify, depth: self.env.verify_depth, authorities: &[], client };
-        self.make(terms, Offer::Http1).map(|made| made.config.clone())
+        self.make(terms, offer).map(|made| made.config.clone())
     }
 
     fn config(&self, terms: Terms<'_>) -> Result<ClientConfig, String> {

@@ -165,7 +165,8 @@ impl Conf {
     /// The name servers of `dns_resolver`; none means those of the system.
     #[must_use]
     pub fn name_servers(&self) -> Vec<SocketAddr> {
-        self.dns_resolver.iter().filter_map(|text| checks::name_server(text)).collect()
+        let servers = if self.new_dns_client { &self.resolver_address } else { &self.dns_resolver };
+        servers.iter().filter_map(|text| checks::name_server(text)).collect()
     }
 
     /// What the Admin API shows as the node's configuration; secrets are `******`, unset properties absent.

@@ -31,6 +31,7 @@ properties! {
     status_error_log: LogFile = "logs/status_error.log", Moot, "The error log of the Status API; its messages go to proxy_error_log.";
     vaults: Vec<String> = "bundled", Active, "The vaults that references may name; bundled is env. off for none.";
     plugins: Vec<String> = "bundled", Active, "The plugins that may be configured: bundled, names, or off for none.";
+    locality: Option<String> = "", Active, "Where the node is, such as eu-1: upstream targets of the same locality are preferred. (Not a property of Kong.)";
     port_maps: Vec<String> = "", Active, "Published ports as public:listening, for example 80:8000; used for X-Forwarded-Port and by routes.";
     anonymous_reports: bool = "on", Moot, "Silverback sends no reports, whatever this says.";
     proxy_server: Option<Secret> = "", Later, "The URL of an HTTP proxy for connections to a control plane.";
@@ -207,15 +208,15 @@ properties! {
     dns_not_found_ttl: f64 = "30", Active, "Seconds a name without answer is remembered.";
     dns_error_ttl: f64 = "1", Active, "Seconds a failure is remembered.";
     dns_no_sync: bool = "off", Moot, "Whether requests for the same name may ask at the same time; here one does.";
-    new_dns_client: bool = "off", Later, "Whether the resolver_ properties count instead of the dns_ ones.";
-    resolver_address: Vec<String> = "", Later, "Name servers as ip:port.";
-    resolver_hosts_file: PathBuf = "/etc/hosts", Later, "The hosts file.";
-    resolver_family: Vec<String> = "A,SRV", Later, "The record types asked for: A, AAAA, SRV.";
-    resolver_valid_ttl: Option<f64> = "", Later, "Seconds an answer is kept, over its own TTL.";
-    resolver_error_ttl: f64 = "1", Later, "Seconds a failure is remembered.";
-    resolver_stale_ttl: f64 = "3600", Later, "Seconds an outdated answer serves while a new one is fetched.";
-    resolver_lru_cache_size: u32 = "10000", Later, "Answers kept per thread.";
-    resolver_mem_cache_size: Size = "5m", Later, "Answers kept for all threads.";
+    new_dns_client: bool = "off", Active, "Whether the resolver_ properties count instead of the dns_ ones.";
+    resolver_address: Vec<String> = "", Active, "Name servers as ip:port.";
+    resolver_hosts_file: PathBuf = "/etc/hosts", Active, "The hosts file.";
+    resolver_family: Vec<String> = "A,SRV", Active, "The record types asked for: A, AAAA, SRV.";
+    resolver_valid_ttl: Option<f64> = "", Active, "Seconds an answer is kept, over its own TTL.";
+    resolver_error_ttl: f64 = "1", Active, "Seconds a failure is remembered.";
+    resolver_stale_ttl: f64 = "3600", Active, "Seconds an outdated answer serves while a new one is fetched.";
+    resolver_lru_cache_size: u32 = "10000", Active, "Names kept.";
+    resolver_mem_cache_size: Size = "5m", Moot, "The memory of the answers that all processes share; here there is one, and resolver_lru_cache_size counts.";
 }
 "Router and requests" {
     router_flavor: RouterFlavor = "traditional_compatible", Active, "The rules of the router: paths and hosts (traditional_compatible, traditional) or expressions.";

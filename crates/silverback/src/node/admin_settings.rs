@@ -15,6 +15,7 @@ pub(super) fn of(conf: &Conf, server_header: Option<String>) -> anyhow::Result<S
         server_header,
         latency_header: conf.headers.admin_latency,
         body_limit,
+        new_dns_client: conf.new_dns_client,
         role_control_plane: conf.role == Role::ControlPlane,
         access: access(conf)?,
         audit: audit(conf)?,

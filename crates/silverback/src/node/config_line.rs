@@ -2,11 +2,13 @@
 
 use crate::conf::vault::Prefixes;
 use anyhow::Context as _;
+use balancer::ResolvedTarget;
 use entities::{Configuration, Touched};
 use proxy::{Builder, Environment, Snapshot, SnapshotHandle, Upstreams};
 use serde_json::Value;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use store::{Change, Held, Loaded};
+use std::time::SystemTime;
+use store::{Change, HealthMark, Held, Loaded};
 use uuid::Uuid;
 
 /// Rows that plugins keep while they work (`pdk::Storage`): they are read from the store, never from a snapshot.
@@ -123,6 +125,21 @@ impl ConfigLine {
 }
 
 impl Held for ConfigLine {
+    fn marked(&self, mark: &HealthMark) {
+        let Some(balancer) = self.upstreams().balancer(mark.upstream) else { return };
+        let one = mark.ip.as_deref().and_then(ResolvedTarget::literal);
+        let is_meant =
+            |target: &ResolvedTarget| *target.host == mark.host && (mark.ip.is_some() || target.port == mark.port);
+        let ids: Vec<Uuid> = balancer.targets().filter(|(t, _)| is_meant(t)).map(|(t, _)| t.id).collect();
+        for id in ids {
+            let set = balancer.set_health(id, one.map(|ip| (ip, mark.port)), mark.is_healthy, SystemTime::now());
+            let state = if mark.is_healthy { "healthy" } else { "unhealthy" };
+            if set.is_ok_and(|count| count > 0) {
+                log::warn!("upstream {}: target {} was set {state} on another node", mark.upstream_name, mark.host);
+            }
+        }
+    }
+
     /// Looks at every row of the entity: it is asked only for changes that Kong's nodes made to the same database.
     fn ids(&self, entity: &str, field: &str, value: &str) -> Vec<Uuid> {
         let current = self.current();

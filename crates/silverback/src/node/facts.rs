@@ -4,10 +4,14 @@ use super::config_line::ConfigLine;
 use super::{insight, plugin_endpoints};
 use crate::conf::{Conf, Database, Level};
 use crate::error_log::ErrorLog;
-use admin::{AddressHealth, HostHealth, MemoryUse, Pids, PluginEndpoint, Request, Response, Status, UpstreamHealth};
-use balancer::ResolvedTarget;
+use admin::{
+    AddressHealth, CircuitHealth, HostHealth, MemoryUse, Pids, PluginEndpoint, Request, Response, RetryCounts, Status,
+    UpstreamHealth,
+};
+use balancer::{Balancer, Member, ResolvedTarget};
+use entities::Upstream;
 use pdk::Definition;
-use plugins::prometheus::{Connections, Exports, Figures, TargetHealth};
+use plugins::prometheus::{Circuit, Connections, Exports, Figures, Resolver, TargetHealth};
 use proxy::Proxy;
 use serde_json::{Map, Value};
 use std::net::IpAddr;
@@ -133,6 +137,16 @@ impl admin::Node for Facts {
 
     fn health(&self, upstream: Uuid) -> Option<UpstreamHealth> {
         let balancer = self.line.upstreams().balancer(upstream)?;
+        let beyond = &balancer.settings().beyond;
+        let state = balancer.upstream();
+        let circuit = beyond.breaker.as_ref().map(|_| CircuitHealth {
+            state: state.breaker.state().name(),
+            requests: self.line.upstreams().gate(upstream).map(|gate| (gate.active, gate.pending, gate.refused)),
+        });
+        let retries = beyond.budget.as_ref().map(|_| {
+            let (made, refused) = state.budget.counts();
+            RetryCounts { made, refused }
+        });
         let hosts = balancer.targets().map(|(target, members)| HostHealth {
             target: format!("{}:{}", target.host, target.port),
             host: target.host.to_string(),
@@ -142,21 +156,21 @@ impl admin::Node for Facts {
                 balancer::Resolution::Failed(error) => error.to_string(),
             },
             node_weight: target.weight,
-            addresses: members
-                .iter()
-                .map(|member| AddressHealth {
-                    ip: member.address().ip_text().to_owned(),
-                    port: member.address().port,
-                    weight: member.address().weight,
-                    healthy: member.state().health().is_healthy(),
-                })
-                .collect(),
+            is_failover: target.is_failover,
+            locality: target.locality.as_deref().map(str::to_owned),
+            addresses: members.iter().map(|member| address_health(&balancer, member)).collect(),
         });
         Some(UpstreamHealth {
-            checked: balancer.settings().checks.is_some(),
+            checked: balancer.settings().checks.is_some() || beyond.outliers.is_some(),
             healthy: balancer.is_healthy(),
             hosts: hosts.collect(),
+            circuit,
+            retries,
         })
+    }
+
+    fn dns(&self) -> Map<String, Value> {
+        self.line.upstreams().dns().stats()
     }
 
     fn set_health(&self, upstream: Uuid, target: &str, address: Option<&str>, healthy: bool) -> Result<(), String> {
@@ -213,8 +227,9 @@ impl admin::Node for Facts {
     fn call(&self, endpoint: &str, parameters: &[(String, String)], request: &Request) -> Response {
         if endpoint == plugin_endpoints::METRICS {
             let exports = Exports::of(self.line.current().plugins.values().map(|p| &**p));
-            let text = plugins::prometheus::render(&self.proxy.settings.node, &self.figures(), exports);
-            return Response::text(200, "text/plain; charset=UTF-8", text);
+            let node = &self.proxy.settings.node;
+            let (kind, text) = plugins::prometheus::render(node, &self.figures(), exports, request.header("accept"));
+            return Response::text(200, kind, text);
         }
         plugin_endpoints::proxy_cache(&self.line.current(), parameters, request)
     }
@@ -241,6 +256,36 @@ impl Facts {
             lua_vms: Vec::new(),
             shared_dicts: Vec::new(),
             targets: self.target_health(),
+            circuits: self.circuits(),
+            resolver: self.resolver(),
+        }
+    }
+
+    fn circuits(&self) -> Vec<Circuit> {
+        let upstreams = self.line.upstreams();
+        let current = self.line.current();
+        let of = |upstream: &Upstream| {
+            let balancer = upstreams.balancer(upstream.id)?;
+            let beyond = &balancer.settings().beyond;
+            let (breaker, gate) = (beyond.breaker.as_ref(), upstreams.gate(upstream.id));
+            let retries = beyond.budget.as_ref().map(|_| balancer.upstream().budget.counts());
+            (breaker.is_some() || retries.is_some()).then(|| Circuit {
+                upstream: upstream.name.clone(),
+                state: breaker.map(|_| balancer.upstream().breaker.state().name()),
+                requests: gate.map(|gate| (gate.active, gate.pending, gate.refused)),
+                retries,
+            })
+        };
+        current.upstreams.values().filter_map(|upstream| of(upstream)).collect()
+    }
+
+    fn resolver(&self) -> Resolver {
+        let figures = self.line.upstreams().dns().figures();
+        Resolver {
+            lookups: [("succeeded", figures.succeeded), ("unknown", figures.unknown), ("failed", figures.failed)],
+            stale: figures.stale,
+            seconds: figures.time.as_secs_f64(),
+            names: figures.names,
         }
     }
 
@@ -270,6 +315,23 @@ impl Facts {
             }
         }
         all
+    }
+}
+
+fn address_health(balancer: &Balancer, member: &Member) -> AddressHealth {
+    let (address, state) = (member.address(), member.state());
+    let last_change = state.health().last_change().map(|change| {
+        let at = change.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        ((at * 1000.0).round() / 1000.0, change.reason.to_string())
+    });
+    AddressHealth {
+        ip: address.ip_text().to_owned(),
+        port: address.port,
+        weight: address.weight,
+        healthy: balancer.is_up(member),
+        last_change,
+        rest: state.rest().map(|rest| rest.as_secs_f64()),
+        share: f64::from(state.warmth()) / 1000.0,
     }
 }
 

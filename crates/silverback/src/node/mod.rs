@@ -155,7 +155,7 @@ impl Node {
         let plugins: Arc<[Definition]> = settings::enabled_plugins(conf, plugins).into();
         let catalog = Arc::new(catalog_with(conf, &plugins));
         let dns = proxy::dns::Dns::new(settings::dns(conf)).context("the DNS settings cannot be used")?;
-        let upstreams = Arc::new(Upstreams::new(dns));
+        let upstreams = Arc::new(Upstreams::new(dns, conf.locality.as_deref()));
         let vaults = Arc::default();
         let environment = settings::environment(conf, plugins.clone(), upstreams.clone(), &vaults)?;
         let line = Arc::new(ConfigLine::new(environment, vaults));

@@ -78,17 +78,29 @@ pub(crate) fn router_flavor(conf: &Conf) -> router::Flavor {
 
 pub(super) fn dns(conf: &Conf) -> dns::Settings {
     let seconds = Duration::from_secs_f64;
-    let order = conf.dns_order.iter().filter_map(|kind| dns::Kind::from_name(kind)).collect();
+    let kinds = |names: &[String]| names.iter().filter_map(|kind| dns::Kind::from_name(kind)).collect::<Vec<_>>();
+    let settings = dns::Settings { nameservers: conf.name_servers(), ..dns::Settings::default() };
+    if conf.new_dns_client {
+        return dns::Settings {
+            order: dns::Settings::family_order(&kinds(&conf.resolver_family)),
+            hosts_file: conf.resolver_hosts_file.clone(),
+            valid_ttl: conf.resolver_valid_ttl.map(seconds),
+            stale_ttl: seconds(conf.resolver_stale_ttl),
+            not_found_ttl: seconds(conf.resolver_error_ttl),
+            error_ttl: seconds(conf.resolver_error_ttl),
+            cache_size: conf.resolver_lru_cache_size as usize,
+            ..settings
+        };
+    }
     dns::Settings {
-        order,
-        nameservers: conf.name_servers(),
+        order: kinds(&conf.dns_order),
         hosts_file: conf.dns_hostsfile.clone(),
         valid_ttl: conf.dns_valid_ttl.map(seconds),
         stale_ttl: seconds(conf.dns_stale_ttl),
         not_found_ttl: seconds(conf.dns_not_found_ttl),
         error_ttl: seconds(conf.dns_error_ttl),
         cache_size: conf.dns_cache_size as usize,
-        ..dns::Settings::default()
+        ..settings
     }
 }
 

@@ -1,6 +1,7 @@
 //! HTTP/2 on both sides (RFC 9113), over the `h2` crate.
 
 pub(crate) mod body;
+pub(crate) mod check;
 pub(crate) mod client;
 pub(crate) mod server;
 

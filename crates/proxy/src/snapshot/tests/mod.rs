@@ -57,7 +57,7 @@ fn environment() -> Environment {
         flavor: Flavor::TraditionalCompatible,
         plugins: ["one", "two", "three"].map(definition).into(),
         secrets: Arc::new(|_| None),
-        upstreams: Arc::new(Upstreams::new(Dns::new(settings).unwrap())),
+        upstreams: Arc::new(Upstreams::new(Dns::new(settings).unwrap(), None)),
         default_certificate: None,
         verify_upstreams: false,
         verify_depth: 1,
@@ -76,7 +76,7 @@ fn route(number: usize, path: &str, service: Option<Uuid>) -> Arc<Route> {
     Arc::new(Route {
         id: id(1, number),
         protocols: vec!["http".into(), "https".into()],
-        snis: (number % 2 == 0).then(|| vec![format!("s{number}.test")]),
+        snis: number.is_multiple_of(2).then(|| vec![format!("s{number}.test")]),
         paths: Some(vec![path.to_owned()]),
         service: service.map(|id| serde_json::from_value(serde_json::json!({ "id": id })).unwrap()),
         strip_path: true,

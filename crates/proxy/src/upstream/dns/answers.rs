@@ -75,6 +75,16 @@ impl Answers {
         self.is_single_use
     }
 
+    /// The next address that is none of `tried`, as long as there is one.
+    pub fn next_but(&self, port: u16, tried: &[SocketAddr]) -> SocketAddr {
+        let (first, _) = self.next(port);
+        if !tried.contains(&first) {
+            return first;
+        }
+        let addresses = self.records.iter().map(|record| at(record, port));
+        addresses.into_iter().find(|address| !tried.contains(address)).unwrap_or(first)
+    }
+
     /// The next address, turn by turn, SRV records by weight. `port` is used where the record has none.
     pub fn next(&self, port: u16) -> (SocketAddr, Option<&Arc<str>>) {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
@@ -86,11 +96,14 @@ impl Answers {
                 self.ends.partition_point(|&end| u64::from(end) <= place)
             }
         };
-        self.records.get(index).map_or((SocketAddr::from(([0, 0, 0, 0], port)), None), |record| {
-            let port = record.port.filter(|&port| port != 0).unwrap_or(port);
-            (SocketAddr::new(record.ip, port), record.name.as_ref())
-        })
+        self.records
+            .get(index)
+            .map_or((SocketAddr::from(([0, 0, 0, 0], port)), None), |record| (at(record, port), record.name.as_ref()))
     }
+}
+
+fn at(record: &Record, port: u16) -> SocketAddr {
+    SocketAddr::new(record.ip, record.port.filter(|&port| port != 0).unwrap_or(port))
 }
 
 /// A step that visits every place of the wheel once a turn and mixes the records well.

@@ -11,6 +11,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
 
 use super::answers::Answers;
+use super::counts::Counts;
 use super::error::ResolveError;
 use super::settings::Kind;
 
@@ -48,6 +49,7 @@ pub(super) struct Entry {
     pub(super) is_refreshing: AtomicBool,
     pub(super) outcome: watch::Sender<Outcome>,
     pub(super) turn: Arc<AtomicU32>,
+    pub(super) counts: Counts,
     last_kind: AtomicU8,
     /// Seconds after the cache's start of the last use.
     used: AtomicU64,
@@ -103,9 +105,20 @@ impl Cache {
         Some(entry)
     }
 
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.names.load().len()).sum()
+    }
+
+    pub(super) fn for_each(&self, mut each: impl FnMut(&Arc<Entry>)) {
+        for shard in &self.shards {
+            shard.names.load().values().for_each(&mut each);
+        }
+    }
+
+    /// Whether a name was asked for within the last `span`.
+    pub(super) fn is_in_use(&self, entry: &Entry, now: Instant, span: Duration) -> bool {
+        let second = now.saturating_duration_since(self.epoch).as_secs();
+        second.saturating_sub(entry.used.load(Ordering::Relaxed)) <= span.as_secs()
     }
 
     fn shard(&self, name: &str) -> Option<&Shard> {
@@ -130,6 +143,7 @@ impl Entry {
             is_refreshing: AtomicBool::new(false),
             outcome: watch::Sender::new(None),
             turn: Arc::default(),
+            counts: Counts::default(),
             last_kind: AtomicU8::new(0),
             used: AtomicU64::new(0),
         }

@@ -2,7 +2,7 @@
 //! and SRV targets are followed here.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
@@ -15,6 +15,7 @@ use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use tokio::task::JoinSet;
 
 use super::answers::Record;
+use super::counts::Counts;
 use super::error::ResolveError;
 use super::resolv_conf::ResolvConf;
 use super::settings::{Kind, Settings, SetupError};
@@ -33,12 +34,15 @@ pub(super) struct Found {
 #[derive(Clone)]
 pub(super) struct Client {
     resolver: TokioResolver,
+    /// Who is asked, for the log.
+    pub(super) servers: Arc<str>,
     conf: ResolvConf,
 }
 
 impl Client {
     pub(super) fn new(settings: &Settings, conf: ResolvConf) -> Result<Self, SetupError> {
         let addresses = if settings.nameservers.is_empty() { &conf.nameservers } else { &settings.nameservers };
+        let names: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         let servers = addresses.iter().map(|address| {
             let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
                 connection.port = address.port();
@@ -60,12 +64,18 @@ impl Client {
         let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::new());
         *builder.options_mut() = options;
         let resolver = builder.build().map_err(|error| SetupError::Client(error.to_string()))?;
-        Ok(Self { resolver, conf })
+        Ok(Self { resolver, servers: names.join(", ").into(), conf })
     }
 
     /// The first records for one of the name's candidates: of the type that was found `last`, where that comes first in
     /// the order, else of the first type in the order that the first known candidate has.
-    pub(super) async fn find(&self, name: &str, kinds: &[Kind], last: Option<Kind>) -> Result<Found, ResolveError> {
+    pub(super) async fn find(
+        &self,
+        name: &str,
+        kinds: &[Kind],
+        last: Option<Kind>,
+        counts: &Counts,
+    ) -> Result<Found, ResolveError> {
         let mut names = Vec::new();
         for candidate in self.conf.candidates(name) {
             names.extend(Name::from_ascii(&candidate));
@@ -80,10 +90,12 @@ impl Client {
 
         let mut failure = ResolveError::InvalidName;
         for (name, kind) in questions {
+            let start = Instant::now();
             let found = match kind {
                 Kind::Srv => self.services(name, kinds).await,
                 _ => self.addresses(name, kind).await,
             };
+            counts.queried(kind, &found, start.elapsed());
             match found {
                 Ok(found) => return Ok(found),
                 Err(error) => failure = failure.or_worse(error),

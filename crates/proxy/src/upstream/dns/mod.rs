@@ -4,6 +4,7 @@
 mod answers;
 mod cache;
 mod client;
+mod counts;
 mod error;
 mod hosts;
 mod resolv_conf;
@@ -13,6 +14,7 @@ mod settings;
 pub(super) mod tests;
 
 pub use answers::{Answers, Record};
+pub use counts::Figures;
 pub use error::ResolveError;
 pub use resolver::Dns;
 pub use settings::{Kind, Settings, SetupError};

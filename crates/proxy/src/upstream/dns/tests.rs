@@ -1,5 +1,6 @@
 //! The resolver against a server of our own on loopback: order, search, hosts, lifetimes, and all that can go wrong.
 
+mod fresh;
 pub(in crate::upstream) mod server;
 
 use std::cell::Cell;

@@ -15,6 +15,7 @@ use balancer::{Address, AddressId, Balancer};
 use probe::probe;
 use schedule::{Job, Schedule};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
@@ -116,20 +117,20 @@ where
     P: Fn(Arc<Probing>, Address) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Report> + Send + 'static,
 {
+    /// `concurrency` tasks share the places, each going from one to the next.
     async fn run(self, concurrency: usize, places: Vec<Place>) {
-        let mut probes = JoinSet::new();
-        for place in places {
-            if probes.len() >= concurrency {
-                let _ = probes.join_next().await;
-            }
-            let Ok(permit) = self.free.clone().acquire_owned().await else { return };
-            let round = self.clone();
-            probes.spawn(async move {
-                round.check(place).await;
-                drop(permit);
+        let mut probing = JoinSet::new();
+        let (places, next): (Arc<[Place]>, Arc<AtomicUsize>) = (places.into(), Arc::default());
+        for _ in 0..concurrency.min(places.len()) {
+            let (round, places, next) = (self.clone(), places.clone(), next.clone());
+            probing.spawn(async move {
+                while let Some(place) = places.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let Ok(_permit) = round.free.acquire().await else { return };
+                    round.check(*place).await;
+                }
             });
         }
-        probes.join_all().await;
+        probing.join_all().await;
     }
 
     /// The configuration may change at any time: an address is probed, and reported on, as it is then.

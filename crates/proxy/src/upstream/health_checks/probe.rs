@@ -1,5 +1,7 @@
 //! One probe of one address: a connection, or a request of which only the answer's status line is read.
 
+use super::super::tls::Offer;
+use crate::http::h2::check::is_serving;
 use balancer::Address;
 use balancer::health::Report;
 use entities::Upstream;
@@ -32,6 +34,8 @@ pub(in crate::upstream) struct Probing {
     timeout: Duration,
     /// The request up to its Host field.
     head: String,
+    /// The gRPC service that is asked for: `http_path` without its slash.
+    service: String,
     /// The upstream's own `host_header`; else an address is called by its target's name.
     host: Option<String>,
     /// The name in TLS, where it is not that of the Host field.
@@ -43,13 +47,16 @@ enum Kind {
     Http,
     /// `None`: the settings cannot be used, so that no greeting can succeed.
     Https(Option<Arc<ClientConfig>>),
+    /// gRPC's health service; by TLS as for HTTPS.
+    Grpc(Option<Option<Arc<ClientConfig>>>),
 }
 
 impl Probing {
-    /// `None` where nothing is to be probed. `tls` makes the client's side for a choice to verify and a certificate.
+    /// `None` where nothing is to be probed. `tls` makes the client's side for a choice to verify, a certificate and
+    /// an HTTP version.
     pub(in crate::upstream) fn of(
         upstream: &Upstream,
-        tls: impl FnOnce(bool, Option<Uuid>) -> Result<Arc<ClientConfig>, String>,
+        tls: impl FnOnce(bool, Option<Uuid>, Offer) -> Result<Arc<ClientConfig>, String>,
         problems: &mut Vec<String>,
     ) -> Option<Self> {
         let active = &upstream.healthchecks.active;
@@ -60,16 +67,20 @@ impl Probing {
         if healthy.is_none() && unhealthy.is_none() {
             return None;
         }
+        let offer = match active.r#type.as_deref() {
+            Some("https") => Some(Offer::Http1),
+            Some("grpcs") => Some(Offer::Http2),
+            _ => None,
+        };
+        let config = offer.map(|offer| {
+            let client = upstream.client_certificate.as_ref().map(|c| c.id);
+            let config = tls(active.https_verify_certificate, client, offer);
+            config.map_err(|e| problems.push(format!("health checks of '{}': {e}", upstream.name))).ok()
+        });
         let kind = match active.r#type.as_deref() {
             Some("tcp") => Kind::Tcp,
-            Some("https") => {
-                let client = upstream.client_certificate.as_ref().map(|c| c.id);
-                let config = tls(active.https_verify_certificate, client);
-                Kind::Https(
-                    config.map_err(|e| problems.push(format!("health checks of '{}': {e}", upstream.name))).ok(),
-                )
-            }
-            // grpc and grpcs as well: Kong asks them for a status line, without TLS.
+            Some("https") => Kind::Https(config.flatten()),
+            Some("grpc" | "grpcs") => Kind::Grpc(config),
             _ => Kind::Http,
         };
         let mut head = format!("GET {} HTTP/1.0\r\n", active.http_path.as_deref().unwrap_or("/"));
@@ -86,6 +97,7 @@ impl Probing {
             concurrency: active.concurrency.and_then(|n| usize::try_from(n).ok()).unwrap_or(10).max(1),
             timeout: limit.unwrap_or(NO_TIMEOUT),
             head,
+            service: active.http_path.as_deref().unwrap_or_default().trim_start_matches('/').to_owned(),
             host: upstream.host_header.clone(),
             sni: active.https_sni.clone(),
         })
@@ -109,12 +121,18 @@ pub(super) async fn probe(how: &Probing, address: &Address) -> Report {
         Ok(stream) => stream,
         Err(failure) => return failure,
     };
+    // Boxed, but for the plain kind: what ten thousand probes do not need does not make their futures larger.
     let asked = match &how.kind {
         Kind::Tcp => Ok(Report::Success),
         Kind::Http => ask(how, address, stream).await,
-        Kind::Https(config) => match greet(how, config.as_ref(), address, stream).await {
-            Some(stream) => ask(how, address, stream).await,
+        Kind::Https(config) => match Box::pin(greet(how, config.as_ref(), address, stream)).await {
+            Some(stream) => Box::pin(ask(how, address, stream)).await,
             // Whatever goes wrong in TLS, Kong counts as a failed connection.
+            None => Err(Report::TcpFailure),
+        },
+        Kind::Grpc(None) => Box::pin(call(how, address, "http", stream)).await,
+        Kind::Grpc(Some(config)) => match Box::pin(greet(how, config.as_ref(), address, stream)).await {
+            Some(stream) => Box::pin(call(how, address, "https", stream)).await,
             None => Err(Report::TcpFailure),
         },
     };
@@ -147,6 +165,23 @@ async fn ask(how: &Probing, address: &Address, stream: impl AsyncRead + AsyncWri
     within(how.timeout, sending).await?;
     let line = within(how.timeout, status_line(&mut stream)).await?;
     Ok(Report::HttpStatus(status(&line)))
+}
+
+/// Asks gRPC's health service. Whatever is no answer of it counts as one that cannot be parsed.
+async fn call<S>(how: &Probing, address: &Address, scheme: &str, stream: S) -> Result<Report, Report>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let asked = is_serving(stream, scheme, how.host(address), &how.service);
+    match timeout(how.timeout, asked).await {
+        Ok(Ok(true)) => Ok(Report::Success),
+        Ok(Ok(false)) => Ok(Report::NotServing),
+        Ok(Err(error)) => {
+            log::info!("health check of {} ({}): {error}", address.hostname, address.socket());
+            Ok(Report::HttpStatus(0))
+        }
+        Err(_) => Err(Report::Timeout),
+    }
 }
 
 /// The first line of the answer, cut off where it is too long for one.

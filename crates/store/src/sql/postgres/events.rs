@@ -13,8 +13,10 @@ const CORE: &str = "invalidations_kong_core_db_cache";
 const OTHER: &str = "invalidations";
 const TARGETS: &str = "balancer:targets";
 const UPSTREAMS: &str = "balancer:upstreams";
+/// Targets that were marked by hand; read by Kong's nodes and ours.
+pub(super) const MARKS: &str = "balancer:post_health";
 
-pub(super) const CHANNELS: [&str; 5] = [OWN, CORE, OTHER, TARGETS, UPSTREAMS];
+pub(super) const CHANNELS: [&str; 6] = [OWN, CORE, OTHER, TARGETS, UPSTREAMS, MARKS];
 
 /// How many rows one event of our own names.
 const NAMED: usize = 2000;

@@ -3,7 +3,7 @@
 use super::events::{self, Wanted};
 use super::pool::{Link, Listening, Pool, Sockets, quoted, text};
 use super::{Loaded, PAGE, Postgres};
-use crate::{Change, Error};
+use crate::{Change, Error, HealthMark};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +18,8 @@ use uuid::Uuid;
 pub trait Held: Send + Sync {
     /// The ids of the entity's rows with this text in a field; for a foreign field, with this id.
     fn ids(&self, entity: &str, field: &str, value: &str) -> Vec<Uuid>;
+    /// Another node has marked a target by hand.
+    fn marked(&self, _mark: &HealthMark) {}
 }
 
 /// Events are read again for so long after they were: one may be committed after a later one.
@@ -300,13 +302,15 @@ impl Follow {
         if now - position > LONGEST_GAP {
             return self.store.reload();
         }
-        let (mut wanted, mut fresh) = (BTreeSet::new(), Vec::new());
+        let (mut wanted, mut fresh, mut marks) = (BTreeSet::new(), Vec::new(), Vec::new());
         for row in rows.iter().skip(1) {
             let id = row.get::<_, Option<&str>>(0).and_then(|id| Uuid::parse_str(id).ok());
             let Some(id) = id.filter(|id| !self.seen.contains_key(id)) else { continue };
             fresh.push((id, row.get::<_, Option<f64>>(3).unwrap_or(now)));
             let channel: &str = row.get::<_, Option<&str>>(1).unwrap_or_default();
-            if channel == events::OWN || !events::is_own_id(&id) {
+            if channel == events::MARKS {
+                marks.extend(HealthMark::parse(row.get::<_, Option<&str>>(2).unwrap_or_default()));
+            } else if channel == events::OWN || !events::is_own_id(&id) {
                 wanted.extend(events::read(
                     &self.store.layout,
                     channel,
@@ -317,6 +321,8 @@ impl Follow {
         if !wanted.is_empty() {
             self.store.refresh(&wanted, Some(&*self.held))?;
         }
+        // After the rows: a target may have been made just before it was marked.
+        marks.iter().for_each(|mark| self.held.marked(mark));
         self.seen.retain(|_, at| *at > now - 2.0 * OVERLAP);
         self.seen.extend(fresh);
         *self.store.position.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);

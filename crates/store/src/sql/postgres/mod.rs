@@ -20,7 +20,7 @@ pub use settings::{PostgresSettings, Server};
 use crate::changes::Followers;
 use crate::rows::{Row, Rows, Scan};
 use crate::rules::{Rules, key_of, normal};
-use crate::{Change, Clock, Count, Error, Follower, Layout, Reader, Store, Table, Writer};
+use crate::{Change, Clock, Count, Error, Follower, HealthMark, Layout, Reader, Store, Table, Writer};
 use columns::SqlLayout;
 use copy::{Copied, Copy};
 use ends::Ends;
@@ -355,6 +355,10 @@ impl Store for Postgres {
         Ok(())
     }
 
+    fn tell_mark(&self, mark: &HealthMark) -> Result<(), Error> {
+        self.announce(self.main.begin(true)?, vec![Event { channel: events::MARKS, data: mark.to_text() }])
+    }
+
     fn write(&self, work: &mut dyn FnMut(&mut dyn Writer) -> bool) -> Result<(), Error> {
         self.transact(&mut |rules| work(rules))
     }
@@ -410,7 +414,7 @@ impl Store for Postgres {
         purged
     }
 
-    fn count(&self, counts: &[Count<'_>]) -> Result<Vec<u64>, Error> {
+    fn count(&self, counts: &[Count<'_>]) -> Result<Vec<i64>, Error> {
         let transaction = self.main.begin(true)?;
         let totals = counts::add(&transaction, counts)?;
         transaction.commit()?;

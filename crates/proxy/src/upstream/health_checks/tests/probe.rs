@@ -89,11 +89,110 @@ async fn the_status_line_decides() {
         ("", false, Report::TcpFailure),
     ];
     for (answer, holds, expected) in cases {
-        for kind in ["http", "grpc", "grpcs"] {
-            let (port, _requests) = server(answer.as_bytes().to_vec(), holds, None).await;
-            let (how, address) = probing(Node::new(), port, of_type(kind));
-            assert_eq!(probe(&how, &address).await, expected, "{kind} {answer:.40}");
+        let (port, _requests) = server(answer.as_bytes().to_vec(), holds, None).await;
+        let (how, address) = probing(Node::new(), port, of_type("http"));
+        assert_eq!(probe(&how, &address).await, expected, "{answer:.40}");
+    }
+}
+
+/// A gRPC server whose health service answers with this message and status; what it was asked.
+async fn grpc_server(message: &'static [u8], status: &'static str, tls: Option<TlsAcceptor>) -> (u16, Asked) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tell, asked) = mpsc::channel(10);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (tell, tls) = (tell.clone(), tls.clone());
+            tokio::spawn(async move {
+                match tls {
+                    None => health_service(stream, message, status, tell).await,
+                    Some(tls) => match tls.accept(stream).await {
+                        Ok(stream) => health_service(stream, message, status, tell).await,
+                        Err(_) => None,
+                    },
+                }
+            });
         }
+    });
+    (port, asked)
+}
+
+type Asked = mpsc::Receiver<String>;
+
+async fn health_service(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    message: &'static [u8],
+    status: &'static str,
+    tell: mpsc::Sender<String>,
+) -> Option<()> {
+    let mut connection = h2::server::handshake(stream).await.ok()?;
+    while let Some(Ok((request, mut respond))) = connection.accept().await {
+        let (head, mut body) = request.into_parts();
+        let tell = tell.clone();
+        tokio::spawn(async move {
+            let question = body.data().await?.ok()?;
+            tell.send(format!("{} {} {:?}", head.method, head.uri, &question[..])).await.ok()?;
+            let response = http::Response::builder().header("content-type", "application/grpc").body(()).ok()?;
+            let mut out = respond.send_response(response, false).ok()?;
+            if !message.is_empty() {
+                out.send_data(message.into(), false).ok()?;
+            }
+            let trailers = http::HeaderMap::from_iter([("grpc-status".parse().ok()?, status.parse().ok()?)]);
+            out.send_trailers(trailers).ok()
+        });
+    }
+    Some(())
+}
+
+#[tokio::test]
+async fn grpc_servers_are_asked_for_their_health() {
+    let cases: [(&[u8], &str, Report); 6] = [
+        (&[0, 0, 0, 0, 2, 8, 1], "0", Report::Success),
+        (&[0, 0, 0, 0, 2, 8, 2], "0", Report::NotServing),
+        (&[0, 0, 0, 0, 0], "0", Report::NotServing),
+        (&[], "0", Report::NotServing),
+        // No such service; not implemented.
+        (&[], "5", Report::HttpStatus(0)),
+        (&[], "12", Report::HttpStatus(0)),
+    ];
+    for (message, status, expected) in cases {
+        let (port, mut asked) = grpc_server(message, status, None).await;
+        let active = ActiveHealthchecks { http_path: Some("/pkg.A".to_owned()), ..of_type("grpc") };
+        let (how, address) = probing(Node::new(), port, active);
+        assert_eq!(probe(&how, &address).await, expected, "{message:?} {status}");
+        let question = "POST http://web.test/grpc.health.v1.Health/Check [0, 0, 0, 0, 7, 10, 5, 112, 107, 103, 46, 65]";
+        assert_eq!(asked.recv().await.as_deref(), Some(question));
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let plain = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let (how, address) = probing(Node::new(), plain, of_type("grpc"));
+    assert_eq!(probe(&how, &address).await, Report::HttpStatus(0), "no gRPC server");
+}
+
+#[tokio::test]
+async fn grpc_servers_are_greeted_by_tls_where_asked() {
+    let made = rcgen::generate_simple_self_signed(vec!["web.test".to_owned()]).unwrap();
+    let own: CertificateDer<'static> = made.cert.der().clone();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![own.clone()], key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let tls = TlsAcceptor::from(Arc::new(config));
+    for (trusted, expected) in [(vec![own], Report::Success), (Vec::new(), Report::TcpFailure)] {
+        let (port, _asked) = grpc_server(&[0, 0, 0, 0, 2, 8, 1], "0", Some(tls.clone())).await;
+        let active = ActiveHealthchecks { https_verify_certificate: true, ..of_type("grpcs") };
+        let (how, address) = probing(Node::trusting(trusted), port, active);
+        assert_eq!(probe(&how, &address).await, expected);
     }
 }
 
@@ -125,7 +224,7 @@ async fn a_port_is_tried_by_connecting_alone() {
 
 #[tokio::test]
 async fn silence_is_a_time_out_but_in_tls_a_failed_connection() {
-    for (kind, expected) in [("http", Report::Timeout), ("https", Report::TcpFailure)] {
+    for (kind, expected) in [("http", Report::Timeout), ("https", Report::TcpFailure), ("grpc", Report::Timeout)] {
         let (port, _requests) = server(Vec::new(), true, None).await;
         let active = ActiveHealthchecks { timeout: Some(0.05), ..of_type(kind) };
         let (how, address) = probing(Node::new(), port, active);

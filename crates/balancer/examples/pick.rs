@@ -1,4 +1,4 @@
-//! Nanoseconds of a pick and of its release: `cargo run --release -p balancer --example speed`.
+//! Nanoseconds of a pick and of its release: `cargo run --release -p balancer --example pick`.
 #![expect(clippy::print_stdout, reason = "a program for a terminal")]
 
 use std::hint::black_box;
@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use balancer::{AlgorithmKind, Balancer, HashOn, Record, Resolution, ResolvedTarget, Settings, States};
+use balancer::{AlgorithmKind, Balancer, Beyond, HashOn, Record, Resolution, ResolvedTarget, Settings, States};
 use uuid::Uuid;
 
 const ROUNDS: u32 = 1_000_000;
@@ -78,6 +78,7 @@ fn balancer(algorithm: AlgorithmKind, targets: u32) -> Balancer {
         use_srv_name: false,
         threshold: 0.0,
         checks: None,
+        beyond: Beyond::default(),
     };
     let now = Instant::now();
     let targets = (0..targets).map(|number| {
@@ -89,6 +90,8 @@ fn balancer(algorithm: AlgorithmKind, targets: u32) -> Balancer {
             port: 80,
             weight: 100 + number % 7,
             created_at: f64::from(number),
+            is_failover: false,
+            locality: None,
             resolution: Resolution::Records { dns: "A", records },
         })
     });
