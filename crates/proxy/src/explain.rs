@@ -14,7 +14,7 @@ const NEAREST: usize = 5;
 const LOOKED_AT: usize = 50;
 
 /// A route, and the attributes of it that are not met.
-pub type Other = (Arc<Route>, Vec<&'static str>);
+pub type NotTaken = (Arc<Route>, Vec<&'static str>);
 
 /// What would become of a request.
 pub struct Explained {
@@ -22,7 +22,7 @@ pub struct Explained {
     /// The plugins that would run, in execution order, and the phases they have.
     pub plugins: Vec<(Arc<Plugin>, Phases)>,
     /// Routes that do not match, or are outranked, the nearest first.
-    pub others: Vec<Other>,
+    pub others: Vec<NotTaken>,
 }
 
 /// The route that would match.
@@ -67,7 +67,7 @@ impl Snapshot {
         request: &Request,
         client: &Client,
         own: Option<Uuid>,
-    ) -> Result<Vec<Other>, u16> {
+    ) -> Result<Vec<NotTaken>, u16> {
         let normal = path::normalize(request.path()).map_err(|_| 400_u16)?;
         let host = String::from_utf8_lossy(request.host()).to_ascii_lowercase();
         let mut near: Vec<_> = self
