@@ -18,6 +18,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod traffic_plugins;
 
 use crate::{process, project};
 use anyhow::{Context, Result, bail, ensure};
@@ -76,7 +77,7 @@ const SOAK: &str = "soak";
 type Measurement = (&'static str, &'static str, fn(&Bench) -> Result<Value>);
 
 /// Measurements that are not traffic under load.
-const OTHERS: [Measurement; 10] = [
+const OTHERS: [Measurement; 11] = [
     ("memory", "resident memory: idle, and of 10,000 idle keep-alive connections", memory::measure),
     ("start", "from start to the first proxied answer, with 1,000 routes", start::measure),
     (
@@ -90,6 +91,7 @@ const OTHERS: [Measurement; 10] = [
     ("changes", "50 route changes a second at 100,000 routes under load", changes::measure),
     ("replace", "POST /config of 20,000 routes under load", changes::measure_replace),
     (SOAK, "mixed plugins, changes and clients that come and go for --minutes: memory", soak::measure),
+    ("traffic-plugins", "what plugins of traffic, cache, logs, metrics and traces cost", traffic_plugins::measure),
     ("reload", "50,000 requests during reloads and an upgrade of the binary; a killed worker", reload::measure),
 ];
 

@@ -49,7 +49,7 @@ pub struct Upstream {
     #[field(auto, timestamp)]
     pub updated_at: i64,
     /// How a target is chosen.
-    #[field(default = "round-robin", one_of_and(ALGORITHMS, MORE_ALGORITHMS))]
+    #[field(default = "round-robin", one_of(ALGORITHMS), beyond(MORE_ALGORITHMS))]
     pub algorithm: Option<String>,
     /// What requests are hashed by.
     #[field(default = "none", one_of(HASH_INPUTS))]

@@ -9,11 +9,13 @@ pub struct Count {
     pub identifier: String,
     pub route: Uuid,
     pub service: Uuid,
+    /// Of limits on responses, the name of the limit; `None` counts requests.
+    pub limit: Option<String>,
     /// `second`, `minute`, `hour`, `day`, `month`, `year`.
     pub period: &'static str,
     /// When the period began, in seconds after the epoch.
     pub start: u64,
-    pub delta: u64,
+    pub delta: i64,
     /// How long the count is kept, in seconds.
     pub ttl: u64,
 }
@@ -22,5 +24,5 @@ pub struct Count {
 pub trait Ledger: Send + Sync {
     /// Adds to all counts or to none; what they are then, in the same order. Waits for the database: not for threads
     /// that proxy. An error says what is wrong with the database.
-    fn add(&self, counts: &[Count]) -> Result<Vec<u64>, String>;
+    fn add(&self, counts: &[Count]) -> Result<Vec<i64>, String>;
 }

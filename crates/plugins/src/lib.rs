@@ -15,14 +15,17 @@ pub mod datadog;
 pub mod file_log;
 mod hashing;
 pub mod hmac_auth;
+#[cfg(test)]
+mod hostile;
 mod http_date;
 pub mod http_log;
 pub mod ip_restriction;
 pub mod jwt;
 pub mod key_auth;
 pub mod ldap_auth;
+mod log_document;
 pub mod loggly;
-mod lua_fields;
+mod mask;
 pub mod mtls_auth;
 pub mod oauth2;
 pub mod opentelemetry;
@@ -51,6 +54,7 @@ pub mod standard_webhooks;
 mod stats;
 pub mod statsd;
 pub mod syslog;
+mod tallies;
 pub mod tcp_log;
 mod template;
 pub mod tls_metadata_headers;
@@ -61,9 +65,9 @@ pub mod zipkin;
 
 use entities::PluginSchema;
 use pdk::Definition;
-pub use rate_limiting::count_in;
 use schema::{Constraint, Value};
 use std::time::Duration;
+pub use tallies::count_in;
 pub use trust::trust_authorities;
 
 /// The version every plugin tells: that of the Kong whose behaviour it has.

@@ -226,7 +226,7 @@ pub(crate) fn candidates(
             PathPlan::Any => PathRule::Any,
             PathPlan::Prefix(length) => PathRule::Prefix(length),
             PathPlan::Regex(text) => {
-                let pattern = Pattern::new(&text, dialect).map_err(|error| error.to_string())?;
+                let pattern = Pattern::new(&text, dialect)?;
                 PathRule::Regex(Box::new(pattern))
             }
             PathPlan::Expression(predicate) => PathRule::Expression(predicate),
@@ -283,19 +283,18 @@ fn checks(flavor: Flavor, definition: &Definition) -> Result<Vec<Check>, String>
 }
 
 fn header_check(flavor: Flavor, name: &str, values: &[String]) -> Result<HeaderCheck, String> {
-    let pattern = |text: &str, dialect| Pattern::new(text, dialect).map_err(|error| error.to_string());
     if flavor == Flavor::Traditional {
         let values = match values {
             [only] if only.starts_with("~*") => {
                 let text = only.strip_prefix("~*").unwrap_or_default();
-                vec![HeaderValue::Regex(pattern(text, Dialect::Bytes)?)]
+                vec![HeaderValue::Regex(Pattern::new(text, Dialect::Bytes)?)]
             }
             values => values.iter().map(|value| literal(value)).collect(),
         };
         return Ok(HeaderCheck { name: HeaderName::exact(name), values: values.into() });
     }
     let value = |value: &String| match value.strip_prefix("~*") {
-        Some(text) => Ok(HeaderValue::Regex(pattern(&text.to_ascii_lowercase(), Dialect::Rust)?)),
+        Some(text) => Ok(HeaderValue::Regex(Pattern::new(&text.to_ascii_lowercase(), Dialect::Rust)?)),
         None => Ok(literal(value)),
     };
     let values = values.iter().map(value).collect::<Result<Vec<_>, String>>()?;

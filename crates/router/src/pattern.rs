@@ -1,7 +1,7 @@
 //! Compiled regular expressions: linear-time, bounded in size, with the literal that every match starts with.
 
 use regex_automata::PatternID;
-use regex_automata::meta::{BuildError, Config, Regex};
+use regex_automata::meta::{Config, Regex};
 use regex_automata::util::syntax;
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Hir, HirKind, Look};
@@ -29,7 +29,8 @@ pub(crate) struct Pattern {
 pub(crate) type Groups<'a> = SmallVec<[Option<&'a [u8]>; 6]>;
 
 impl Pattern {
-    pub(crate) fn new(pattern: &str, dialect: Dialect) -> Result<Self, BuildError> {
+    /// The error says what is wrong, and where.
+    pub(crate) fn new(pattern: &str, dialect: Dialect) -> Result<Self, String> {
         // There may be thousands: the lazy automata of the `regex` crate take tens of kilobytes each, and gain nothing on
         // the few bytes of a path.
         let config = Config::new()
@@ -40,7 +41,8 @@ impl Pattern {
             .dfa(false);
         let build = |unicode| {
             let syntax = syntax::Config::new().utf8(false).unicode(unicode);
-            Regex::builder().configure(config.clone()).syntax(syntax).build(pattern)
+            let built = Regex::builder().configure(config.clone()).syntax(syntax).build(pattern);
+            built.map_err(|error| error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string))
         };
         let regex = match dialect {
             Dialect::Rust => build(true)?,

@@ -67,6 +67,8 @@ pub struct Check {
     pub(crate) then_err: Option<String>,
     run_with_missing_fields: bool,
     run_with_invalid_fields: bool,
+    /// Where one of these is set, there is nothing to check.
+    unless: Vec<String>,
 }
 
 impl fmt::Debug for Check {
@@ -94,6 +96,7 @@ impl Check {
             run_with_invalid_fields: emptiness || condition,
             rule,
             then_err: None,
+            unless: Vec::new(),
         }
     }
 
@@ -166,6 +169,12 @@ impl Check {
         self.then_err = Some(message.into());
         self
     }
+    /// Skips the check where one of these fields is set: for hidden fields that stand in for Kong's. Not shown by `/schemas`.
+    #[must_use]
+    pub fn unless<S: Into<String>>(mut self, fields: impl IntoIterator<Item = S>) -> Self {
+        self.unless = names(fields);
+        self
+    }
     #[must_use]
     pub fn run_with_missing_fields(mut self) -> Self {
         self.run_with_missing_fields = true;
@@ -212,6 +221,9 @@ impl Check {
         input: &Map<String, Value>,
         errors: &mut Map<String, Value>,
     ) {
+        if self.unless.iter().any(|name| get_path(input, name).is_some_and(is_nonempty)) {
+            return;
+        }
         let (sources, needed) = self.sources();
         let mut all_missing = true;
         let mut missing = Vec::new();

@@ -72,8 +72,8 @@ pub enum Constraint {
     Ne(Value),
     NotOneOf(Vec<Value>),
     OneOf(Vec<Value>),
-    /// As `OneOf` of the first list; the second is accepted, too, but not shown.
-    OneOfAnd(Vec<Value>, Vec<Value>),
+    /// Like `OneOf` with the first; the second are taken too, but neither shown nor named by messages.
+    OneOfBeyond(Vec<Value>, Vec<Value>),
     Gt(f64),
     Timestamp,
     Uuid,
@@ -100,7 +100,7 @@ impl Constraint {
             Self::Eq(_) => 0,
             Self::Ne(_) => 1,
             Self::NotOneOf(_) => 2,
-            Self::OneOf(_) | Self::OneOfAnd(..) => 3,
+            Self::OneOf(_) | Self::OneOfBeyond(..) => 3,
             Self::Gt(_) => 4,
             Self::Timestamp => 5,
             Self::Uuid => 6,
@@ -392,14 +392,14 @@ impl Field {
     pub fn one_of<V: Into<Value>>(self, values: impl IntoIterator<Item = V>) -> Self {
         self.with(Constraint::OneOf(values.into_iter().map(Into::into).collect()))
     }
-    /// One of `shown`, or of `more`, which neither `/schemas` nor a message tells of.
-    pub fn one_of_and<V: Into<Value>>(
-        self,
-        shown: impl IntoIterator<Item = V>,
-        more: impl IntoIterator<Item = V>,
-    ) -> Self {
-        let list = |values: &mut dyn Iterator<Item = V>| values.map(Into::into).collect();
-        self.with(Constraint::OneOfAnd(list(&mut shown.into_iter()), list(&mut more.into_iter())))
+    /// Values that are taken beside those of Kong's `one_of`, which comes before, but not shown by `/schemas`.
+    pub fn beyond<V: Into<Value>>(self, values: impl IntoIterator<Item = V>) -> Self {
+        let known = self.constraints.iter().find_map(|constraint| match constraint {
+            Constraint::OneOf(known) => Some(known.clone()),
+            _ => None,
+        });
+        let values = values.into_iter().map(Into::into).collect();
+        self.with(Constraint::OneOfBeyond(known.unwrap_or_default(), values))
     }
     pub fn not_one_of<V: Into<Value>>(self, values: impl IntoIterator<Item = V>) -> Self {
         self.with(Constraint::NotOneOf(values.into_iter().map(Into::into).collect()))

@@ -180,7 +180,7 @@ fn render(constraint: &Constraint) -> Option<(&'static str, Value)> {
         Constraint::Eq(value) => ("eq", value.clone()),
         Constraint::Ne(value) => ("ne", value.clone()),
         Constraint::NotOneOf(list) => ("not_one_of", list.clone().into()),
-        Constraint::OneOf(list) | Constraint::OneOfAnd(list, _) => ("one_of", list.clone().into()),
+        Constraint::OneOf(list) | Constraint::OneOfBeyond(list, _) => ("one_of", list.clone().into()),
         Constraint::Gt(limit) => ("gt", number(*limit)),
         Constraint::Timestamp => ("timestamp", true.into()),
         Constraint::Uuid => ("uuid", true.into()),

@@ -176,19 +176,53 @@ pub fn destinations() -> Field {
     sources()
 }
 
+/// A server of a Redis: `host` or `ip`, and `port`.
+fn redis_nodes(name: &'static str, default_port: u16) -> Field {
+    let node = RecordSchema::new([(name, host().required(true)), ("port", port().default(default_port))]);
+    Field::array(Field::record(Arc::new(node))).len_min(1).hidden(true)
+}
+
 static REDIS: LazyLock<Arc<RecordSchema>> = LazyLock::new(|| {
-    Arc::new(RecordSchema::new([
-        ("host", host()),
-        ("port", port().default(6379)),
-        ("timeout", timeout().default(2000)),
-        ("username", Field::string().referenceable(true)),
-        ("password", Field::string().referenceable(true).encrypted(true).len_min(0)),
-        ("database", Field::integer().default(0)),
-        ("ssl", Field::boolean().required(false).default(false)),
-        ("ssl_verify", Field::boolean().required(false).default(false)),
-        ("server_name", sni().required(false)),
-    ]))
+    let hidden = |field: Field| field.hidden(true);
+    Arc::new(
+        RecordSchema::new([
+            ("host", host()),
+            ("port", port().default(6379)),
+            ("timeout", timeout().default(2000)),
+            ("username", Field::string().referenceable(true)),
+            ("password", Field::string().referenceable(true).encrypted(true).len_min(0)),
+            ("database", Field::integer().default(0)),
+            ("ssl", Field::boolean().required(false).default(false)),
+            ("ssl_verify", Field::boolean().required(false).default(false)),
+            ("server_name", sni().required(false)),
+            // Those of Kong Enterprise, for Redis behind sentinels and for clusters.
+            ("connect_timeout", hidden(timeout())),
+            ("send_timeout", hidden(timeout())),
+            ("read_timeout", hidden(timeout())),
+            ("sentinel_master", hidden(Field::string())),
+            ("sentinel_role", hidden(Field::string().one_of(["master", "slave", "any"]))),
+            ("sentinel_nodes", redis_nodes("host", 6379)),
+            ("sentinel_username", hidden(Field::string().referenceable(true))),
+            ("sentinel_password", hidden(Field::string().referenceable(true).encrypted(true))),
+            ("cluster_nodes", redis_nodes("ip", 6379)),
+            ("cluster_max_redirections", hidden(Field::integer().between(0, 100))),
+            ("keepalive_pool_size", hidden(Field::integer().between(1, 2_147_483_646))),
+            ("keepalive_backlog", hidden(Field::integer().between(0, 2_147_483_646))),
+        ])
+        .validator(redis_servers),
+    )
 });
+
+fn redis_servers(redis: &crate::Value) -> Result<(), String> {
+    let is_set = |name: &str| redis.get(name).is_some_and(|value| !value.is_null());
+    if is_set("sentinel_nodes") && is_set("cluster_nodes") {
+        return Err("sentinel_nodes and cluster_nodes cannot be set together".to_owned());
+    }
+    if is_set("sentinel_nodes") != is_set("sentinel_master") {
+        return Err("sentinel_nodes and sentinel_master must be set together".to_owned());
+    }
+    Ok(())
+}
 
 /// The connection to a Redis server.
 pub fn redis() -> Field {

@@ -37,7 +37,7 @@ pub(crate) fn constraint(constraint: &Constraint, value: &Value) -> Result<(), S
         Constraint::Ne(unwanted) => check(!same(value, unwanted), &|| message::ne(&lua::tostring(unwanted))),
         Constraint::NotOneOf(list) => check(!has(list, value), &|| message::not_one_of(&listed(list))),
         Constraint::OneOf(list) => check(has(list, value), &|| message::one_of(&listed(list))),
-        Constraint::OneOfAnd(list, more) => {
+        Constraint::OneOfBeyond(list, more) => {
             check(has(list, value) || has(more, value), &|| message::one_of(&listed(list)))
         }
         Constraint::Gt(limit) => check(value.as_f64().is_some_and(|v| v > *limit), &|| message::gt(*limit)),

@@ -13,16 +13,19 @@ pub enum Ttl {
     Set(f64),
 }
 
-/// What is added to a count of rate limits that all nodes share (Kong's table `ratelimiting_metrics`).
+/// What is added to a count of rate limits that all nodes share (Kong's tables `ratelimiting_metrics` and
+/// `response_ratelimiting_metrics`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Count<'a> {
     pub identifier: &'a str,
     pub route: Uuid,
     pub service: Uuid,
+    /// Of limits on responses, the name of the limit; `None` counts requests.
+    pub limit: Option<&'a str>,
     pub period: &'a str,
     /// When the period began, in seconds after the epoch.
     pub start: u64,
-    pub delta: u64,
+    pub delta: i64,
     /// How long the count is kept, in seconds.
     pub ttl: u64,
 }
@@ -90,7 +93,7 @@ pub trait Store: Send + Sync {
     /// Deletes rows whose time has come, at most some thousands at once; how many.
     fn purge(&self) -> Result<usize, Error>;
     /// Adds to all counts or to none; what they are then, in the same order.
-    fn count(&self, _counts: &[Count<'_>]) -> Result<Vec<u64>, Error> {
+    fn count(&self, _counts: &[Count<'_>]) -> Result<Vec<i64>, Error> {
         Err(Error::database("this database keeps no counts"))
     }
     fn follow(&self, follower: Arc<dyn Follower>);

@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 use std::process::{Command, Stdio};
 
 /// Programs and the Debian packages that bring them.
-const TOOLS: [(&str, &str); 5] = [
+const TOOLS: [(&str, &str); 6] = [
     ("nginx", "nginx-light"),
     ("wrk", "wrk"),
     ("h2load", "nghttp2-client"),
     ("openssl", "openssl"),
+    ("redis-server", "redis-server"),
     ("taskset", "util-linux"),
 ];
 

@@ -71,7 +71,7 @@ pub fn plugin_reference(schema: &PluginSchema, priority: i32, phases: &[&str]) -
     let scopes: Vec<&str> = ["route", "service", "consumer"].into_iter().filter(may_have).collect();
     let protocols = match field("protocols").map(|field| &field.kind) {
         Some(Kind::Set(elements)) => elements.constraints().iter().find_map(|constraint| match constraint {
-            Constraint::OneOf(all) | Constraint::OneOfAnd(all, _) => {
+            Constraint::OneOf(all) | Constraint::OneOfBeyond(all, _) => {
                 Some(all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "))
             }
             _ => None,
@@ -118,6 +118,8 @@ fn rows(prefix: &str, record: &RecordSchema, hidden: bool, out: &mut String) {
             continue;
         }
         let default = match &field.default {
+            // Of a secret, the default is made at random.
+            Some(value) if !value.is_null() && field.is(Flag::Encrypted) => "random".to_owned(),
             Some(value) if !value.is_null() && !matches!(field.kind, Kind::Record(_)) => format!("`{value}`"),
             _ => String::new(),
         };
@@ -181,7 +183,7 @@ fn rule(constraint: &Constraint) -> Option<String> {
         Constraint::Eq(value) => format!("must be `{value}`"),
         Constraint::Ne(value) => format!("must not be `{value}`"),
         Constraint::NotOneOf(values) => format!("none of {}", listed(values)),
-        Constraint::OneOf(values) | Constraint::OneOfAnd(values, _) => format!("one of {}", listed(values)),
+        Constraint::OneOf(values) | Constraint::OneOfBeyond(values, _) => format!("one of {}", listed(values)),
         Constraint::Gt(limit) => format!("above {limit}"),
         Constraint::Uuid => "a UUID".to_owned(),
         Constraint::IsRegex => "a regular expression (PCRE)".to_owned(),

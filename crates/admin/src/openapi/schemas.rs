@@ -144,7 +144,7 @@ fn constrain(constraint: &Constraint, nullable: bool, out: &mut Map<String, Valu
         Constraint::Eq(value) => set("const", value.clone()),
         Constraint::Ne(value) => set("not", json!({ "const": value })),
         Constraint::NotOneOf(values) => set("not", json!({ "enum": values })),
-        Constraint::OneOf(values) | Constraint::OneOfAnd(values, _) => {
+        Constraint::OneOf(values) | Constraint::OneOfBeyond(values, _) => {
             let mut values = values.clone();
             if nullable {
                 values.push(Value::Null);

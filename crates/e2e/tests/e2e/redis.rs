@@ -1,4 +1,5 @@
-//! A Redis of a test's own: on ports of its own, in a folder of its own, without anything kept on disk.
+//! Redis servers of a test's own: on ports of their own, in folders of their own, without data kept on disk. One alone, a
+//! cluster of three, or a master and a replica that a sentinel watches.
 
 use crate::gateway::{eventually, free_address};
 use crate::packages;
@@ -27,17 +28,15 @@ impl Redis {
 
     /// Starts it, empty.
     pub(crate) fn begin(&mut self) {
+        self.begin_from(None);
+    }
+
+    fn begin_from(&mut self, conf: Option<&str>) {
         let mut command = Command::new(packages::program("redis-server", "redis-server"));
-        command.args([
-            "--port",
-            &self.at.port().to_string(),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-        ]);
+        command.args(conf).args(["--port", &self.at.port().to_string(), "--bind", "127.0.0.1"]);
+        if conf.is_none() {
+            command.args(["--save", "", "--appendonly", "no"]);
+        }
         command.arg("--dir").arg(self.folder.path()).args(&self.arguments);
         self.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
         eventually("redis answers", || self.ask(&["PING"]) == "PONG");
@@ -51,11 +50,59 @@ impl Redis {
         }
     }
 
+    pub(crate) fn is_of_whole_cluster(&self) -> bool {
+        self.ask(&["CLUSTER", "INFO"]).contains("cluster_state:ok")
+    }
+
     /// A command's answer, as redis-cli prints it.
     pub(crate) fn ask(&self, command: &[&str]) -> String {
         let mut cli = Command::new(packages::program("redis-cli", "redis-tools"));
         cli.args(["-p", &self.at.port().to_string()]).args(command).stderr(Stdio::null());
         String::from_utf8_lossy(&cli.output().unwrap().stdout).trim().to_owned()
+    }
+}
+
+/// Three masters.
+pub(crate) fn cluster() -> Vec<Redis> {
+    let start = |_| {
+        let bus = free_address().port().to_string();
+        let arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", &bus];
+        Redis::start_with(free_address(), &arguments)
+    };
+    let nodes: Vec<Redis> = (0..3).map(start).collect();
+    let mut create = Command::new(packages::program("redis-cli", "redis-tools"));
+    create.args(["--cluster", "create"]).args(nodes.iter().map(|node| node.at.to_string())).arg("--cluster-yes");
+    let created = create.stdin(Stdio::null()).output().unwrap();
+    assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stdout));
+    eventually("the cluster is whole", || nodes.iter().all(Redis::is_of_whole_cluster));
+    nodes
+}
+
+/// A master `main` and its replica, and a sentinel that watches them.
+pub(crate) struct Watched {
+    pub(crate) servers: [Redis; 2],
+    pub(crate) sentinel: Redis,
+}
+
+impl Watched {
+    pub(crate) fn start() -> Watched {
+        let master = Redis::start();
+        let port = master.at.port().to_string();
+        let replica = Redis::start_with(free_address(), &["--replicaof", "127.0.0.1", &port]);
+        let folder = tempfile::tempdir().unwrap();
+        let conf = folder.path().join("sentinel.conf");
+        let text = format!(
+            "sentinel monitor main 127.0.0.1 {port} 1\nsentinel down-after-milliseconds main 500\n\
+             sentinel failover-timeout main 2000\n"
+        );
+        std::fs::write(&conf, text).unwrap();
+        let arguments = vec!["--sentinel".to_owned()];
+        let mut sentinel = Redis { at: free_address(), folder, arguments, child: None };
+        sentinel.begin_from(Some(conf.to_str().unwrap()));
+        eventually("the sentinel knows the replica", || {
+            sentinel.ask(&["SENTINEL", "REPLICAS", "main"]).contains(&replica.at.port().to_string())
+        });
+        Watched { servers: [master, replica], sentinel }
     }
 }
 

@@ -1,4 +1,5 @@
-//! An upstream on a thread: answers with the head it was sent, keeps what it saw, and tunnels an upgrade back.
+//! An upstream on a thread: answers with the head it was sent and the fields that `X-Answer` fields of it hold, keeps what it
+//! saw, and tunnels an upgrade back.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -42,6 +43,7 @@ fn serve(stream: &TcpStream, seen: &Mutex<Vec<String>>) -> std::io::Result<()> {
         let mut head = String::new();
         let mut length = 0;
         let mut is_upgrade = false;
+        let mut fields = String::new();
         loop {
             let mut line = String::new();
             if reader.read_line(&mut line)? == 0 {
@@ -53,6 +55,9 @@ fn serve(stream: &TcpStream, seen: &Mutex<Vec<String>>) -> std::io::Result<()> {
             let lower = line.to_ascii_lowercase();
             if let Some(value) = lower.strip_prefix("content-length:") {
                 length = value.trim().parse().map_err(std::io::Error::other)?;
+            }
+            if lower.starts_with("x-answer:") {
+                fields += line.get("x-answer:".len()..).unwrap_or_default().trim_start();
             }
             is_upgrade |= lower.starts_with("upgrade: websocket");
             head += &line;
@@ -67,6 +72,7 @@ fn serve(stream: &TcpStream, seen: &Mutex<Vec<String>>) -> std::io::Result<()> {
             std::io::copy(&mut reader, &mut out)?;
             return Ok(());
         }
-        out.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{request}", request.len()).as_bytes())?;
+        let length = request.len();
+        out.write_all(format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {length}\r\n\r\n{request}").as_bytes())?;
     }
 }

@@ -6,9 +6,9 @@
 
 mod writer;
 
-use crate::lua_fields::{self, CustomFields};
+use crate::log_document::{CustomFields, Documents, Shape};
+use crate::mask;
 use entities::PluginSchema;
-use pdk::log::document;
 use pdk::{BuildError, Context, Definition, Instance, Phases, Plugin};
 use schema::Record;
 use serde::Deserialize;
@@ -30,6 +30,12 @@ struct Config {
     /// Members of the log document and the Lua functions that make them.
     #[field(typedef = lua_code)]
     custom_fields_by_lua: CustomFields,
+    /// Members of the log document and the templates that make them, for example `$(headers['x-tenant'])`. Not in Kong.
+    #[field(hidden, keys(len_min = 1), values(len_min = 1))]
+    custom_fields: CustomFields,
+    /// Which values of the log document are masked. Not in Kong.
+    #[field(hidden)]
+    mask: Option<mask::Config>,
 }
 
 fn schema() -> PluginSchema {
@@ -38,18 +44,20 @@ fn schema() -> PluginSchema {
 
 fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     let config: Config = instance.config()?;
-    lua_fields::refuse(DEFINITION.name, &config.custom_fields_by_lua)?;
-    Ok(Arc::new(FileLog { path: config.path.into(), is_reopened: config.reopen }))
+    let shape = Shape { by_lua: &config.custom_fields_by_lua, fields: &config.custom_fields, mask: &config.mask };
+    let documents = Documents::new(DEFINITION.name, &shape)?;
+    Ok(Arc::new(FileLog { path: config.path.into(), is_reopened: config.reopen, documents }))
 }
 
 struct FileLog {
     path: Arc<str>,
     is_reopened: bool,
+    documents: Documents,
 }
 
 impl Plugin for FileLog {
     fn log(&self, cx: &mut Context) {
-        let mut line = document(cx).to_string();
+        let mut line = self.documents.of(cx).to_string();
         line.push('\n');
         writer::append(&self.path, self.is_reopened, line);
     }

@@ -11,12 +11,12 @@
 
 mod endpoint;
 
-use crate::lua_fields::{self, CustomFields};
+use crate::log_document::{self, CustomFields, Documents};
+use crate::mask;
 use crate::queue::{self, Parameters, Queue};
 use endpoint::{Endpoint, Shape};
 use entities::PluginSchema;
 use indexmap::IndexMap;
-use pdk::log::document;
 use pdk::{BuildError, Context, Definition, Instance, Phases, Plugin};
 use schema::validators::url::Url;
 use schema::{Deprecation, Record, Value};
@@ -69,6 +69,12 @@ struct Config {
     /// Members of the log document and the Lua functions that make them.
     #[field(typedef = lua_code)]
     custom_fields_by_lua: CustomFields,
+    /// Members of the log document and the templates that make them, for example `$(headers['x-tenant'])`. Not in Kong.
+    #[field(hidden, keys(len_min = 1), values(len_min = 1))]
+    custom_fields: CustomFields,
+    /// Which values of the log document are masked. Not in Kong.
+    #[field(hidden)]
+    mask: Option<mask::Config>,
 }
 
 fn deprecated(what: &str, instead: &str) -> Deprecation {
@@ -91,7 +97,9 @@ fn schema() -> PluginSchema {
 
 fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     let config: Config = instance.config()?;
-    lua_fields::refuse(DEFINITION.name, &config.custom_fields_by_lua)?;
+    let shape =
+        log_document::Shape { by_lua: &config.custom_fields_by_lua, fields: &config.custom_fields, mask: &config.mask };
+    let documents = Documents::new(DEFINITION.name, &shape)?;
     let parameters = config.queue.clone().with_deprecated(config.queue_size, config.flush_timeout);
     let shape = Shape::of(&config.http_endpoint, parameters.max_batch_size() > 1);
     let endpoint = Endpoint::new(&config, shape)
@@ -101,17 +109,18 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
         config.http_endpoint, config.method, config.content_type, config.timeout, config.keepalive, config.headers
     );
     let label = format!("http-log to {}", endpoint.authority());
-    Ok(Arc::new(HttpLog { queue: queue::named(&name, &label, parameters, Arc::new(endpoint)), shape }))
+    Ok(Arc::new(HttpLog { queue: queue::named(&name, &label, parameters, Arc::new(endpoint)), shape, documents }))
 }
 
 struct HttpLog {
     queue: Arc<Queue>,
     shape: Shape,
+    documents: Documents,
 }
 
 impl Plugin for HttpLog {
     fn log(&self, cx: &mut Context) {
-        let document = document(cx);
+        let document = self.documents.of(cx);
         self.queue.push(self.shape.entry(&document, &cx.shared.node));
     }
 }

@@ -3,11 +3,11 @@
 //! Sends one message of JSON a request to Loggly, as a datagram of syslog with the customer's key and tags.
 
 use crate::calendar::{date, time};
-use crate::lua_fields::{self, CustomFields};
+use crate::log_document::{CustomFields, Documents, Shape};
+use crate::mask;
 use crate::sender::{Destination, Sender};
 use crate::severity::{NAMES, Severities};
 use entities::PluginSchema;
-use pdk::log::document;
 use pdk::{BuildError, Context, Definition, Instance, Phases, Plugin};
 use schema::Record;
 use serde::Deserialize;
@@ -49,6 +49,12 @@ struct Config {
     /// Members of the log document and the Lua functions that make them.
     #[field(typedef = lua_code)]
     custom_fields_by_lua: CustomFields,
+    /// Members of the log document and the templates that make them, for example `$(headers['x-tenant'])`. Not in Kong.
+    #[field(hidden, keys(len_min = 1), values(len_min = 1))]
+    custom_fields: CustomFields,
+    /// Which values of the log document are masked. Not in Kong.
+    #[field(hidden)]
+    mask: Option<mask::Config>,
 }
 
 fn schema() -> PluginSchema {
@@ -57,7 +63,8 @@ fn schema() -> PluginSchema {
 
 fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     let config: Config = instance.config()?;
-    lua_fields::refuse(DEFINITION.name, &config.custom_fields_by_lua)?;
+    let shape = Shape { by_lua: &config.custom_fields_by_lua, fields: &config.custom_fields, mask: &config.mask };
+    let documents = Documents::new(DEFINITION.name, &shape)?;
     let tags = config.tags.unwrap_or_default().into_iter().map(|tag| format!(" tag=\"{tag}\"")).collect::<String>();
     let or_info = |name: Option<String>| name.unwrap_or_else(|| "info".to_owned());
     Ok(Arc::new(Loggly {
@@ -69,6 +76,7 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
         ]),
         // 41058 is Loggly's number among the enterprises (RFC 5424, 7.2.2).
         identity: format!("[{}@41058{tags}]", config.key),
+        documents,
         sender: Sender::new(Destination::Udp {
             host: config.host.unwrap_or_else(|| "logs-01.loggly.com".to_owned()),
             port: config.port.unwrap_or(514),
@@ -80,6 +88,7 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
 struct Loggly {
     severities: Severities,
     identity: String,
+    documents: Documents,
     sender: Sender,
 }
 
@@ -89,7 +98,7 @@ impl Plugin for Loggly {
         let now = cx.shared.clock.now().as_secs();
         let (year, month, day) = date(now / 86400);
         let (hour, minute, second) = time(now);
-        let json = document(cx);
+        let json = self.documents.of(cx);
         let message = format!(
             "<{}>1 {year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z {} kong - - {} {json}",
             // Facility `user`.

@@ -8,22 +8,31 @@
 //! `tracing_sampling_rate`. While `tracing_instrumentations` is off, nothing is recorded, and upstreams are told that
 //! nothing is.
 //!
+//! Beyond Kong: `protocol` `grpc` sends by OTLP over gRPC; `metrics_endpoint` gets what the plugin `prometheus` counts;
+//! `sampling_rules` sample some requests otherwise than the rest.
+//!
 //! With `logs_endpoint`, what the error log says of a request goes to the collector too, with the ids of its trace.
 
+mod grpc;
 mod logs;
+mod metrics;
 mod otlp;
 mod report;
+mod rules;
 
 use crate::post::{Post, Settings};
 use crate::propagation::{Incoming, Outgoing, Propagation, Settings as PropagationSettings, Text, TraceId};
 use crate::queue::{self, Parameters, Queue, Sender, Sending};
 use entities::PluginSchema;
+use grpc::Grpc;
 use indexmap::IndexMap;
 use logs::Wanted;
+use metrics::Metrics;
 use otlp::{Attribute, Export, OfResource, OfScope, Resource, Scope, attribute};
 use pdk::trace::{Instrumentations, Tracing};
 use pdk::{BuildError, Context, Definition, Instance, Node, Phases, Plugin, Step};
 use prost::Message;
+use rules::Rule;
 use schema::{Deprecation, Record, Value, json, typedefs};
 use serde::Deserialize;
 use std::sync::{Arc, OnceLock};
@@ -91,6 +100,20 @@ struct Config {
     /// How trace contexts are read and written.
     #[field(default = json!({ "default_format": "w3c" }))]
     propagation: PropagationSettings,
+    /// How endpoints are spoken to; `http/protobuf` unless it is said. For `grpc` the path of a URL has no meaning. Not in Kong.
+    #[field(hidden, one_of(["http/protobuf", "grpc"]))]
+    protocol: Option<String>,
+    /// The URL that metrics are sent to, for example `http://collector:4318/v1/metrics`: those that the plugin `prometheus`
+    /// counts. Not in Kong.
+    #[field(typedef = url, required = false, hidden, referenceable)]
+    metrics_endpoint: Option<String>,
+    /// How often metrics are sent, in seconds; 60 unless it is said. Not in Kong.
+    #[field(hidden, between(1, 86400))]
+    metrics_interval: Option<f64>,
+    /// Requests that are sampled at a rate of their own, where they do not say themselves; the first rule that fits counts.
+    /// Not in Kong.
+    #[field(hidden)]
+    sampling_rules: Option<Vec<Rule>>,
 }
 
 fn deprecated(what: &str, instead: &str) -> Deprecation {
@@ -115,8 +138,13 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     let config: Config = instance.config()?;
     let traces = config.traces_endpoint.as_deref().map(|url| Traces::new(instance, &config, url)).transpose()?;
     let logs = config.logs_endpoint.as_deref().map(|url| Sink::new(instance, &config, "logs", url)).transpose()?;
+    let metrics =
+        config.metrics_endpoint.as_deref().map(|url| Sink::new(instance, &config, "metrics", url)).transpose()?;
+    let interval = Duration::from_secs_f64(config.metrics_interval.unwrap_or(60.0));
     Ok(Arc::new(OpenTelemetry {
         traces,
+        rules: config.sampling_rules.unwrap_or_default(),
+        metrics: metrics.map(|sink| Metrics::new(sink, interval)),
         logs: logs.map(|sink| (sink, Wanted::new())),
         sampling_rate: config.sampling_rate,
         response_header: config.http_response_header_for_traceid,
@@ -126,6 +154,8 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
 struct OpenTelemetry {
     traces: Option<Traces>,
     logs: Option<(Sink, Wanted)>,
+    rules: Vec<Rule>,
+    metrics: Option<Metrics>,
     sampling_rate: Option<f64>,
     response_header: Option<String>,
 }
@@ -143,10 +173,16 @@ struct Sink {
 
 /// Where spans or log records go, and what they come from.
 struct Collector {
-    post: Post,
+    way: Way,
     attributes: IndexMap<String, String>,
     /// Known with the first request.
     node: OnceLock<Arc<Node>>,
+}
+
+/// How a collector is spoken to.
+enum Way {
+    Http(Post),
+    Grpc(Grpc),
 }
 
 impl Traces {
@@ -163,27 +199,37 @@ impl Sink {
     fn new(instance: &Instance<'_>, config: &Config, what: &str, url: &str) -> Result<Self, BuildError> {
         let ms = |value: Option<u64>, default| Duration::from_millis(value.unwrap_or(default));
         let connect_timeout = ms(config.connect_timeout, 1000);
-        let post = Post::new(&Settings {
-            url,
-            content_type: "application/x-protobuf",
-            headers: config.headers.iter().flatten().map(|(n, v)| (n.as_str(), v.as_str())).collect(),
-            connect_timeout,
-            timeout: connect_timeout + ms(config.send_timeout, 5000) + ms(config.read_timeout, 5000),
-            ..Settings::default()
-        });
-        let post = post.map_err(|reason| BuildError(format!("opentelemetry: config.{what}_endpoint: {reason}")))?;
-        let label = format!("opentelemetry to {}", post.authority());
+        let timeout = connect_timeout + ms(config.send_timeout, 5000) + ms(config.read_timeout, 5000);
+        let headers = config.headers.iter().flatten().map(|(n, v)| (n.as_str(), v.as_str()));
+        let way = if config.protocol.as_deref() == Some("grpc") {
+            Grpc::new(url, what, headers, connect_timeout, timeout).map(Way::Grpc)
+        } else {
+            let content_type = "application/x-protobuf";
+            let headers = headers.collect();
+            Post::new(&Settings { url, content_type, headers, connect_timeout, timeout, ..Settings::default() })
+                .map(Way::Http)
+        };
+        let way = way.map_err(|reason| BuildError(format!("opentelemetry: config.{what}_endpoint: {reason}")))?;
+        let label = match &way {
+            Way::Http(post) => format!("opentelemetry to {}", post.authority()),
+            Way::Grpc(grpc) => format!("opentelemetry to {}", grpc.authority()),
+        };
         let name = format!("opentelemetry:{}:{what}", instance.entity.id);
         let attributes = config.resource_attributes.clone().unwrap_or_default();
-        let collector = Arc::new(Collector { post, attributes, node: OnceLock::new() });
+        let collector = Arc::new(Collector { way, attributes, node: OnceLock::new() });
         let batch = config.batch_span_count.filter(|count| *count != 200);
         let delay = config.batch_flush_delay.filter(|delay| *delay != 3).map(|delay| delay as f64);
         let parameters = config.queue.clone().batching(batch, delay);
         Ok(Self { queue: queue::named(&name, &label, parameters, collector.clone()), collector })
     }
 
-    fn push<'a, M: Message + 'a>(&self, cx: &Context, items: impl IntoIterator<Item = &'a M>) {
+    /// What is sent comes from this request's node.
+    fn know(&self, cx: &Context) {
         self.collector.node.get_or_init(|| cx.shared.node.clone());
+    }
+
+    fn push<'a, M: Message + 'a>(&self, cx: &Context, items: impl IntoIterator<Item = &'a M>) {
+        self.know(cx);
         self.queue.push_all(items.into_iter().map(Message::encode_to_vec));
     }
 }
@@ -216,7 +262,10 @@ impl Collector {
 impl Sender for Collector {
     fn send<'a>(&'a self, batch: &'a [Vec<u8>]) -> Sending<'a> {
         let export = self.export(batch).encode_to_vec();
-        Box::pin(self.post.send(export.into(), |status| status == 200))
+        match &self.way {
+            Way::Http(post) => Box::pin(post.send(export.into(), |status| status == 200)),
+            Way::Grpc(grpc) => Box::pin(grpc.call(export.into())),
+        }
     }
 }
 
@@ -231,12 +280,29 @@ struct Traced {
     is_sampled: bool,
 }
 
+/// The id of a request's trace, where its spans are sent.
+pub(crate) fn sampled_trace(cx: &Context) -> Option<u128> {
+    cx.data.get::<Traced>().filter(|traced| traced.is_sampled).map(|traced| traced.trace.value)
+}
+
+#[cfg(test)]
+pub(crate) fn note_sampled(cx: &mut Context, trace: u128) {
+    let trace = TraceId { value: trace, is_short: None };
+    cx.data.set(Traced { trace, root: 1, parent: None, balancer: None, is_sampled: true });
+}
+
 impl OpenTelemetry {
+    /// The share of requests like this one that are sampled.
+    fn rate(&self, cx: &Context, tracing: Tracing) -> f64 {
+        let rule = self.rules.iter().find(|rule| rule.fits(cx));
+        rule.map_or_else(|| self.sampling_rate.unwrap_or(tracing.sampling_rate), Rule::rate)
+    }
+
     fn begin(&self, cx: &mut Context, incoming: Option<&Incoming>) -> Traced {
         let tracing = cx.trace.as_ref().map(|trace| (trace.tracing, trace.chance));
         let is_sampled = tracing.is_some_and(|(tracing, chance)| {
             let told = incoming.and_then(|incoming| incoming.sampled);
-            told.unwrap_or_else(|| chance < self.sampling_rate.unwrap_or(tracing.sampling_rate))
+            told.unwrap_or_else(|| chance < self.rate(cx, tracing))
         });
         let has_tries =
             tracing.is_some_and(|(tracing, _)| tracing.instrumentations.contains(Instrumentations::BALANCER));
@@ -268,7 +334,8 @@ impl OpenTelemetry {
 
 impl Plugin for OpenTelemetry {
     fn share_of_traces(&self, tracing: Tracing) -> Option<f64> {
-        self.traces.as_ref().map(|_| self.sampling_rate.unwrap_or(tracing.sampling_rate))
+        let rate = self.sampling_rate.unwrap_or(tracing.sampling_rate);
+        self.traces.as_ref().map(|_| self.rules.iter().map(Rule::rate).fold(rate, f64::max))
     }
 
     fn access<'a>(&'a self, cx: &'a mut Context) -> Step<'a> {
@@ -294,6 +361,9 @@ impl Plugin for OpenTelemetry {
     }
 
     fn log(&self, cx: &mut Context) {
+        if let Some(metrics) = &self.metrics {
+            metrics.know(cx);
+        }
         // A request that is not recorded is not sampled.
         if let Some(traces) = self.traces.as_ref().filter(|_| cx.trace.is_some()) {
             let traced = self.traced(cx, traces);
@@ -310,5 +380,7 @@ impl Plugin for OpenTelemetry {
     }
 }
 
+#[cfg(test)]
+mod more_tests;
 #[cfg(test)]
 mod tests;

@@ -10,11 +10,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const RECORDED: Tracing = Tracing { instrumentations: Instrumentations::ALL, sampling_rate: 0.5 };
 
 /// Sends a request that is recorded, as if this chance had been drawn for it.
-fn send(h: &Harness, chance: f64, request: &str) -> Exchange {
+pub(super) fn send(h: &Harness, chance: f64, request: &str) -> Exchange {
     h.send_with(request, |cx| cx.trace = Some(Box::new(Trace::new(RECORDED, chance))))
 }
 
-fn harness(config: Value) -> Harness {
+pub(super) fn harness(config: Value) -> Harness {
     let mut all = json!({ "traces_endpoint": "http://127.0.0.1:1/v1/traces" });
     for (name, value) in config.as_object().unwrap() {
         all[name] = value.clone();
@@ -22,7 +22,7 @@ fn harness(config: Value) -> Harness {
     Harness::new(&DEFINITION, all)
 }
 
-fn traceparent(exchange: &Exchange) -> &str {
+pub(super) fn traceparent(exchange: &Exchange) -> &str {
     let upstream = exchange.upstream.as_deref().unwrap_or_default();
     upstream.lines().find_map(|line| line.strip_prefix("traceparent: ")).unwrap_or_default()
 }
@@ -30,7 +30,7 @@ fn traceparent(exchange: &Exchange) -> &str {
 const SAMPLED: &str = "GET /\ntraceparent: 00-feed0123456789abcdef0123456789ab-feed000011112222-01";
 
 /// Instances of all tests have the same id, and so one queue: tests take turns at it.
-fn turn() -> MutexGuard<'static, ()> {
+pub(super) fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }

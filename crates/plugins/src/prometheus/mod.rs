@@ -17,6 +17,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 pub use render::{Circuit, Connections, Figures, Resolver, SharedDict, TargetHealth, render};
+pub(crate) use series::{Point, Points, snapshot};
 
 pub const DEFINITION: Definition =
     Definition { name: "prometheus", priority: 13, version: crate::VERSION, phases: Phases::LOG, schema, build };
@@ -51,6 +52,10 @@ struct Config {
     #[field(hidden)]
     #[expect(dead_code, reason = "`Exports` reads it from the entity")]
     balancing_metrics: Option<bool>,
+    /// Whether latencies name the traces of requests that opentelemetry or zipkin has sampled, for scrapers that ask for
+    /// OpenMetrics. Not in Kong.
+    #[field(hidden)]
+    exemplars: Option<bool>,
 }
 
 fn schema() -> PluginSchema {
@@ -65,6 +70,7 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
         has_status: is_on(config.status_code_metrics),
         has_latency: is_on(config.latency_metrics),
         has_bandwidth: is_on(config.bandwidth_metrics),
+        has_exemplars: is_on(config.exemplars),
     }))
 }
 
@@ -76,15 +82,26 @@ pub struct Exports {
     pub has_upstream_health: bool,
     /// What there is beyond Kong of balancing and DNS.
     pub has_balancing: bool,
+    pub has_exemplars: bool,
+    /// Whether there are plugins whose messages may be dropped.
+    pub has_logs: bool,
 }
+
+/// The plugins that have queues.
+const LOGGING: [&str; 10] =
+    ["file-log", "http-log", "tcp-log", "udp-log", "syslog", "loggly", "datadog", "statsd", "zipkin", "opentelemetry"];
 
 impl Exports {
     pub fn of<'a>(plugins: impl IntoIterator<Item = &'a PluginEntity>) -> Self {
         let mut exports = Self::default();
-        for plugin in plugins.into_iter().filter(|p| p.enabled && p.name == DEFINITION.name) {
-            exports.has_series = true;
-            exports.has_upstream_health |= plugin.config["upstream_health_metrics"] == true;
-            exports.has_balancing |= plugin.config["balancing_metrics"] == true;
+        for plugin in plugins.into_iter().filter(|p| p.enabled) {
+            exports.has_logs |= LOGGING.contains(&&*plugin.name);
+            if plugin.name == DEFINITION.name {
+                exports.has_series = true;
+                exports.has_upstream_health |= plugin.config["upstream_health_metrics"] == true;
+                exports.has_balancing |= plugin.config["balancing_metrics"] == true;
+                exports.has_exemplars |= plugin.config["exemplars"] == true;
+            }
         }
         exports
     }
@@ -95,6 +112,7 @@ struct Prometheus {
     has_status: bool,
     has_latency: bool,
     has_bandwidth: bool,
+    has_exemplars: bool,
 }
 
 /// Slots a thread keeps; they are but a cache of what the families hold.
@@ -158,20 +176,26 @@ impl Prometheus {
                 slot.request = Some(series::REQUEST_LATENCY.histogram(labels(slot)));
                 slot.kong = Some(series::KONG_LATENCY.histogram(labels(slot)));
             }
+            let trace = if self.has_exemplars { sampled_trace(cx) } else { None };
             if let (Some(request), Some(kong)) = (&slot.request, &slot.kong) {
-                request.observe(cx.timing.total_ms());
-                kong.observe(kong_latency(cx));
+                request.observe(cx.timing.total_ms(), trace);
+                kong.observe(kong_latency(cx), trace);
             }
             if let Some(latency) = upstream_latency(cx) {
                 if slot.upstream.is_none() {
                     slot.upstream = Some(series::UPSTREAM_LATENCY.histogram(labels(slot)));
                 }
                 if let Some(upstream) = &slot.upstream {
-                    upstream.observe(latency);
+                    upstream.observe(latency, trace);
                 }
             }
         }
     }
+}
+
+/// The id of the trace that was reported of the request.
+fn sampled_trace(cx: &Context) -> Option<u128> {
+    crate::opentelemetry::sampled_trace(cx).or_else(|| crate::zipkin::sampled_trace(cx))
 }
 
 fn is_same<T>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {

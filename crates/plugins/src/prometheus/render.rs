@@ -1,6 +1,6 @@
 //! The scrape: the node's figures and the series of requests, in Prometheus's text format.
 
-use super::series::{self, Counter};
+use super::series::{self, Syntax, head};
 use super::{Exports, escape};
 use pdk::Node;
 use std::fmt::{Display, Write};
@@ -82,42 +82,54 @@ pub struct TargetHealth {
 
 const STATES: [&str; 4] = ["healthchecks_off", "healthy", "unhealthy", "dns_error"];
 
-/// The body of `/metrics`, which is `text/plain; charset=UTF-8`.
-pub fn render(node: &Node, figures: &Figures, exports: Exports) -> String {
+/// The media types of the two formats.
+const TEXT: &str = "text/plain; charset=UTF-8";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The body of `/metrics` and its media type. Who asks for OpenMetrics gets it where exemplars are on: it is the format that
+/// has them.
+pub fn render(node: &Node, figures: &Figures, exports: Exports, accept: Option<&str>) -> (&'static str, String) {
+    let is_asked = accept.is_some_and(|accept| accept.contains("application/openmetrics-text"));
+    let syntax = if is_asked && exports.has_exemplars { Syntax::OpenMetrics } else { Syntax::Prometheus };
     let mut out = String::with_capacity(16 * 1024);
     if exports.has_series {
-        series::BANDWIDTH.write(&mut out, Counter::default);
+        series::BANDWIDTH.write(&mut out, syntax);
     }
     gauge(&mut out, "kong_datastore_reachable", "Datastore reachable from Kong, 0 is unreachable");
     line(&mut out, "kong_datastore_reachable", "", u8::from(figures.is_datastore_reachable));
     if exports.has_series {
-        series::REQUESTS.write(&mut out, Counter::default);
-        series::KONG_LATENCY.write_all(&mut out);
+        series::REQUESTS.write(&mut out, syntax);
+        series::KONG_LATENCY.write(&mut out, syntax);
     }
     memory(&mut out, node, figures);
-    connections(&mut out, node, figures);
+    connections(&mut out, node, figures, syntax);
     gauge(&mut out, "kong_node_info", "Kong Node metadata information");
     line(&mut out, "kong_node_info", &format!("node_id=\"{}\",version=\"{}\"", node.id, escape(&node.version)), 1);
     if exports.has_series {
-        series::REQUEST_LATENCY.write_all(&mut out);
-        series::UPSTREAM_LATENCY.write_all(&mut out);
+        series::REQUEST_LATENCY.write(&mut out, syntax);
+        series::UPSTREAM_LATENCY.write(&mut out, syntax);
     }
     if exports.has_upstream_health {
         targets(&mut out, &figures.targets);
     }
     if exports.has_balancing {
-        circuits(&mut out, &figures.circuits);
-        resolver(&mut out, &figures.resolver);
+        circuits(&mut out, &figures.circuits, syntax);
+        resolver(&mut out, &figures.resolver, syntax);
     }
-    out
+    if exports.has_logs {
+        let name = "silverback_log_messages_dropped_total";
+        head(&mut out, name, "Messages of logging plugins that were dropped", "counter", syntax);
+        line(&mut out, name, "", crate::dropped_log_messages());
+    }
+    if syntax == Syntax::Prometheus {
+        return (TEXT, out);
+    }
+    out.push_str("# EOF\n");
+    (OPEN_METRICS, out)
 }
 
 fn gauge(out: &mut String, name: &str, help: &str) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge");
-}
-
-fn counter(out: &mut String, name: &str, help: &str) {
-    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter");
 }
 
 fn line(out: &mut String, name: &str, labels: &str, value: impl Display) {
@@ -144,7 +156,7 @@ fn memory(out: &mut String, node: &Node, figures: &Figures) {
     }
 }
 
-fn connections(out: &mut String, node: &Node, figures: &Figures) {
+fn connections(out: &mut String, node: &Node, figures: &Figures, syntax: Syntax) {
     let name = "kong_nginx_connections_total";
     gauge(out, name, "Number of connections by subsystem");
     let now = &figures.connections;
@@ -160,7 +172,7 @@ fn connections(out: &mut String, node: &Node, figures: &Figures) {
         line(out, name, &format!("node_id=\"{}\",subsystem=\"http\",state=\"{state}\"", node.id), value);
     }
     let name = "kong_nginx_metric_errors_total";
-    let _ = writeln!(out, "# HELP {name} Number of nginx-lua-prometheus errors\n# TYPE {name} counter");
+    head(out, name, "Number of nginx-lua-prometheus errors", "counter", syntax);
     line(out, name, "", series::errors());
     let name = "kong_nginx_requests_total";
     gauge(out, name, "Number of requests total");
@@ -197,7 +209,7 @@ fn targets(out: &mut String, targets: &[TargetHealth]) {
 
 const CIRCUIT_STATES: [&str; 3] = ["closed", "open", "half_open"];
 
-fn circuits(out: &mut String, circuits: &[Circuit]) {
+fn circuits(out: &mut String, circuits: &[Circuit], syntax: Syntax) {
     let label = |circuit: &Circuit| format!("upstream=\"{}\"", escape(&circuit.upstream));
     if circuits.iter().any(|circuit| circuit.state.is_some()) {
         let name = "silverback_upstream_circuit";
@@ -219,7 +231,7 @@ fn circuits(out: &mut String, circuits: &[Circuit]) {
             }
         }
         let name = "silverback_upstream_requests_refused_total";
-        counter(out, name, "Requests that were refused as there were too many");
+        head(out, name, "Requests that were refused as there were too many", "counter", syntax);
         for circuit in circuits {
             if let Some((.., refused)) = circuit.requests {
                 line(out, name, &label(circuit), refused);
@@ -228,7 +240,7 @@ fn circuits(out: &mut String, circuits: &[Circuit]) {
     }
     if circuits.iter().any(|circuit| circuit.retries.is_some()) {
         let name = "silverback_upstream_retries_total";
-        counter(out, name, "Retries of an upstream with a retry budget, made and refused");
+        head(out, name, "Retries of an upstream with a retry budget, made and refused", "counter", syntax);
         for circuit in circuits {
             let Some((made, refused)) = circuit.retries else { continue };
             for (outcome, count) in [("made", made), ("refused", refused)] {
@@ -238,17 +250,17 @@ fn circuits(out: &mut String, circuits: &[Circuit]) {
     }
 }
 
-fn resolver(out: &mut String, resolver: &Resolver) {
+fn resolver(out: &mut String, resolver: &Resolver, syntax: Syntax) {
     let name = "silverback_dns_lookups_total";
-    counter(out, name, "DNS look-ups by result");
+    head(out, name, "DNS look-ups by result", "counter", syntax);
     for (result, count) in resolver.lookups.iter().filter(|(result, _)| !result.is_empty()) {
         line(out, name, &format!("result=\"{result}\""), count);
     }
     let name = "silverback_dns_lookup_seconds_total";
-    counter(out, name, "Time that DNS look-ups took together");
+    head(out, name, "Time that DNS look-ups took together", "counter", syntax);
     line(out, name, "", resolver.seconds);
     let name = "silverback_dns_stale_total";
-    counter(out, name, "Failed DNS look-ups after which an expired answer went on serving");
+    head(out, name, "Failed DNS look-ups after which an expired answer went on serving", "counter", syntax);
     line(out, name, "", resolver.stale);
     let name = "silverback_dns_names";
     gauge(out, name, "Names in the DNS cache");

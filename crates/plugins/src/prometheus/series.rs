@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Series of one family; what comes after is counted as an error and not shown.
 const SERIES: usize = 50_000;
@@ -39,6 +40,21 @@ impl Counter {
     }
 }
 
+/// A request that stands for others: the id of its trace, what was observed, and when (seconds after the epoch).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Exemplar {
+    trace: u128,
+    value: u64,
+    at: f64,
+}
+
+impl Exemplar {
+    fn now(trace: u128, value: u64) -> Self {
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        Self { trace, value, at }
+    }
+}
+
 /// Observations of one thread, by upper bound.
 #[derive(Debug)]
 pub(super) struct Histogram {
@@ -46,24 +62,58 @@ pub(super) struct Histogram {
     /// One a bound, and one for what is beyond.
     buckets: Box<[AtomicU64]>,
     sum: AtomicU64,
+    /// The newest of each bucket, where there are any. Only sampled requests leave one, and only a scrape waits for them.
+    exemplars: Mutex<Vec<Option<Exemplar>>>,
 }
 
 impl Histogram {
     fn new(bounds: &'static [u64]) -> Self {
-        Self { bounds, buckets: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(), sum: AtomicU64::new(0) }
+        let buckets = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
+        Self { bounds, buckets, sum: AtomicU64::new(0), exemplars: Mutex::default() }
     }
 
-    pub(super) fn observe(&self, value: u64) {
+    /// `trace` is the id of the request's trace, where it is an exemplar.
+    pub(super) fn observe(&self, value: u64, trace: Option<u128>) {
         let at = self.bounds.partition_point(|bound| *bound < value);
+        if let Some(trace) = trace {
+            self.put(at, Exemplar::now(trace, value));
+        }
         self.buckets[at].fetch_add(1, Relaxed);
         self.sum.fetch_add(value, Relaxed);
     }
 }
 
+impl Histogram {
+    fn put(&self, bucket: usize, exemplar: Exemplar) {
+        let mut known = self.exemplars.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_empty() {
+            known.resize(self.buckets.len(), None);
+        }
+        if let Some(slot) = known.get_mut(bucket).filter(|slot| slot.is_none_or(|old| old.at <= exemplar.at)) {
+            *slot = Some(exemplar);
+        }
+    }
+
+    /// What goes behind the line of a bucket.
+    fn exemplar(&self, bucket: usize) -> Option<String> {
+        let known = self.exemplars.lock().unwrap_or_else(PoisonError::into_inner);
+        let Exemplar { trace, value, at } = (*known.get(bucket)?)?;
+        Some(format!(" # {{trace_id=\"{trace:032x}\"}} {value} {at:.3}"))
+    }
+}
+
+/// In which format series are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Syntax {
+    Prometheus,
+    /// OpenMetrics 1.0, which has exemplars.
+    OpenMetrics,
+}
+
 /// What a thread keeps of a series.
 pub(super) trait Value {
     fn absorb(&self, other: &Self);
-    fn write(&self, name: &str, labels: &str, out: &mut String);
+    fn write(&self, name: &str, labels: &str, syntax: Syntax, out: &mut String);
     const TYPE: &'static str;
 }
 
@@ -74,7 +124,7 @@ impl Value for Counter {
         self.add(other.0.load(Relaxed));
     }
 
-    fn write(&self, name: &str, labels: &str, out: &mut String) {
+    fn write(&self, name: &str, labels: &str, _: Syntax, out: &mut String) {
         let _ = writeln!(out, "{name}{{{labels}}} {}", self.0.load(Relaxed));
     }
 }
@@ -87,16 +137,25 @@ impl Value for Histogram {
             mine.fetch_add(theirs.load(Relaxed), Relaxed);
         }
         self.sum.fetch_add(other.sum.load(Relaxed), Relaxed);
+        let theirs = other.exemplars.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (at, exemplar) in theirs.into_iter().enumerate() {
+            exemplar.into_iter().for_each(|exemplar| self.put(at, exemplar));
+        }
     }
 
-    fn write(&self, name: &str, labels: &str, out: &mut String) {
+    fn write(&self, name: &str, labels: &str, syntax: Syntax, out: &mut String) {
+        let exemplar = |at: usize| match syntax {
+            Syntax::Prometheus => String::new(),
+            Syntax::OpenMetrics => self.exemplar(at).unwrap_or_default(),
+        };
         let mut count = 0;
-        for (bucket, bound) in self.buckets.iter().zip(self.bounds) {
+        for (at, (bucket, bound)) in self.buckets.iter().zip(self.bounds).enumerate() {
             count += bucket.load(Relaxed);
-            let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {count}");
+            let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {count}{}", exemplar(at));
         }
         count += self.buckets.last().map(|b| b.load(Relaxed)).unwrap_or_default();
-        let _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {count}");
+        let last = exemplar(self.bounds.len());
+        let _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {count}{last}");
         let _ = writeln!(out, "{name}_count{{{labels}}} {count}");
         let _ = writeln!(out, "{name}_sum{{{labels}}} {}", self.sum.load(Relaxed));
     }
@@ -119,6 +178,15 @@ impl<T: Value> Series<T> {
             }
             is_used
         });
+    }
+
+    /// What all threads have counted.
+    fn total(&mut self, zero: impl Fn() -> T) -> T {
+        self.fold();
+        let total = zero();
+        total.absorb(&self.retired);
+        self.live.iter().for_each(|value| total.absorb(value));
+        total
     }
 }
 
@@ -147,19 +215,15 @@ impl<T: Value> Family<T> {
         value
     }
 
-    /// Writes the family in the text format; nothing where it has no series.
-    pub(super) fn write(&self, out: &mut String, zero: impl Fn() -> T) {
+    /// Writes the family; nothing where it has no series.
+    fn write_with(&self, out: &mut String, syntax: Syntax, zero: impl Fn() -> T) {
         let mut all = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         if all.is_empty() {
             return;
         }
-        let _ = writeln!(out, "# HELP {} {}\n# TYPE {} {}", self.name, self.help, self.name, T::TYPE);
+        head(out, self.name, self.help, T::TYPE, syntax);
         for (labels, series) in all.iter_mut() {
-            series.fold();
-            let total = zero();
-            total.absorb(&series.retired);
-            series.live.iter().for_each(|value| total.absorb(value));
-            total.write(self.name, labels, out);
+            series.total(&zero).write(self.name, labels, syntax, out);
         }
     }
 }
@@ -168,6 +232,10 @@ impl Family<Counter> {
     /// A new counter of the series, for the calling thread.
     pub(super) fn counter(&self, labels: String) -> Arc<Counter> {
         self.register(labels, Counter::default)
+    }
+
+    pub(super) fn write(&self, out: &mut String, syntax: Syntax) {
+        self.write_with(out, syntax, Counter::default);
     }
 }
 
@@ -181,7 +249,114 @@ impl Family<Histogram> {
         self.register(labels, || Histogram::new(self.bounds()))
     }
 
-    pub(super) fn write_all(&self, out: &mut String) {
-        self.write(out, || Histogram::new(self.bounds()));
+    pub(super) fn write(&self, out: &mut String, syntax: Syntax) {
+        self.write_with(out, syntax, || Histogram::new(self.bounds()));
+    }
+}
+
+/// What goes before the lines of a metric. OpenMetrics has a name for a counter's lines only where it ends in `_total`: a
+/// counter that Kong calls otherwise keeps its name and is of a type that is not known.
+pub(super) fn head(out: &mut String, name: &str, help: &str, kind: &str, syntax: Syntax) {
+    let (shown, kind) = match (syntax, kind, name.strip_suffix("_total")) {
+        (Syntax::OpenMetrics, "counter", Some(short)) => (short, kind),
+        (Syntax::OpenMetrics, "counter", None) => (name, "unknown"),
+        _ => (name, kind),
+    };
+    let _ = writeln!(out, "# HELP {shown} {help}\n# TYPE {shown} {kind}");
+}
+
+/// The series of a metric at one moment.
+pub(crate) struct Snapshot {
+    pub(crate) name: &'static str,
+    pub(crate) help: &'static str,
+    pub(crate) points: Points,
+}
+
+pub(crate) enum Points {
+    Counts(Vec<Point<u64>>),
+    /// The upper bounds; of each series the counts of its buckets, one more than there are bounds, and the sum.
+    Histograms(&'static [u64], Vec<Point<(Vec<u64>, u64)>>),
+}
+
+/// A series: names and values of its labels, and what it has counted.
+pub(crate) struct Point<T> {
+    pub(crate) labels: Vec<(String, String)>,
+    pub(crate) value: T,
+}
+
+/// What the metrics of requests are now; those without series are left out.
+pub(crate) fn snapshot() -> Vec<Snapshot> {
+    let counters = [&REQUESTS, &BANDWIDTH].map(|family| {
+        let points = family.points(Counter::default, |total| total.0.load(Relaxed));
+        (points.is_empty(), Snapshot { name: family.name, help: family.help, points: Points::Counts(points) })
+    });
+    let histograms = [&KONG_LATENCY, &UPSTREAM_LATENCY, &REQUEST_LATENCY].map(|family| {
+        let bounds = family.bounds();
+        let points = family.points(
+            || Histogram::new(bounds),
+            |total| {
+                let buckets = total.buckets.iter().map(|bucket| bucket.load(Relaxed)).collect();
+                (buckets, total.sum.load(Relaxed))
+            },
+        );
+        let is_empty = points.is_empty();
+        (is_empty, Snapshot { name: family.name, help: family.help, points: Points::Histograms(bounds, points) })
+    });
+    let all = counters.into_iter().chain(histograms);
+    all.filter(|(is_empty, _)| !is_empty).map(|(_, snapshot)| snapshot).collect()
+}
+
+impl<T: Value> Family<T> {
+    fn points<V>(&self, zero: impl Fn() -> T, read: impl Fn(&T) -> V) -> Vec<Point<V>> {
+        let mut all = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        let point = |(labels, series): (&String, &mut Series<T>)| {
+            let total = series.total(&zero);
+            Point { labels: taken_apart(labels), value: read(&total) }
+        };
+        all.iter_mut().map(point).collect()
+    }
+}
+
+/// Undoes what labels are written as: `name="value",name="value"`.
+fn taken_apart(labels: &str) -> Vec<(String, String)> {
+    let mut out = Vec::new();
+    let mut rest = labels;
+    while let Some((name, after)) = rest.split_once("=\"") {
+        let mut value = String::new();
+        let mut chars = after.char_indices();
+        let mut end = after.len();
+        while let Some((at, c)) = chars.next() {
+            match c {
+                '"' => {
+                    end = at + 1;
+                    break;
+                }
+                '\\' => match chars.next() {
+                    Some((_, 'n')) => value.push('\n'),
+                    Some((_, c)) => value.push(c),
+                    None => {}
+                },
+                c => value.push(c),
+            }
+        }
+        out.push((name.trim_start_matches(',').to_owned(), value));
+        rest = after.get(end..).unwrap_or_default();
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_taken_apart_as_they_were_put_together() {
+        for values in [["a", "b"], ["", ""], ["a\"b\\", "c,d=\"e\"\n"]] {
+            let [a, b] = values.map(super::super::escape);
+            let labels = format!("one=\"{a}\",two=\"{b}\"");
+            let want = [("one", values[0]), ("two", values[1])].map(|(n, v)| (n.to_owned(), v.to_owned()));
+            assert_eq!(taken_apart(&labels), want, "{labels}");
+        }
+        assert!(taken_apart("").is_empty() && taken_apart("x").is_empty());
     }
 }

@@ -5,7 +5,13 @@ use pdk::Node;
 use pdk::testing::Harness;
 use serde_json::json;
 
-const ALL: Exports = Exports { has_series: true, has_upstream_health: true, has_balancing: false };
+const ALL: Exports = Exports {
+    has_series: true,
+    has_upstream_health: true,
+    has_balancing: false,
+    has_exemplars: false,
+    has_logs: false,
+};
 
 fn scrape(exports: Exports, wanted: &str) -> String {
     let figures = Figures {
@@ -19,7 +25,7 @@ fn scrape(exports: Exports, wanted: &str) -> String {
         }],
         ..Figures::default()
     };
-    let text = render(&Node::default(), &figures, exports);
+    let (_, text) = render(&Node::default(), &figures, exports, None);
     text.lines().filter(|line| line.contains(wanted)).map(|line| format!("{line}\n")).collect()
 }
 
@@ -75,7 +81,7 @@ fn observes_latencies_in_cumulative_buckets() {
     }
     let histogram = series::KONG_LATENCY.histogram("x=\"observed\"".to_owned());
     for value in [0, 1, 2, 6000, 6001] {
-        histogram.observe(value);
+        histogram.observe(value, None);
     }
     let shown = scrape(ALL, "x=\"observed\"");
     for (bound, count) in [("1", 2), ("2", 3), ("5", 3), ("3000", 3), ("6000", 4), ("+Inf", 5)] {
@@ -120,7 +126,7 @@ fn shows_circuits_and_the_resolver_where_it_is_asked_to() {
     let resolver =
         Resolver { lookups: [("succeeded", 3), ("unknown", 1), ("failed", 2)], stale: 2, seconds: 0.5, names: 6 };
     let figures = Figures { circuits: vec![circuit], resolver, ..Figures::default() };
-    let text = render(&Node::default(), &figures, Exports { has_balancing: true, ..ALL });
+    let (_, text) = render(&Node::default(), &figures, Exports { has_balancing: true, ..ALL }, None);
     for line in [
         "silverback_upstream_circuit{upstream=\"up.test\",state=\"closed\"} 0",
         "silverback_upstream_circuit{upstream=\"up.test\",state=\"half_open\"} 1",
@@ -135,7 +141,7 @@ fn shows_circuits_and_the_resolver_where_it_is_asked_to() {
     ] {
         assert!(text.lines().any(|shown| shown == line), "{line} in {text}");
     }
-    let nothing = render(&Node::default(), &figures, ALL);
+    let (_, nothing) = render(&Node::default(), &figures, ALL, None);
     assert!(!nothing.contains("silverback_"), "{nothing}");
 }
 
@@ -156,5 +162,40 @@ fn exports_follow_the_enabled_instances() {
     ] {
         let exports = Exports::of(&plugins);
         assert_eq!((exports.has_series, exports.has_upstream_health), want);
+    }
+}
+
+#[test]
+fn exemplars_are_for_those_who_ask_for_open_metrics() {
+    let config = json!({ "latency_metrics": true, "bandwidth_metrics": true, "exemplars": true });
+    let h = harness("svc-exemplars", config);
+    h.send("GET /");
+    h.send_with("GET /", |cx| crate::opentelemetry::note_sampled(cx, 0xfeed));
+    let exports = Exports { has_exemplars: true, has_logs: true, ..ALL };
+    let scrape = |exports, accept| render(&Node::default(), &Figures::default(), exports, accept);
+    let asked = Some("application/openmetrics-text;version=1.0.0,text/plain;q=0.5");
+    let (kind, text) = scrape(exports, asked);
+    assert_eq!(kind, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    let exemplar = " # {trace_id=\"0000000000000000000000000000feed\"} 0 ";
+    let lines = |name: &str| -> Vec<&str> {
+        text.lines().filter(|line| line.contains("svc-exemplars") && line.contains(name)).collect()
+    };
+    let with = lines("kong_request_latency_ms_bucket").into_iter().filter(|line| line.contains(exemplar)).count();
+    assert_eq!(with, 1, "one bucket has it: {text}");
+    assert!(lines("_count").iter().all(|line| line.ends_with(" 2")), "{text}");
+    // Names stay those of the dashboards.
+    assert_eq!(lines("kong_bandwidth_bytes{").len(), 1);
+    for head in [
+        "# TYPE kong_bandwidth_bytes unknown",
+        "# TYPE silverback_log_messages_dropped counter",
+        "# TYPE kong_nginx_metric_errors counter",
+    ] {
+        assert!(text.contains(&format!("{head}\n")), "{head}: {text}");
+    }
+    for (exports, accept) in [(exports, None), (exports, Some("text/plain")), (ALL, asked)] {
+        let (kind, text) = scrape(exports, accept);
+        assert_eq!(kind, "text/plain; charset=UTF-8");
+        assert!(!text.contains("trace_id") && !text.contains("# EOF"), "{accept:?}");
     }
 }

@@ -8,23 +8,28 @@
 //! The memory is one for all instances (`mem_cache_size`); bodies larger than 4 MiB are not kept. Partial responses
 //! (206), answers to GET and HEAD requests with a body, gRPC, and the gateway's own errors are never kept.
 //!
-//! Beyond Kong, and off unless configured: `revalidate`, `collapse_requests`, `stale_while_revalidate`, `stale_if_error`.
+//! Beyond Kong, and off unless configured: strategy `redis` keeps responses for all nodes that use a Redis, `ranges` answers
+//! for parts of what is kept; `revalidate`, `collapse_requests`, `stale_while_revalidate`, `stale_if_error`.
 
 mod conditions;
 mod control;
 mod endpoints;
 mod flights;
+mod in_redis;
 mod keep;
 mod key;
+mod ranges;
 mod store;
 
 pub use endpoints::{cached, forget, forget_all};
 pub use store::bound;
 
+use crate::rate_limiting::redis_of;
 use bytes::{Bytes, BytesMut};
 use control::{Directives, MediaType};
 use entities::PluginSchema;
 use flights::{Boarding, Flight};
+use in_redis::InRedis;
 use key::Key;
 use pdk::{
     BuildError, Chunk, Context, Definition, Flow, Headers, Instance, Method, Phases, Plugin, Response, Source, Step,
@@ -73,8 +78,7 @@ struct Config {
     #[field(default = 300, gt = 0)]
     cache_ttl: Option<i64>,
     /// Where responses are kept.
-    #[field(one_of(["memory"]))]
-    #[expect(dead_code, reason = "part of the schema; there is one strategy")]
+    #[field(one_of(["memory"]), beyond(["redis"]))]
     strategy: String,
     /// Whether `Cache-Control` of clients and upstreams is heeded.
     #[field(default = false)]
@@ -101,6 +105,12 @@ struct Config {
     /// seconds. Not in Kong.
     #[field(hidden)]
     collapse_requests: Option<bool>,
+    /// The Redis of strategy `redis`. Not in Kong.
+    #[field(typedef = redis, required = false, hidden)]
+    redis: Option<Value>,
+    /// Whether clients that ask for a range of bytes get just that of what is kept whole. Not in Kong.
+    #[field(hidden)]
+    ranges: Option<bool>,
     /// How long a stale response is given while one request fetches a new one, in seconds. Not in Kong.
     #[field(hidden, gt = 0)]
     stale_while_revalidate: Option<i64>,
@@ -137,17 +147,35 @@ fn schema() -> PluginSchema {
     PluginSchema::plugin(DEFINITION.name, Config::record()).check(Check::custom(["config"], has_memory))
 }
 
+/// One check, as Kong has one: `/schemas` shows it.
 fn has_memory(entity: &Map<String, Value>) -> Result<(), CheckError> {
     let memory = entity.get("config").and_then(|config| config.get("memory"));
     let name = memory.and_then(|memory| memory.get("dictionary_name")).and_then(Value::as_str);
     match name {
         Some(name) if !DICTIONARIES.contains(&name) => Err(format!("missing shared dict '{name}'").into()),
-        _ => Ok(()),
+        _ => has_redis(entity),
     }
+}
+
+/// Strategy `redis` needs a server.
+fn has_redis(entity: &Map<String, Value>) -> Result<(), CheckError> {
+    let field = |name: &str| entity.get("config").and_then(|config| config.get(name));
+    let redis = field("redis").filter(|redis| !redis.is_null());
+    let has_server = |redis: &Value| {
+        ["host", "sentinel_nodes", "cluster_nodes"].iter().any(|name| redis.get(name).is_some_and(|v| !v.is_null()))
+    };
+    if field("strategy").is_some_and(|strategy| strategy == "redis") && !redis.is_some_and(has_server) {
+        return Err(CheckError::field("config.redis.host", "required field missing"));
+    }
+    Ok(())
 }
 
 fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     let config: Config = instance.config()?;
+    let shared = match &config.redis {
+        Some(redis) if config.strategy == "redis" => Some(InRedis::new(redis_of(DEFINITION.name, redis)?)),
+        _ => None,
+    };
     let lower = |names: Vec<String>| {
         let mut names: Vec<String> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
         names.sort_unstable();
@@ -164,6 +192,8 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
         vary_query: config.vary_query_params,
         vary_headers: config.vary_headers.map(lower).unwrap_or_default(),
         shown: config.response_headers,
+        shared,
+        has_ranges: config.ranges == Some(true),
         revalidates: config.revalidate == Some(true),
         collapses: config.collapse_requests == Some(true),
         stale_while: seconds(config.stale_while_revalidate),
@@ -188,6 +218,9 @@ struct ProxyCache {
     /// In lower case, sorted.
     vary_headers: Vec<String>,
     shown: Shown,
+    /// `None`: responses are kept in this node's memory.
+    shared: Option<InRedis>,
+    has_ranges: bool,
     revalidates: bool,
     collapses: bool,
     /// In seconds, as is the next.
@@ -225,42 +258,16 @@ impl Plugin for ProxyCache {
         }
         let key = key::of(self, cx);
         tell(&mut cx.early_headers, shown.key, "X-Cache-Key", &key::text(&key));
-        let now = cx.shared.clock.now().as_secs();
-        let stored = store().get(&key, &cx.request.headers, now);
-        match &stored {
-            Some(stored) if self.may_answer(stored, &asked, now) => return Step::exit(self.hit(cx, stored, "Hit")),
-            None if asked.only_if_cached => {
-                return Step::exit(Response::proxy_error(cx, 504, pdk::default_message(504)));
+        match &self.shared {
+            Some(shared) => Step::Wait(Box::pin(async move {
+                let now = cx.shared.clock.now().as_secs();
+                let stored = shared.get(&key, &cx.request.headers, now).await;
+                self.decide(cx, key, asked, stored).settle().await
+            })),
+            None => {
+                let stored = store().get(&key, &cx.request.headers, cx.shared.clock.now().as_secs());
+                self.decide(cx, key, asked, stored)
             }
-            _ => {}
-        }
-        let stale = stored.as_ref().filter(|stored| self.is_fine_stale(stored, self.stale_while, now));
-        if !self.collapses && stale.is_none() {
-            self.ask(cx, key, stored, None);
-            return Step::Continue;
-        }
-        match flights::board(&key) {
-            Boarding::First(flight) => {
-                self.ask(cx, key, stored, Some(flight));
-                Step::Continue
-            }
-            Boarding::Waiting(landing) => match stale {
-                Some(stale) => Step::exit(self.hit(cx, stale, "Stale")),
-                None => Step::Wait(Box::pin(async move {
-                    flights::wait(&landing).await;
-                    let now = cx.shared.clock.now().as_secs();
-                    let stored = store().get(&key, &cx.request.headers, now);
-                    match &stored {
-                        Some(stored) if self.may_answer(stored, &asked, now) => {
-                            Flow::Exit(Box::new(self.hit(cx, stored, "Hit")))
-                        }
-                        _ => {
-                            self.ask(cx, key, stored, None);
-                            Flow::Continue
-                        }
-                    }
-                })),
-            },
         }
     }
 
@@ -311,8 +318,8 @@ impl Plugin for ProxyCache {
         // In a buffer of its own, so that no more memory is held than is weighed.
         stored.body = Bytes::from(body.to_vec().into_boxed_slice());
         stored.told = pending.told;
-        store().put(pending.key, stored);
-        pending.flight = None;
+        let (key, flight) = (pending.key, pending.flight.take());
+        self.keep(key, stored, flight);
     }
 }
 
@@ -333,6 +340,58 @@ fn answer(stored: &Stored, shown: Shown, now: u64) -> Response {
 }
 
 impl ProxyCache {
+    /// What becomes of a request for which this is kept.
+    fn decide<'a>(&'a self, cx: &'a mut Context, key: Key, asked: Directives, stored: Option<Arc<Stored>>) -> Step<'a> {
+        let now = cx.shared.clock.now().as_secs();
+        match &stored {
+            Some(stored) if self.may_answer(stored, &asked, now) => return Step::exit(self.hit(cx, stored, "Hit")),
+            None if asked.only_if_cached => {
+                return Step::exit(Response::proxy_error(cx, 504, pdk::default_message(504)));
+            }
+            _ => {}
+        }
+        let stale = stored.as_ref().filter(|stored| self.is_fine_stale(stored, self.stale_while, now));
+        if !self.collapses && stale.is_none() {
+            self.ask(cx, key, stored, None);
+            return Step::Continue;
+        }
+        match flights::board(&key) {
+            Boarding::First(flight) => {
+                self.ask(cx, key, stored, Some(flight));
+                Step::Continue
+            }
+            Boarding::Waiting(landing) => match stale {
+                Some(stale) => Step::exit(self.hit(cx, stale, "Stale")),
+                None => Step::Wait(Box::pin(async move {
+                    flights::wait(&landing).await;
+                    let now = cx.shared.clock.now().as_secs();
+                    let stored = match &self.shared {
+                        Some(shared) => shared.get(&key, &cx.request.headers, now).await,
+                        None => store().get(&key, &cx.request.headers, now),
+                    };
+                    match &stored {
+                        Some(stored) if self.may_answer(stored, &asked, now) => {
+                            Flow::Exit(Box::new(self.hit(cx, stored, "Hit")))
+                        }
+                        _ => {
+                            self.ask(cx, key, stored, None);
+                            Flow::Continue
+                        }
+                    }
+                })),
+            },
+        }
+    }
+
+    /// Keeps a response; whoever waits for it goes on when it is kept.
+    fn keep(&self, key: Key, stored: Stored, flight: Option<Flight>) {
+        let Some(shared) = self.shared.clone() else { return store().put(key, stored) };
+        tokio::spawn(async move {
+            shared.put(&key, &stored).await;
+            drop(flight);
+        });
+    }
+
     /// The answer out of the memory, as a client gets it that may have it already.
     fn hit(&self, cx: &mut Context, stored: &Stored, told: &'static str) -> Response {
         let shown = self.shown(cx);
@@ -342,7 +401,7 @@ impl ProxyCache {
         if may_know && stored.status == 200 && conditions::is_known(&cx.request.headers, &stored.headers) {
             return conditions::not_modified(response);
         }
-        response
+        if self.has_ranges { ranges::cut(&cx.request, &stored.body, response) } else { response }
     }
 
     /// Lets the request go to the upstream, whose answer may be kept.
@@ -372,9 +431,11 @@ impl ProxyCache {
         if let Some(Taken { mut stored, .. }) = taken {
             stored.body = stale.body.clone();
             stored.told = "Revalidated";
-            store().put(key, stored);
+            let flight = pending.flight.take();
+            self.keep(key, stored, flight);
+        } else {
+            pending.flight = None;
         }
-        pending.flight = None;
     }
 
     /// Whether a stale response is better than what came.

@@ -19,7 +19,7 @@ const SHARDS: usize = 8;
 /// What an entry is taken to weigh on average.
 const AVERAGE: u64 = 16 << 10;
 /// Variants of one key; the oldest gives way.
-const VARIANTS_MAX: usize = 8;
+pub(super) const VARIANTS_MAX: usize = 8;
 /// The memory's own cost of an entry, in bytes.
 const OVERHEAD: usize = 256;
 

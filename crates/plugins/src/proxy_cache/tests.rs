@@ -14,7 +14,9 @@ fn unique() -> String {
 }
 
 fn harness(mut config: Value) -> Harness {
-    config["strategy"] = json!("memory");
+    if config.get("strategy").is_none() {
+        config["strategy"] = json!("memory");
+    }
     Harness::new(&DEFINITION, config)
 }
 
@@ -413,4 +415,42 @@ async fn who_waits_goes_on_when_the_answer_is_there() {
     let Boarding::Waiting(landing) = flights::board(&key) else { panic!("somebody else asks") };
     tokio::join!(flights::wait(&landing), async { drop(flight) });
     assert!(matches!(flights::board(&key), Boarding::First(_)));
+}
+
+#[test]
+fn parts_of_what_is_kept_are_given_where_that_is_configured() {
+    let answer = "200\nContent-Type: text/plain\nETag: \"v1\"\nX-Up: 1\n\nwords";
+    for (config, request, want) in [
+        (json!({}), "Range: bytes=1-2", "200  words"),
+        (json!({ "ranges": true }), "Range: bytes=1-2", "206 bytes 1-2/5 or"),
+        (json!({ "ranges": true }), "Range: bytes=-2", "206 bytes 3-4/5 ds"),
+        (json!({ "ranges": true }), "Range: bytes=9-", "416 bytes */5 "),
+        (json!({ "ranges": true }), "Range: bytes=0-0,2-2", "200  words"),
+        (json!({ "ranges": true }), "Range: bytes=1-2\nIf-Range: \"v1\"", "206 bytes 1-2/5 or"),
+        (json!({ "ranges": true }), "Range: bytes=1-2\nIf-Range: \"v2\"", "200  words"),
+        (json!({ "ranges": true }), "Range: bytes=1-2\nIf-Range: W/\"v1\"", "200  words"),
+        (json!({ "ranges": true }), "X: 1", "200  words"),
+    ] {
+        let path = unique();
+        let h = harness(config.clone()).with_upstream(answer);
+        h.send(&format!("GET {path}"));
+        let hit = h.send(&format!("GET {path}\n{request}"));
+        let told = format!("{} {} {}", hit.status, hit.header("Content-Range"), hit.body);
+        assert_eq!(told, want, "{config} {request}");
+        assert_eq!(hit.header("X-Cache-Status"), "Hit");
+    }
+}
+
+#[test]
+fn a_redis_needs_a_server_and_out_of_reach_it_keeps_nothing() {
+    let error = complete(&DEFINITION, json!({ "strategy": "redis" })).unwrap_err();
+    assert_eq!(error, json!({ "config": { "redis": { "host": "required field missing" } } }));
+    let error = complete(&DEFINITION, json!({ "strategy": "paper" })).unwrap_err();
+    assert_eq!(error, json!({ "config": { "strategy": "expected one of: memory" } }));
+    let redis = json!({ "host": "127.0.0.1", "port": 1, "timeout": 1000 });
+    let h = harness(json!({ "strategy": "redis", "redis": redis })).with_upstream(TEXT);
+    let path = unique();
+    for _ in 0..2 {
+        assert_eq!(status(&h.send(&format!("GET {path}"))), "200 Miss");
+    }
 }

@@ -4,6 +4,9 @@ use schema::{Field, Type, typedefs};
 use serde::Deserialize;
 use std::time::Duration;
 
+/// What a queue holds where its config sets no bound: long entries must not fill the memory while their sink is down.
+const DEFAULT_BYTES: usize = 128 << 20;
+
 /// The `queue` record, as [`typedefs::queue`] checks it. What is null is the default.
 #[derive(Deserialize, Clone, Debug, Default)]
 pub(crate) struct Parameters {
@@ -62,7 +65,7 @@ impl Parameters {
     }
 
     pub(super) fn max_bytes(&self) -> usize {
-        self.max_bytes.map_or(usize::MAX / 2, |bytes| usize::try_from(bytes).unwrap_or_default())
+        self.max_bytes.map_or(DEFAULT_BYTES, |bytes| usize::try_from(bytes).unwrap_or_default())
     }
 
     pub(super) fn max_retry_time(&self) -> Duration {

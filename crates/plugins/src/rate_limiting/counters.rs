@@ -5,7 +5,10 @@
 //! are over, and where too few are, those whose windows end first.
 
 use super::period::Period;
+use super::window_key;
+use crate::tallies::{Center, DATABASE, Name, Tally, Unsynced};
 use hashbrown::HashTable;
+use pdk::Count;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -80,34 +83,20 @@ impl Counter {
         Key { store: self.store, route: self.route, service: self.service, identifier: &self.identifier }
     }
 
-    /// Notes that something was counted; `false` where that was noted already.
-    pub(crate) fn mark_changed(&self) -> bool {
-        !self.is_changed.load(Relaxed) && !self.is_changed.swap(true, Relaxed)
-    }
-
-    pub(crate) fn mark_synced(&self) {
-        self.is_changed.store(false, Relaxed);
-    }
-
-    /// The start and count of a period's window, and how much of the count Redis does not know.
-    pub(crate) fn unsynced(&self, period: Period) -> Option<(u64, u64, u64)> {
-        let packed = self.windows[period as usize].load(Relaxed);
-        let known = self.synced[period as usize].load(Relaxed);
-        let known = if known >> COUNT_BITS == packed >> COUNT_BITS { known & COUNT_MAX } else { 0 };
-        let count = packed & COUNT_MAX;
-        let delta = count.checked_sub(known).filter(|delta| *delta > 0)?;
-        Some((packed >> COUNT_BITS, count, delta))
-    }
-
-    /// Brings a window into line with Redis, which says `total` after it was told all of `sent`. What was counted
-    /// meanwhile stays counted.
-    pub(crate) fn merge(&self, period: Period, start: u64, sent: u64, total: u64) {
-        let total = total.min(COUNT_MAX);
-        self.synced[period as usize].store(start << COUNT_BITS | total, Relaxed);
-        let _ = self.windows[period as usize].fetch_update(Relaxed, Relaxed, |packed| {
-            let count = ((packed & COUNT_MAX) + total).saturating_sub(sent).min(COUNT_MAX);
-            (packed >> COUNT_BITS == start).then_some(start << COUNT_BITS | count)
-        });
+    fn name(&self, period: Period, start: u64, center: &Center) -> Name {
+        if self.store != DATABASE {
+            return Name::Key(window_key(&self.key(), period, start, center.is_cluster()));
+        }
+        Name::Row(Count {
+            identifier: self.identifier.to_string(),
+            route: self.route,
+            service: self.service,
+            limit: None,
+            period: period.name(),
+            start,
+            delta: 0,
+            ttl: period.longest(),
+        })
     }
 
     /// Takes back a reservation.
@@ -122,6 +111,40 @@ impl Counter {
         if self.expires.load(Relaxed) < seconds {
             self.expires.fetch_max(seconds, Relaxed);
         }
+    }
+}
+
+impl Tally for Counter {
+    fn mark_changed(&self) -> bool {
+        !self.is_changed.load(Relaxed) && !self.is_changed.swap(true, Relaxed)
+    }
+
+    fn mark_synced(&self) {
+        self.is_changed.store(false, Relaxed);
+    }
+
+    fn unsynced(&self, center: &Center) -> Vec<Unsynced> {
+        let window = |period: Period| {
+            let packed = self.windows[period as usize].load(Relaxed);
+            let start = packed >> COUNT_BITS;
+            let known = self.synced[period as usize].load(Relaxed);
+            let known = if known >> COUNT_BITS == start { known & COUNT_MAX } else { 0 };
+            let count = (packed & COUNT_MAX) as i64;
+            let delta = count - known as i64;
+            let (number, lifetime) = (period as usize, period.longest());
+            let name = || self.name(period, start, center);
+            (delta > 0).then(|| Unsynced { name: name(), number, start, count, delta, lifetime })
+        };
+        Period::ALL.into_iter().filter_map(window).collect()
+    }
+
+    fn merge(&self, window: &Unsynced, total: i64) {
+        let (start, total) = (window.start, total.clamp(0, COUNT_MAX as i64));
+        self.synced[window.number].store(start << COUNT_BITS | total as u64, Relaxed);
+        let _ = self.windows[window.number].fetch_update(Relaxed, Relaxed, |packed| {
+            let count = ((packed & COUNT_MAX) as i64 + total - window.count).clamp(0, COUNT_MAX as i64);
+            (packed >> COUNT_BITS == start).then_some(start << COUNT_BITS | count as u64)
+        });
     }
 }
 

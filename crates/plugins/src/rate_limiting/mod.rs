@@ -14,24 +14,23 @@
 //! Counters belong to the scope of the plugin entity, so instances on the same route (or service, or none) share them,
 //! also over a change of the configuration.
 
+pub(crate) mod by;
 mod counters;
 mod exact;
 pub(crate) mod period;
-mod synced;
 
 use crate::redis::{Config as RedisConfig, Failure, Redis, Settings};
-use aws_lc_rs::digest::{SHA256, digest};
+use crate::tallies::Synced;
+use by::{By, Short};
 use counters::{Counter, Key};
 use entities::PluginSchema;
-use pdk::{BuildError, Context, Definition, Flow, Headers, Instance, Ledger, Phases, Plugin, Response, Step};
+use pdk::{BuildError, Context, Definition, Flow, Headers, Instance, Phases, Plugin, Response, Step};
 use period::Period;
 use schema::{Check, Field, Record, is};
 use serde::Deserialize;
 use serde_json::Value;
-use std::fmt::Write;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
-use synced::Synced;
 use uuid::Uuid;
 
 pub const DEFINITION: Definition =
@@ -142,22 +141,14 @@ fn schema() -> PluginSchema {
     let needs = |value: &str, field: &str, needed: &str| {
         Check::conditional(&format!("config.{field}"), is().eq(value), needed, is().required(true))
     };
-    PluginSchema::plugin(DEFINITION.name, &Arc::new(record))
+    let schema = PluginSchema::plugin(DEFINITION.name, &Arc::new(record))
         .protocols_http()
-        .check(Check::at_least_one_of(periods.each_ref().map(String::as_str)))
-        .check(needs("redis", "policy", "config.redis.host"))
-        .check(needs("redis", "policy", "config.redis.port"))
-        .check(needs("redis", "policy", "config.redis.timeout"))
+        .check(Check::at_least_one_of(periods.each_ref().map(String::as_str)));
+    needs_redis("config.policy", "redis")
+        .into_iter()
+        .fold(schema, PluginSchema::check)
         .check(needs("header", "limit_by", "config.header_name"))
         .check(needs("path", "limit_by", "config.path"))
-}
-
-/// Where policy `cluster` counts.
-static LEDGER: OnceLock<Arc<dyn Ledger>> = OnceLock::new();
-
-/// Policy `cluster` counts there from now on. To be told before instances are built; the first one told counts.
-pub fn count_in(ledger: Arc<dyn Ledger>) {
-    let _ = LEDGER.set(ledger);
 }
 
 fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
@@ -167,14 +158,7 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     let limits = Period::ALL.into_iter().zip(values).filter_map(|(p, v)| Some(Limit::new(p, v?)));
     Ok(Arc::new(RateLimiting {
         limits: limits.collect(),
-        by: match (config.limit_by.as_deref(), config.header_name, config.path) {
-            (Some("credential"), ..) => By::Credential,
-            (Some("ip"), ..) => By::Ip,
-            (Some("service"), ..) => By::Service,
-            (Some("header"), Some(name), _) => By::Header(name),
-            (Some("path"), _, Some(path)) => By::Path(path),
-            _ => By::Consumer,
-        },
+        by: By::new(config.limit_by.as_deref().unwrap_or_default(), config.header_name, config.path),
         route: instance.entity.route.as_ref().map(|r| r.id).unwrap_or_default(),
         service: instance.entity.service.as_ref().map(|s| s.id).unwrap_or_default(),
         store,
@@ -188,17 +172,32 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
 fn store(config: &Config) -> Result<Store, BuildError> {
     match config.policy.as_deref() {
         Some("redis") => {}
-        Some("cluster") if LEDGER.get().is_some() => return Ok(Store::Synced(Synced::with_database())),
-        Some("cluster") => return Err(BuildError("rate-limiting: policy 'cluster' needs a database".to_owned())),
+        Some("cluster") => {
+            let synced = Synced::with_database();
+            let missing = || BuildError("rate-limiting: policy 'cluster' needs a database".to_owned());
+            return synced.map(Store::Synced).ok_or_else(missing);
+        }
         _ => return Ok(Store::Local),
     }
-    let settings = RedisConfig::deserialize(&config.redis).map_err(|error| BuildError(error.to_string()))?;
-    let settings =
-        Settings::new(settings).ok_or_else(|| BuildError("rate-limiting: no config.redis.host".to_owned()))?;
-    let redis = Redis::of(settings);
+    let redis = redis_of(DEFINITION.name, &config.redis)?;
     Ok(match Duration::try_from_secs_f64(config.sync_rate) {
         Ok(rate) if !rate.is_zero() => Store::Synced(Synced::with_redis(redis, rate)),
         _ => Store::Redis(redis),
+    })
+}
+
+/// The Redis that a plugin's config names.
+pub(crate) fn redis_of(plugin: &str, config: &Value) -> Result<Arc<Redis>, BuildError> {
+    let config = RedisConfig::deserialize(config).map_err(|error| BuildError(format!("{plugin}: {error}")))?;
+    let settings = Settings::new(config).ok_or_else(|| BuildError(format!("{plugin}: no config.redis.host")))?;
+    Ok(Redis::of(settings))
+}
+
+/// A check that the `redis` of a config names a server where it is needed. Sentinels and cluster nodes are servers, too.
+pub(crate) fn needs_redis(condition: &str, value: &str) -> [Check; 3] {
+    ["host", "port", "timeout"].map(|field| {
+        Check::conditional(condition, is().eq(value), &format!("config.redis.{field}"), is().required(true))
+            .unless(["config.redis.sentinel_nodes", "config.redis.cluster_nodes"])
     })
 }
 
@@ -209,9 +208,11 @@ enum Store {
     Redis(Arc<Redis>),
 }
 
-/// The key of a window in Redis, as Kong writes it.
-fn window_key(key: &Key<'_>, period: Period, start: u64) -> String {
-    format!("ratelimit:{}:{}:{}:{}:{}", key.route, key.service, key.identifier, start * 1000, period.name())
+/// The key of a window in Redis, as Kong writes it. In a cluster braces keep the windows of a client on one node.
+fn window_key(key: &Key<'_>, period: Period, start: u64, is_cluster: bool) -> String {
+    let (open, close) = if is_cluster { ("{", "}") } else { ("", "") };
+    let Key { route, service, identifier, .. } = key;
+    format!("ratelimit:{open}{route}:{service}:{identifier}{close}:{}:{}", start * 1000, period.name())
 }
 
 /// A limit with the names and values of its header fields.
@@ -237,15 +238,6 @@ impl Limit {
     }
 }
 
-enum By {
-    Consumer,
-    Credential,
-    Ip,
-    Service,
-    Header(String),
-    Path(String),
-}
-
 struct RateLimiting {
     limits: Box<[Limit]>,
     by: By,
@@ -264,51 +256,12 @@ struct Usage {
     is_refused: bool,
 }
 
-/// Text on the stack, long enough for an address, a UUID or a number.
-struct Short {
-    bytes: [u8; 46],
-    len: usize,
-}
-
-impl Short {
-    fn of(value: impl std::fmt::Display) -> Self {
-        let mut text = Self { bytes: [0; 46], len: 0 };
-        // What does not fit is cut off; nothing longer is written.
-        let _ = write!(text, "{value}");
-        text
-    }
-
-    /// A count: mostly whole, which needs none of what formatting a fraction does.
-    fn of_count(count: f64) -> Self {
-        let whole = count as u64;
-        if whole as f64 == count { Self::of(whole) } else { Self::of(count) }
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-
-    fn as_str(&self) -> &str {
-        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
-    }
-}
-
-impl Write for Short {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        let end = self.len + text.len();
-        let room = self.bytes.get_mut(self.len..end).ok_or(std::fmt::Error)?;
-        room.copy_from_slice(text.as_bytes());
-        self.len = end;
-        Ok(())
-    }
-}
-
 impl Plugin for RateLimiting {
     fn access<'a>(&'a self, cx: &'a mut Context) -> Step<'a> {
         let now = cx.shared.clock.now();
         let usage = match &self.store {
             Store::Local => self.with_key(cx, 0, |key| counters::with(key, now, |c| self.reserve(c, now))),
-            Store::Synced(synced) => self.with_key(cx, synced.id(), |key| {
+            Store::Synced(synced) => self.with_key(cx, synced.center().id(), |key| {
                 counters::with(key, now, |counter| {
                     let usage = self.reserve(counter, now);
                     if !usage.is_refused {
@@ -330,9 +283,9 @@ impl RateLimiting {
     /// Counts the request in Redis.
     async fn ask(&self, redis: &Arc<Redis>, cx: &mut Context, now: Duration) -> Flow {
         let windows = self.with_key(cx, redis.id(), |key| {
-            exact::Windows::new(&self.limits, now, |period, start| window_key(&key, period, start))
+            exact::windows(&self.limits, now, |period, start| window_key(&key, period, start, redis.is_cluster()))
         });
-        match windows.count(redis, &self.limits).await {
+        match exact::count(redis, &windows, &self.limits).await {
             Ok(usage) => self.tell_all(cx, &usage, now).map_or(Flow::Continue, Flow::Exit),
             Err(failure) => self.out_of_reach(cx, &failure),
         }
@@ -365,39 +318,8 @@ impl RateLimiting {
 
     /// The key under which the request counts.
     fn with_key<R>(&self, cx: &Context, store: u64, then: impl FnOnce(Key<'_>) -> R) -> R {
-        let id;
-        let identifier = match &self.by {
-            By::Consumer if cx.consumer.is_some() => {
-                id = Short::of(cx.consumer.as_ref().map(|c| c.id).unwrap_or_default());
-                Some(id.as_str())
-            }
-            By::Consumer | By::Credential => cx.credential.as_ref().map(|c| c.id.as_str()),
-            By::Service => {
-                id = Short::of(cx.service.as_ref().map(|s| s.id).unwrap_or_default());
-                cx.service.is_some().then_some(id.as_str())
-            }
-            By::Header(name) => cx.request.headers.get_str(name),
-            By::Path(path) => (cx.request.path() == path.as_bytes()).then_some(path.as_str()),
-            By::Ip => None,
-        };
-        let address;
-        let identifier = match identifier {
-            Some(identifier) => identifier,
-            None => {
-                address = Short::of(cx.client.ip);
-                address.as_str()
-            }
-        };
-        let hash;
-        let identifier = if store != 0 && identifier.len() > counters::IDENTIFIER_MAX {
-            // All nodes must call it the same.
-            let bytes = digest(&SHA256, identifier.as_bytes());
-            hash = bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-            &hash
-        } else {
-            identifier
-        };
-        then(Key { store, route: self.route, service: self.service, identifier })
+        let call = |identifier: &str| then(Key { store, route: self.route, service: self.service, identifier });
+        if store == 0 { self.by.with(cx, call) } else { self.by.with_told(cx, call) }
     }
 
     /// Counts one more in all windows, or in none where one is full.

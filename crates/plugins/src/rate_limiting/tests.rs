@@ -2,6 +2,7 @@
 
 use super::period::Period;
 use super::*;
+use crate::tallies::{Center, Tally, Unsynced};
 use pdk::testing::{Exchange, Harness, START, complete};
 use serde_json::json;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -214,11 +215,11 @@ fn refuses_limits_that_contradict_each_other() {
 #[derive(Default)]
 struct Counted(std::sync::Mutex<Vec<pdk::Count>>);
 
-impl Ledger for Counted {
-    fn add(&self, counts: &[pdk::Count]) -> Result<Vec<u64>, String> {
+impl pdk::Ledger for Counted {
+    fn add(&self, counts: &[pdk::Count]) -> Result<Vec<i64>, String> {
         let mut all = self.0.lock().unwrap();
         all.extend_from_slice(counts);
-        let total = 5 + all.iter().map(|count| count.delta).sum::<u64>();
+        let total = 5 + all.iter().map(|count| count.delta).sum::<i64>();
         Ok(counts.iter().map(|_| total).collect())
     }
 }
@@ -230,7 +231,7 @@ fn policy_cluster_needs_a_database_and_learns_what_other_nodes_counted() {
     let built = build(&Instance { entity: &entity, config: &config, authorities: &[] });
     assert_eq!(built.err().unwrap().to_string(), "rate-limiting: policy 'cluster' needs a database");
     let counted = Arc::new(Counted::default());
-    count_in(counted.clone());
+    crate::tallies::count_in(counted.clone());
     let h = harness(json!({ "minute": 100_000, "policy": "cluster" }));
     let remaining = || h.send("GET /").header("x-ratelimit-remaining-minute").parse::<i64>().unwrap();
     let mut before = remaining();
@@ -256,7 +257,7 @@ fn windows_have_kongs_keys() {
     let key = Key { store: 1, route: Uuid::from_u128(1), service: Uuid::nil(), identifier: "127.0.0.1" };
     let want = "ratelimit:00000000-0000-0000-0000-000000000001:00000000-0000-0000-0000-000000000000:127.0.0.1:\
                 1767225600000:minute";
-    assert_eq!(window_key(&key, Period::Minute, Period::Minute.start(START)), want);
+    assert_eq!(window_key(&key, Period::Minute, Period::Minute.start(START), false), want);
 }
 
 #[test]
@@ -265,17 +266,22 @@ fn a_sync_adds_what_others_counted_and_keeps_what_was_counted_meanwhile() {
     let start = Period::Hour.start(START);
     counters::with(key, START, |c| {
         let reserve = || c.reserve(Period::Hour, start, 100.0).unwrap();
-        assert_eq!(c.unsynced(Period::Hour), None);
+        let center = Center::Redis(redis_of("", &json!({ "host": "127.0.0.1", "port": 1 })).unwrap());
+        let unsynced = || c.unsynced(&center).pop();
+        let told = |window: &Option<Unsynced>| window.as_ref().map(|w| (w.start, w.count, w.delta));
+        assert_eq!(unsynced(), None);
         reserve();
         reserve();
-        assert_eq!(c.unsynced(Period::Hour), Some((start, 2, 2)));
+        let sent = unsynced();
+        assert_eq!(told(&sent), Some((start, 2, 2)));
         reserve();
         // Others had counted five when Redis got the two.
-        c.merge(Period::Hour, start, 2, 7);
+        c.merge(&sent.unwrap(), 7);
         assert_eq!(c.count(Period::Hour, start), 8);
-        assert_eq!(c.unsynced(Period::Hour), Some((start, 8, 1)));
-        c.merge(Period::Hour, start, 8, 8);
-        assert_eq!((c.count(Period::Hour, start), c.unsynced(Period::Hour)), (8, None));
+        let sent = unsynced();
+        assert_eq!(told(&sent), Some((start, 8, 1)));
+        c.merge(&sent.unwrap(), 8);
+        assert_eq!((c.count(Period::Hour, start), unsynced()), (8, None));
         assert!(c.mark_changed() && !c.mark_changed());
     });
 }

@@ -1,9 +1,12 @@
 //! Counters of the process: numbers that all threads change, each in one step, known by the digest of their keys.
 
+use super::redis::Names;
+use super::window::SECOND;
+use crate::tallies::{Center, Name, Synced, Tally, Unsynced};
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use std::convert::Infallible;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 /// Counters in the process; of more, those that are seldom used are forgotten.
@@ -12,6 +15,8 @@ pub(super) const CAPACITY: usize = 256 * 1024;
 /// What is counted together.
 #[derive(Clone, Copy, Debug, Hash)]
 pub(super) struct Key<'a> {
+    /// Whose counters these are: this node's alone (0), or a Redis's (its number).
+    pub(super) store: u64,
     pub(super) namespace: &'a str,
     pub(super) identifier: &'a str,
     /// In nanoseconds.
@@ -22,7 +27,18 @@ pub(super) struct Key<'a> {
     pub(super) number: u64,
 }
 
-type Known = Cache<u128, Arc<AtomicU64>, UnitWeighter, ahash::RandomState, DefaultLifecycle<u128, Arc<AtomicU64>>>;
+#[derive(Debug, Default)]
+pub(super) struct Counter {
+    pub(super) count: AtomicU64,
+    /// What Redis knew after the last sync.
+    synced: AtomicU64,
+    /// Something was counted since the last sync.
+    is_changed: AtomicBool,
+    /// Its key in Redis and how long that is kept, in seconds; known once it is to be synced.
+    told: OnceLock<(String, u64)>,
+}
+
+type Known = Cache<u128, Arc<Counter>, UnitWeighter, ahash::RandomState, DefaultLifecycle<u128, Arc<Counter>>>;
 
 pub(super) struct Counters {
     digest: [ahash::RandomState; 2],
@@ -44,14 +60,35 @@ impl Counters {
     }
 
     /// The counter of a key, made where there is none.
-    pub(super) fn get(&self, key: Key<'_>) -> Arc<AtomicU64> {
+    pub(super) fn get(&self, key: Key<'_>) -> Arc<Counter> {
         let made = self.known.get_or_insert_with(&self.digest(key), || Ok::<_, Infallible>(Arc::default()));
         made.unwrap_or_else(|never| match never {})
     }
 
     /// The counter of a key, where there is one.
-    pub(super) fn find(&self, key: Key<'_>) -> Option<Arc<AtomicU64>> {
+    pub(super) fn find(&self, key: Key<'_>) -> Option<Arc<Counter>> {
         self.known.get(&self.digest(key))
+    }
+
+    /// Has Redis told of what was counted under a key, and asked what others counted there.
+    pub(super) fn note(&self, synced: &Arc<Synced>, key: Key<'_>) {
+        let is_new = self.tell(synced, key);
+        // Others may have let a client through in the window before that is new to this node.
+        if let Some(number) = key.number.checked_sub(1).filter(|_| is_new) {
+            self.tell(synced, Key { number, ..key });
+        }
+    }
+
+    /// Says whether the counter was told of for the first time.
+    fn tell(&self, synced: &Arc<Synced>, key: Key<'_>) -> bool {
+        let counter = self.get(key);
+        let is_new = counter.told.get().is_none();
+        counter.told.get_or_init(|| {
+            let names = Names { namespace: key.namespace, identifier: key.identifier };
+            (names.of_window(key.window, key.number), (2 * key.window).div_ceil(SECOND))
+        });
+        synced.note(&counter);
+        is_new
     }
 
     fn digest(&self, key: Key<'_>) -> u128 {
@@ -62,5 +99,29 @@ impl Counters {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.known.len()
+    }
+}
+
+impl Tally for Counter {
+    fn mark_changed(&self) -> bool {
+        !self.is_changed.load(Relaxed) && !self.is_changed.swap(true, Relaxed)
+    }
+
+    fn mark_synced(&self) {
+        self.is_changed.store(false, Relaxed);
+    }
+
+    fn unsynced(&self, _center: &Center) -> Vec<Unsynced> {
+        let Some((key, lifetime)) = self.told.get() else { return Vec::new() };
+        let count = self.count.load(Relaxed) as i64;
+        let delta = count - self.synced.load(Relaxed) as i64;
+        let name = Name::Key(key.clone());
+        vec![Unsynced { name, number: 0, start: 0, count, delta, lifetime: *lifetime }]
+    }
+
+    fn merge(&self, window: &Unsynced, total: i64) {
+        self.synced.store(total.max(0) as u64, Relaxed);
+        let merged = |count: u64| Some((count as i64 + total - window.count).max(0) as u64);
+        let _ = self.count.fetch_update(Relaxed, Relaxed, merged);
     }
 }

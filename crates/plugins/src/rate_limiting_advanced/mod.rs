@@ -4,18 +4,28 @@
 //! plugin of this name has. Windows are fixed or sliding; beyond Kong a window can be a token bucket (bursts up to the
 //! limit) or a leaky bucket (requests are spaced evenly, and wait for at most `max_delay` seconds).
 //!
-//! Counters are in this node's memory (`strategy` `local`), exact across its threads, and belong to a `namespace`: plugins
-//! with the same one share them.
+//! Counters belong to a `namespace`: plugins with the same one share them. With `strategy` `local` they are in this node's
+//! memory, exact across its threads. With `redis` they are those of all nodes: at `sync_rate` 0 each request asks Redis and
+//! counts are exact; above, each node counts for itself and syncs every `sync_rate` seconds, so that all nodes together let
+//! through at most the limit and what the others let through between two syncs; below 0 nodes never sync. While Redis is
+//! out of reach each node counts for itself.
+//!
+//! Limits of consumer groups are instances of the plugin with a `consumer_group`.
 
 mod counters;
+mod redis;
 mod window;
 
+use self::redis::Names;
+use crate::rate_limiting::by::By;
+use crate::rate_limiting::{needs_redis, redis_of};
+use crate::redis::Redis;
+use crate::tallies::Synced;
 use counters::counters;
 use entities::PluginSchema;
 use pdk::{BuildError, Context, Definition, Flow, Headers, Instance, Phases, Plugin, Response, Step};
 use schema::{Check, CheckError, Map, Record, Value, is, lua};
 use serde::Deserialize;
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 use window::{Kind, Outcome, SECOND, Window};
@@ -50,9 +60,31 @@ struct Config {
     #[field(auto)]
     namespace: Option<String>,
     /// Where counters are kept.
-    #[field(default = "local", one_of(["local"]))]
-    #[expect(dead_code, reason = "part of the schema; there is one strategy")]
+    #[field(default = "local", one_of(["local", "redis"]))]
     strategy: String,
+    /// How often counters are synchronised with Redis, in seconds; 0: with each request; below: never.
+    #[field(between(-1, 86400))]
+    sync_rate: Option<f64>,
+    /// The Redis of strategy `redis`.
+    #[field(typedef = redis)]
+    redis: Value,
+    /// The name of Kong's shared memory; it has no effect.
+    #[field(default = "kong_rate_limiting_counters")]
+    #[serde(rename = "dictionary_name")]
+    _dictionary_name: Option<String>,
+    /// The name of Kong's shared memory for locks; it has no effect.
+    #[field(default = "kong_locks")]
+    #[serde(rename = "lock_dictionary_name")]
+    _lock_dictionary_name: Option<String>,
+    /// The consumer groups whose limits count. It has no effect: an instance with a `consumer_group` always counts for its
+    /// members.
+    #[field(set)]
+    #[serde(rename = "consumer_groups")]
+    _consumer_groups: Option<Vec<String>>,
+    /// Whether limits of consumer groups count. It has no effect, like `consumer_groups`.
+    #[field(default = false)]
+    #[serde(rename = "enforce_consumer_groups")]
+    _enforce_consumer_groups: Option<bool>,
     /// Whether the client is told nothing of its limits.
     #[field(default = false)]
     hide_client_headers: Option<bool>,
@@ -83,9 +115,13 @@ fn schema() -> PluginSchema {
     let needs = |value: &str, needed: &str| {
         Check::conditional("config.identifier", is().eq(value), needed, is().required(true))
     };
-    PluginSchema::plugin(DEFINITION.name, Config::record())
+    let schema = PluginSchema::plugin(DEFINITION.name, Config::record())
         .protocols_http()
         .check(Check::custom(["config"], have_limits))
+        .check(Check::custom(["config"], has_sync_rate));
+    needs_redis("config.strategy", "redis")
+        .into_iter()
+        .fold(schema, PluginSchema::check)
         .check(needs("header", "config.header_name"))
         .check(needs("path", "config.path"))
 }
@@ -113,8 +149,47 @@ fn have_limits(entity: &Map<String, Value>) -> Result<(), CheckError> {
     }
 }
 
+/// Redis needs to be told how often it is asked. Times of buckets do not add up, as counts do: these are never synced later.
+fn has_sync_rate(entity: &Map<String, Value>) -> Result<(), CheckError> {
+    let field = |name: &str| entity.get("config").and_then(|config| config.get(name));
+    if field("strategy").and_then(Value::as_str) != Some("redis") {
+        return Ok(());
+    }
+    let is_bucket = field("window_type").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("bucket"));
+    match field("sync_rate").and_then(Value::as_f64) {
+        None => Err("sync_rate is required if not using a local strategy".into()),
+        Some(rate) if rate > 0.0 && rate < 0.02 => {
+            Err("Config option 'sync_rate' must not be a decimal less than 0.02".into())
+        }
+        Some(rate) if rate > 0.0 && is_bucket => {
+            Err("token-bucket and leaky-bucket need a sync_rate of 0 or -1".into())
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+fn store(config: &Config) -> Result<Store, BuildError> {
+    let rate = config.sync_rate.unwrap_or(0.0);
+    if config.strategy != "redis" || rate < 0.0 {
+        return Ok(Store::Local);
+    }
+    let redis = redis_of(DEFINITION.name, &config.redis)?;
+    Ok(match Duration::try_from_secs_f64(rate) {
+        Ok(rate) if !rate.is_zero() => Store::Synced(Synced::with_redis(redis, rate)),
+        _ => Store::Redis(redis),
+    })
+}
+
+/// Where requests are counted.
+enum Store {
+    Local,
+    Synced(Arc<Synced>),
+    Redis(Arc<Redis>),
+}
+
 fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     let config: Config = instance.config()?;
+    let store = store(&config)?;
     let kind = match config.window_type.as_deref() {
         Some("fixed") => Kind::Fixed,
         Some("token-bucket") => Kind::TokenBucket,
@@ -142,14 +217,8 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     });
     Ok(Arc::new(RateLimitingAdvanced {
         limits: limits.collect(),
-        by: match (config.identifier.as_str(), config.header_name, config.path) {
-            ("credential", ..) => By::Credential,
-            ("ip", ..) => By::Ip,
-            ("service", ..) => By::Service,
-            ("header", Some(name), _) => By::Header(name),
-            ("path", _, Some(path)) => By::Path(path),
-            _ => By::Consumer,
-        },
+        by: By::new(&config.identifier, config.header_name, config.path),
+        store,
         namespace: config.namespace.unwrap_or_else(|| instance.entity.id.to_string()),
         is_told: config.hide_client_headers != Some(true),
         jitter: config.retry_after_jitter_max.max(0.0) as u64,
@@ -172,15 +241,6 @@ fn window_name(size: f64) -> String {
     known.map_or_else(|| lua::number(size), |(_, name)| name.to_owned())
 }
 
-enum By {
-    Consumer,
-    Credential,
-    Ip,
-    Service,
-    Header(String),
-    Path(String),
-}
-
 /// A window with the names and values of its header fields.
 struct Limit {
     window: Window,
@@ -193,6 +253,7 @@ struct RateLimitingAdvanced {
     /// From the shortest window to the longest.
     limits: Vec<Limit>,
     by: By,
+    store: Store,
     namespace: String,
     is_told: bool,
     /// In seconds.
@@ -203,31 +264,26 @@ struct RateLimitingAdvanced {
 
 impl Plugin for RateLimitingAdvanced {
     fn access<'a>(&'a self, cx: &'a mut Context) -> Step<'a> {
-        let now = u64::try_from(cx.shared.clock.now().as_nanos()).unwrap_or(u64::MAX);
-        let outcomes = self.take(&self.identifier(cx), now);
-        if outcomes.iter().all(|outcome| outcome.is_allowed) {
-            if self.is_told {
-                self.tell(&outcomes, &mut cx.early_headers);
-            }
-            let delay = outcomes.iter().map(|outcome| outcome.delay).max().unwrap_or(0);
-            if delay == 0 {
-                return Step::Continue;
-            }
-            return Step::Wait(Box::pin(async move {
-                tokio::time::sleep(Duration::from_nanos(delay)).await;
-                Flow::Continue
-            }));
+        if let Store::Redis(redis) = &self.store {
+            return Step::Wait(Box::pin(self.ask(redis, cx)));
         }
-        let mut response = Response::error(cx, self.error_code, &self.error_message);
-        if self.is_told {
-            self.tell(&outcomes, &mut response.headers);
-            let refused = outcomes.iter().filter(|outcome| !outcome.is_allowed);
-            let reset = refused.map(|outcome| seconds(outcome.reset)).max().unwrap_or(1);
-            let retry = reset + self.put_off(cx);
-            response.headers.append("Retry-After", retry.to_string().as_bytes());
+        let outcomes = self.take(cx);
+        match self.answer(cx, &outcomes) {
+            Some(refusal) => Step::exit(refusal),
+            None => match delay(&outcomes) {
+                Duration::ZERO => Step::Continue,
+                delay => Step::Wait(Box::pin(async move {
+                    tokio::time::sleep(delay).await;
+                    Flow::Continue
+                })),
+            },
         }
-        Step::exit(response)
     }
+}
+
+/// How long a request has to wait that is let through.
+fn delay(outcomes: &[Outcome]) -> Duration {
+    Duration::from_nanos(outcomes.iter().map(|outcome| outcome.delay).max().unwrap_or(0))
 }
 
 /// Whole seconds, at least one.
@@ -236,27 +292,76 @@ fn seconds(nanos: u64) -> u64 {
 }
 
 impl RateLimitingAdvanced {
-    fn identifier<'a>(&'a self, cx: &'a Context) -> Cow<'a, str> {
-        let credential = || cx.credential.as_ref().map(|credential| Cow::Borrowed(credential.id.as_str()));
-        let known = match &self.by {
-            By::Consumer => cx.consumer.as_ref().map(|c| Cow::Owned(c.id.to_string())).or_else(credential),
-            By::Credential => credential(),
-            By::Service => cx.service.as_ref().map(|service| Cow::Owned(service.id.to_string())),
-            By::Header(name) => cx.request.headers.get_str(name).map(Cow::Borrowed),
-            By::Path(path) => (cx.request.path() == path.as_bytes()).then_some(Cow::Borrowed(path.as_str())),
-            By::Ip => None,
+    /// Counts the request in Redis; while that is out of reach, here.
+    async fn ask(&self, redis: &Arc<Redis>, cx: &mut Context) -> Flow {
+        let call = self.by.with_told(cx, |identifier| {
+            self::redis::call(&self.limits, &Names { namespace: &self.namespace, identifier })
+        });
+        let outcomes = match self::redis::take(redis, &call, &self.limits).await {
+            Ok(outcomes) => outcomes,
+            Err(failure) => {
+                // Redis itself says once that it is out of reach; a line a request would be a flood.
+                log::debug!(request_id = cx.request_id(); "rate-limiting-advanced: counted on this node alone: {failure}");
+                self.take(cx)
+            }
         };
-        known.unwrap_or_else(|| Cow::Owned(cx.client.ip.to_string()))
+        if let Some(refusal) = self.answer(cx, &outcomes) {
+            return Flow::Exit(Box::new(refusal));
+        }
+        let delay = delay(&outcomes);
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        Flow::Continue
     }
 
-    /// Counts a request in all windows, or in none where one has no room; a penalty stays.
-    fn take(&self, identifier: &str, now: u64) -> Vec<Outcome> {
-        let take = |limit: &Limit| limit.window.take(counters(), &self.namespace, identifier, now);
+    /// Counts a request in all windows of this node, or in none where one has no room; a penalty stays.
+    fn take(&self, cx: &Context) -> Vec<Outcome> {
+        let now = u64::try_from(cx.shared.clock.now().as_nanos()).unwrap_or(u64::MAX);
+        match &self.store {
+            Store::Synced(synced) => self.by.with_told(cx, |identifier| {
+                let store = synced.center().id();
+                let outcomes = self.take_here(store, identifier, now);
+                let is_allowed = outcomes.iter().all(|outcome| outcome.is_allowed);
+                for (Limit { window, .. }, outcome) in self.limits.iter().zip(&outcomes) {
+                    if is_allowed || (!outcome.is_allowed && window.counts_refused()) {
+                        counters().note(synced, window.key(store, &self.namespace, identifier, now));
+                    }
+                }
+                outcomes
+            }),
+            Store::Local | Store::Redis(_) => self.by.with(cx, |identifier| self.take_here(0, identifier, now)),
+        }
+    }
+
+    fn take_here(&self, store: u64, identifier: &str, now: u64) -> Vec<Outcome> {
+        let take = |Limit { window, .. }: &Limit| {
+            window.take(counters(), window.key(store, &self.namespace, identifier, now), now)
+        };
         let mut outcomes: Vec<Outcome> = self.limits.iter().map(take).collect();
         if !outcomes.iter().all(|outcome| outcome.is_allowed) {
             outcomes.iter_mut().for_each(Outcome::undo);
         }
         outcomes
+    }
+
+    /// Tells the client how it fared; the answer to a request that is refused.
+    fn answer(&self, cx: &mut Context, outcomes: &[Outcome]) -> Option<Response> {
+        if outcomes.iter().all(|outcome| outcome.is_allowed) {
+            if self.is_told {
+                self.tell(outcomes, &mut cx.early_headers);
+            }
+            return None;
+        }
+        let mut response = Response::error(cx, self.error_code, &self.error_message);
+        if self.is_told {
+            self.tell(outcomes, &mut response.headers);
+            let refused = outcomes.iter().filter(|outcome| !outcome.is_allowed);
+            let reset = refused.map(|outcome| seconds(outcome.reset)).max().unwrap_or(1);
+            let retry = reset + self.put_off(cx);
+            response.headers.append("Retry-After", retry.to_string().as_bytes());
+        }
+        Some(response)
     }
 
     fn tell(&self, outcomes: &[Outcome], headers: &mut Headers) {

@@ -142,7 +142,7 @@ fn never_lets_more_through_than_the_limit_says() {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..250 {
-                        if window.take(&counters, "n", "all", at).is_allowed {
+                        if window.take(&counters, window.key(0, "n", "all", at), at).is_allowed {
                             passed.fetch_add(1, Ordering::Relaxed);
                         }
                     }
@@ -158,7 +158,7 @@ fn a_flood_of_clients_is_bounded() {
     let window = Window { kind: Kind::Fixed, limit: 1.0, size: SECOND, max_delay: 0, has_penalty: true };
     let counters = counters::Counters::new();
     for n in 0..400_000_u32 {
-        assert!(window.take(&counters, "n", &n.to_string(), SECOND).is_allowed, "{n}");
+        assert!(window.take(&counters, window.key(0, "n", &n.to_string(), SECOND), SECOND).is_allowed, "{n}");
     }
     assert!(counters.len() <= counters::CAPACITY, "{}", counters.len());
 }
@@ -172,5 +172,76 @@ fn refuses_limits_that_contradict_each_other() {
     ] {
         let error = complete(&DEFINITION, json!({ "window_size": sizes, "limit": limits })).unwrap_err();
         assert_eq!(error, json!({ "@entity": [want] }));
+    }
+}
+
+#[test]
+fn a_window_that_is_synced_keeps_what_was_counted_meanwhile() {
+    use crate::tallies::{Center, Tally};
+    use std::sync::atomic::Ordering::Relaxed;
+    let config = json!({ "host": "127.0.0.1", "port": 1 });
+    let synced = Synced::with_redis(redis_of("", &config).unwrap(), Duration::from_secs(3600));
+    let window = Window { kind: Kind::Sliding, limit: 100.0, size: 60 * SECOND, max_delay: 0, has_penalty: false };
+    let counters = counters::Counters::new();
+    let now = u64::try_from(START.as_nanos()).unwrap();
+    let key = window.key(synced.center().id(), "n", "client", now);
+    let take = || assert!(window.take(&counters, key, now).is_allowed);
+    take();
+    take();
+    counters.note(&synced, key);
+    let counter = counters.get(key);
+    let sent = counter.unsynced(synced.center());
+    assert_eq!((sent[0].count, sent[0].delta, sent[0].lifetime), (2, 2, 120));
+    take();
+    counter.merge(&sent[0], 9);
+    assert_eq!(counter.count.load(Relaxed), 10);
+    assert_eq!(counter.unsynced(synced.center())[0].delta, 1);
+    // What others counted in the window before is asked for.
+    let before = counters.find(counters::Key { number: key.number - 1, ..key }).unwrap();
+    let asked = before.unsynced(&Center::Database);
+    assert_eq!((asked[0].count, asked[0].delta), (0, 0));
+    assert_ne!(asked[0].name, sent[0].name);
+}
+
+#[test]
+fn while_redis_is_out_of_reach_a_node_counts_for_itself() {
+    for rate in [0.0, 10.0] {
+        let h = harness(json!({
+            "window_size": [60], "limit": [2], "window_type": "fixed", "strategy": "redis", "sync_rate": rate,
+            "redis": { "host": "127.0.0.1", "port": 1, "timeout": 1000 },
+        }));
+        assert_eq!([(); 3].map(|()| h.send("GET /").status), [200, 200, 429], "{rate}");
+    }
+}
+
+#[test]
+fn redis_needs_a_server_and_a_rate() {
+    let base = json!({ "window_size": [60], "limit": [2], "strategy": "redis" });
+    for (more, want) in [
+        (json!({ "redis": { "host": "a" } }), "sync_rate is required if not using a local strategy"),
+        (json!({ "redis": { "host": "a" }, "sync_rate": 0.01 }), "must not be a decimal less than 0.02"),
+        (json!({ "sync_rate": 0 }), "required field missing"),
+        (
+            json!({ "redis": { "host": "a" }, "sync_rate": 1, "window_type": "leaky-bucket" }),
+            "token-bucket and leaky-bucket need a sync_rate of 0 or -1",
+        ),
+        (
+            json!({ "sync_rate": 0, "redis": { "sentinel_nodes": [{ "host": "a" }] } }),
+            "sentinel_nodes and sentinel_master must be set together",
+        ),
+    ] {
+        let mut config = base.clone();
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let error = complete(&DEFINITION, config.clone()).unwrap_err().to_string();
+        assert!(error.contains(want), "{config}: {error}");
+    }
+    for redis in [
+        json!({ "cluster_nodes": [{ "ip": "127.0.0.1", "port": 7000 }] }),
+        json!({ "sentinel_nodes": [{ "host": "a" }], "sentinel_master": "m" }),
+    ] {
+        let mut config = base.clone();
+        config["sync_rate"] = json!(0);
+        config["redis"] = redis;
+        assert!(complete(&DEFINITION, config.clone()).is_ok(), "{config}");
     }
 }

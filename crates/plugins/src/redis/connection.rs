@@ -1,8 +1,9 @@
 //! A connection to Redis: made with what the config says, then commands one after another without waiting for each
 //! reply.
 
+use super::Failure;
 use super::resp::{self, Reply};
-use super::{Failure, Settings};
+use super::settings::{Access, Address, Login};
 use crate::{trust, unverified};
 use rustls::pki_types::ServerName;
 use std::collections::VecDeque;
@@ -12,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -21,6 +22,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 /// Bytes, and who waits for their reply.
 pub(super) struct Call {
     pub(super) command: Vec<u8>,
+    /// Replies that come before the one that is waited for, and say nothing.
+    pub(super) ignored: u8,
     pub(super) answer: oneshot::Sender<Result<Reply, Failure>>,
     pub(super) until: Instant,
 }
@@ -44,29 +47,25 @@ fn broken(what: &str, error: &io::Error) -> Failure {
 }
 
 impl Connection {
-    /// Connects, and says who it is and which database it wants, within the time-out.
-    pub(super) async fn open(settings: &Settings) -> Result<Self, Failure> {
-        timeout(settings.timeout, Self::handshake(settings)).await.unwrap_or_else(|_| Err(Failure::new("timeout")))
-    }
-
-    async fn handshake(settings: &Settings) -> Result<Self, Failure> {
-        let stream = TcpStream::connect((settings.host.as_str(), settings.port)).await;
+    /// Connects, and says who it is and which database it wants.
+    pub(super) async fn open(address: &Address, access: &Access, login: &Login) -> Result<Self, Failure> {
+        let stream = TcpStream::connect((address.0.as_str(), address.1)).await;
         let stream = stream.map_err(|error| failed("connecting", error))?;
         stream.set_nodelay(true).map_err(|error| failed("connecting", error))?;
         let stream: Box<dyn Stream> =
-            if settings.is_tls { Box::new(encrypt(settings, stream).await?) } else { Box::new(stream) };
+            if access.is_tls { Box::new(encrypt(access, &address.0, stream).await?) } else { Box::new(stream) };
         let mut connection = Self { stream, received: Vec::new() };
         let mut hello = Vec::new();
         let mut count = 0;
-        if let Some(password) = settings.password.as_deref().filter(|password| !password.is_empty()) {
-            match settings.username.as_deref().filter(|name| !name.is_empty()) {
+        if let Some(password) = &login.password {
+            match &login.username {
                 Some(name) => resp::command(&mut hello, &[b"AUTH", name.as_bytes(), password.as_bytes()]),
                 None => resp::command(&mut hello, &[b"AUTH", password.as_bytes()]),
             }
             count += 1;
         }
-        if settings.database != 0 {
-            resp::command(&mut hello, &[b"SELECT", settings.database.to_string().as_bytes()]);
+        if login.database != 0 {
+            resp::command(&mut hello, &[b"SELECT", login.database.to_string().as_bytes()]);
             count += 1;
         }
         if count > 0 {
@@ -80,12 +79,25 @@ impl Connection {
         Ok(connection)
     }
 
+    /// Sends a command and waits for its reply, while nothing else is under way.
+    pub(super) async fn ask(&mut self, command: &[u8]) -> Result<Reply, Failure> {
+        let sent = async {
+            self.stream.write_all(command).await?;
+            self.stream.flush().await
+        };
+        sent.await.map_err(|error| broken("writing", &error))?;
+        self.read().await
+    }
+
     async fn read(&mut self) -> Result<Reply, Failure> {
         loop {
             match resp::parse(&self.received) {
                 Ok(Some((reply, length))) => {
                     self.received.drain(..length);
                     return Ok(reply);
+                }
+                Ok(None) if self.received.len() > resp::MAX_REPLY => {
+                    return Err(Failure::new("the answer is too long"));
                 }
                 Ok(None) => {}
                 Err(resp::Garbage) => return Err(Failure::new("the answer is none of Redis")),
@@ -122,6 +134,10 @@ impl Connection {
                 biased;
                 reply = timeout_at(first, self.read()) => {
                     let reply = reply.unwrap_or_else(|_| Err(Failure::new("timeout")))?;
+                    if let Some(call) = waiting.front_mut().filter(|call| call.ignored > 0) {
+                        call.ignored -= 1;
+                        continue;
+                    }
                     if let Some(call) = waiting.pop_front() {
                         let _ = call.answer.send(Ok(reply));
                     }
@@ -169,13 +185,14 @@ impl Connection {
 }
 
 async fn encrypt(
-    settings: &Settings,
+    access: &Access,
+    host: &str,
     stream: TcpStream,
 ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Failure> {
-    let config = if settings.is_verified { trust::client() } else { unverified::client() };
+    let config = if access.is_verified { trust::client() } else { unverified::client() };
     let mut config = config.map_err(|error| failed("TLS", error))?;
-    config.enable_sni = settings.server_name.is_some();
-    let name = settings.server_name.clone().unwrap_or_else(|| settings.host.clone());
+    config.enable_sni = access.server_name.is_some();
+    let name = access.server_name.clone().unwrap_or_else(|| host.to_owned());
     let name = ServerName::try_from(name).map_err(|error| failed("TLS", error))?;
     TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| failed("TLS", error))
 }

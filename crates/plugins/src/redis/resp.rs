@@ -2,8 +2,10 @@
 //! connection is given up.
 
 /// A reply of more bytes than this, or more deeply nested, is none that was asked for.
-const MAX_BULK: usize = 1024 * 1024;
-const MAX_ITEMS: usize = 1024;
+const MAX_BULK: usize = 8 << 20;
+const MAX_ITEMS: usize = 16 * 1024;
+/// No reply has more bytes.
+pub(super) const MAX_REPLY: usize = 16 << 20;
 const MAX_DEPTH: usize = 4;
 /// The longest line: a status, an error, a number.
 const MAX_LINE: usize = 64 * 1024;

@@ -1,8 +1,10 @@
 //! Tests of `redis` against a server of their own; `e2e` has those against a real one.
 
 use super::*;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 
 #[test]
 fn commands_are_arrays_of_bulk_strings() {
@@ -77,7 +79,7 @@ fn says_who_it_is_and_which_database_it_wants() {
             let (mut stream, _) = server.accept().await.unwrap();
             answer(&mut stream, &["+OK\r\n+OK\r\n", ":7\r\n"]).await
         };
-        let (reply, seen) = tokio::join!(redis.call(command(&["INCR", "k"])), served);
+        let (reply, seen) = tokio::join!(redis.call(b"k", command(&["INCR", "k"])), served);
         assert_eq!(reply, Ok(Reply::Number(7)));
         let hello = [command(&["AUTH", "u", "p"]), command(&["SELECT", "3"]), command(&["INCR", "k"])].concat();
         assert_eq!(seen.as_bytes(), hello);
@@ -93,7 +95,7 @@ fn a_refused_password_is_told_without_it() {
             let (mut stream, _) = server.accept().await.unwrap();
             answer(&mut stream, &["-WRONGPASS invalid\r\n"]).await
         };
-        let (reply, _) = tokio::join!(redis.call(command(&["PING"])), served);
+        let (reply, _) = tokio::join!(redis.call(b"k", command(&["PING"])), served);
         assert_eq!(reply, Err(Failure::new("WRONGPASS invalid")));
     });
 }
@@ -104,7 +106,8 @@ fn commands_share_a_connection_and_one_that_was_closed_is_made_anew() {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let redis = redis(server.local_addr().unwrap().port(), serde_json::json!({}));
         let calls = async {
-            let both = tokio::join!(redis.call(command(&["INCR", "a"])), redis.call(command(&["INCR", "b"])));
+            let both =
+                tokio::join!(redis.call(b"k", command(&["INCR", "a"])), redis.call(b"k", command(&["INCR", "b"])));
             assert_eq!(both, (Ok(Reply::Number(1)), Ok(Reply::Number(2))));
         };
         let served = async {
@@ -116,7 +119,7 @@ fn commands_share_a_connection_and_one_that_was_closed_is_made_anew() {
             let (mut stream, _) = server.accept().await.unwrap();
             answer(&mut stream, &[":3\r\n"]).await;
         };
-        let (reply, ()) = tokio::join!(redis.call(command(&["INCR", "c"])), served);
+        let (reply, ()) = tokio::join!(redis.call(b"k", command(&["INCR", "c"])), served);
         assert_eq!(reply, Ok(Reply::Number(3)));
     });
 }
@@ -128,11 +131,11 @@ fn only_those_under_way_wait_for_a_redis_that_hangs_and_it_is_found_again() {
         let redis = redis(server.local_addr().unwrap().port(), serde_json::json!({ "timeout": 300 }));
         let start = Instant::now();
         let served = async { server.accept().await.unwrap().0 };
-        let (reply, hanging) = tokio::join!(redis.call(command(&["INCR", "a"])), served);
+        let (reply, hanging) = tokio::join!(redis.call(b"k", command(&["INCR", "a"])), served);
         assert_eq!(reply, Err(Failure::new("timeout")));
         assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
         let start = Instant::now();
-        assert_eq!(redis.call(command(&["INCR", "a"])).await, Err(Failure::new("out of reach")));
+        assert_eq!(redis.call(b"k", command(&["INCR", "a"])).await, Err(Failure::new("out of reach")));
         assert!(start.elapsed() < Duration::from_millis(250), "{:?}", start.elapsed());
         drop(hanging);
         tokio::spawn(async move {
@@ -142,10 +145,10 @@ fn only_those_under_way_wait_for_a_redis_that_hangs_and_it_is_found_again() {
         });
         // The process itself asks again.
         let end = Instant::now() + Duration::from_secs(20);
-        while redis.is_down.load(Relaxed) && Instant::now() < end {
+        while redis.is_down() && Instant::now() < end {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        assert_eq!(redis.call(command(&["INCR", "a"])).await, Ok(Reply::Number(9)));
+        assert_eq!(redis.call(b"k", command(&["INCR", "a"])).await, Ok(Reply::Number(9)));
     });
 }
 
@@ -171,11 +174,11 @@ fn garbage_and_a_closed_port_are_failures() {
             let (mut stream, _) = server.accept().await.unwrap();
             answer(&mut stream, &["HTTP/1.1 400 Bad Request\r\n\r\n"]).await;
         };
-        let (reply, ()) = tokio::join!(garbage.call(command(&["PING"])), served);
+        let (reply, ()) = tokio::join!(garbage.call(b"k", command(&["PING"])), served);
         assert_eq!(reply, Err(Failure::new("the answer is none of Redis")));
         drop(server);
         let closed = redis(port, serde_json::json!({ "database": 1 }));
-        let Err(Failure::Other(text)) = closed.call(command(&["PING"])).await else { panic!("it answers") };
+        let Err(Failure::Other(text)) = closed.call(b"k", command(&["PING"])).await else { panic!("it answers") };
         assert!(text.starts_with("connecting: "), "{text}");
     });
 }

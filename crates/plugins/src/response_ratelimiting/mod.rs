@@ -4,17 +4,24 @@
 //! against the limits of these names. The upstream learns what is left (`X-RateLimit-Remaining-<limit>`), and so does
 //! the client. A response that would use more of a limit that is used up becomes an empty one with status 429.
 //!
-//! Policy `local` counts in this node's memory. Policies `cluster` and `redis` are valid configuration, but this version
-//! has no shared counters yet: with `fault_tolerant` requests pass uncounted, without it they are refused.
+//! Policy `local` counts in this node's memory, exactly. Policy `redis` counts for all nodes that use a Redis, under Kong's
+//! keys: usage is read before a request, and added to in the background after its response, as in Kong. While Redis is out
+//! of reach, `fault_tolerant` says whether requests pass uncounted or are answered 500. Policy `cluster` counts for all nodes
+//! of a database: each node counts for itself and syncs with Kong's table twice a second.
 
+mod redis;
 mod usage;
 
-use crate::rate_limiting::RENAMED;
+use self::redis::Client;
+use crate::rate_limiting::by::By;
 use crate::rate_limiting::period::Period;
+use crate::rate_limiting::{RENAMED, needs_redis, redis_of};
+use crate::redis::{Failure, Redis};
+use crate::tallies::{DATABASE, Synced};
 use entities::PluginSchema;
 use indexmap::IndexMap;
-use pdk::{Body, BuildError, Context, Definition, Headers, Instance, Phases, Plugin, Response, Step};
-use schema::{Check, Record, Value, is, lua};
+use pdk::{Body, BuildError, Context, Definition, Flow, Headers, Instance, Phases, Plugin, Response, Step};
+use schema::{Record, Value, lua};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +53,6 @@ struct Config {
     fault_tolerant: bool,
     /// The Redis of policy `redis`.
     #[field(typedef = redis)]
-    #[expect(dead_code, reason = "part of the schema; no policy that is built reads it")]
     redis: Value,
     /// Whether requests are refused once a limit is used up, before the upstream is asked.
     #[field(default = false)]
@@ -104,50 +110,42 @@ fn schema() -> PluginSchema {
             format!("response-ratelimiting: config.redis_{name} is deprecated, please use config.redis.{name} instead");
         record.shorthand_rename(&format!("redis_{name}"), field(), ["redis", name], &message)
     });
-    let needs = |needed: &str| Check::conditional("config.policy", is().eq("redis"), needed, is().required(true));
-    PluginSchema::plugin(DEFINITION.name, &Arc::new(record))
-        .protocols_http()
-        .check(needs("config.redis.host"))
-        .check(needs("config.redis.port"))
-        .check(needs("config.redis.timeout"))
+    let schema = PluginSchema::plugin(DEFINITION.name, &Arc::new(record)).protocols_http();
+    needs_redis("config.policy", "redis").into_iter().fold(schema, PluginSchema::check)
 }
 
-/// Stands in where the counters cannot be had and `fault_tolerant` is on.
-struct Uncounted;
+/// Where responses are counted.
+enum Store {
+    Local,
+    Synced(Arc<Synced>),
+    Redis(Arc<Redis>),
+}
 
-impl Plugin for Uncounted {}
+fn store(config: &Config) -> Result<Store, BuildError> {
+    match config.policy.as_deref() {
+        Some("redis") => redis_of(DEFINITION.name, &config.redis).map(Store::Redis),
+        Some("cluster") => {
+            let missing = || BuildError("response-ratelimiting: policy 'cluster' needs a database".to_owned());
+            Synced::with_database().map(Store::Synced).ok_or_else(missing)
+        }
+        _ => Ok(Store::Local),
+    }
+}
 
 fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     let config: Config = instance.config()?;
-    if let Some(policy @ ("cluster" | "redis")) = config.policy.as_deref() {
-        let problem =
-            format!("response-ratelimiting: policy '{policy}' is not available in this version, policy 'local' is");
-        if !config.fault_tolerant {
-            return Err(BuildError(problem));
-        }
-        // As with counters out of reach: requests pass, and the log says why.
-        log::error!("{problem}; fault_tolerant lets requests pass uncounted");
-        return Ok(Arc::new(Uncounted));
-    }
+    let store = store(&config)?;
     Ok(Arc::new(ResponseRateLimiting {
         limits: config.limits.into_iter().map(|(name, limits)| Limit::new(name, &limits)).collect(),
         header_name: config.header_name.unwrap_or_else(|| "x-kong-limit".to_owned()),
-        by: match config.limit_by.as_deref() {
-            Some("credential") => By::Credential,
-            Some("ip") => By::Ip,
-            _ => By::Consumer,
-        },
+        by: By::new(config.limit_by.as_deref().unwrap_or_default(), None, None),
+        store,
+        is_tolerant: config.fault_tolerant,
         route: instance.entity.route.as_ref().map(|r| r.id).unwrap_or_default(),
         service: instance.entity.service.as_ref().map(|s| s.id).unwrap_or_default(),
         blocks: config.block_on_first_violation,
         is_told: !config.hide_client_headers,
     }))
-}
-
-enum By {
-    Consumer,
-    Credential,
-    Ip,
 }
 
 /// A limit, with what header fields say of it.
@@ -194,6 +192,8 @@ struct ResponseRateLimiting {
     limits: Vec<Limit>,
     header_name: String,
     by: By,
+    store: Store,
+    is_tolerant: bool,
     /// The scope that the plugin entity has.
     route: Uuid,
     service: Uuid,
@@ -202,27 +202,34 @@ struct ResponseRateLimiting {
 }
 
 /// The counters of a request's client, in the order of the limits.
-struct Counters(Vec<Arc<Counter>>);
+struct Counters {
+    counters: Vec<Arc<Counter>>,
+    /// Who it is to other nodes.
+    client: Option<Client>,
+}
 
 impl Plugin for ResponseRateLimiting {
     fn access<'a>(&'a self, cx: &'a mut Context) -> Step<'a> {
-        let now = cx.shared.clock.now();
-        let counters = self.counters(cx);
-        for (limit, counter) in self.limits.iter().zip(&counters) {
-            let left = limit.windows.iter().map(|window| window.left(counter, now));
-            if self.blocks && left.clone().any(|left| left == 0.0) {
-                let message = format!("API rate limit exceeded for '{}'", limit.name);
-                return Step::exit(Response::error(cx, 429, &message));
+        let client = || self.by.with_told(cx, |identifier| self.client(identifier));
+        let counted = match &self.store {
+            Store::Redis(redis) => {
+                let client = client();
+                return Step::Wait(Box::pin(self.ask(redis, client, cx)));
             }
-            let least = left.fold(f64::INFINITY, f64::min);
-            cx.request.headers.set(&limit.left_name, lua::number(least).as_bytes());
+            Store::Synced(_) => {
+                let client = client();
+                Counters { counters: self.counters(DATABASE, &client.identifier), client: Some(client) }
+            }
+            Store::Local => self.by.with(cx, |id| Counters { counters: self.counters(0, id), client: None }),
+        };
+        match self.begin(cx, counted) {
+            Some(refusal) => Step::exit(refusal),
+            None => Step::Continue,
         }
-        cx.data.set(Counters(counters));
-        Step::Continue
     }
 
     fn header_filter(&self, cx: &mut Context) {
-        let Some(Counters(counters)) = cx.data.get() else { return };
+        let Some(Counters { counters, client }) = cx.data.get() else { return };
         let now = cx.shared.clock.now();
         let headers = &mut cx.response.headers;
         let costs = self.costs(headers);
@@ -240,24 +247,74 @@ impl Plugin for ResponseRateLimiting {
             cx.response.status = 429;
             cx.response.body = Body::Empty;
             cx.response.trailers = None;
+        } else if let Some(client) = client {
+            self.tell_others(client, counters, &costs, now);
         }
     }
 }
 
 impl ResponseRateLimiting {
-    fn counters(&self, cx: &Context) -> Vec<Arc<Counter>> {
-        let credential = || cx.credential.as_ref().map(|credential| credential.id.clone());
-        let identifier = match self.by {
-            By::Consumer => cx.consumer.as_ref().map(|consumer| consumer.id.to_string()).or_else(credential),
-            By::Credential => credential(),
-            By::Ip => None,
-        };
-        let identifier = identifier.unwrap_or_else(|| cx.client.ip.to_string());
-        let of = |limit: &Limit| {
-            let Self { route, service, .. } = *self;
-            usage::counters().get(&Key { route, service, limit: &limit.name, identifier: &identifier })
-        };
-        self.limits.iter().map(of).collect()
+    fn client(&self, identifier: &str) -> Client {
+        Client { route: self.route, service: self.service, identifier: identifier.to_owned() }
+    }
+
+    fn key<'a>(&self, store: u64, limit: &'a Limit, identifier: &'a str) -> Key<'a> {
+        Key { store, route: self.route, service: self.service, limit: &limit.name, identifier }
+    }
+
+    fn counters(&self, store: u64, identifier: &str) -> Vec<Arc<Counter>> {
+        self.limits.iter().map(|limit| usage::counters().get(&self.key(store, limit, identifier))).collect()
+    }
+
+    /// Learns from Redis what the client has used.
+    async fn ask(&self, redis: &Arc<Redis>, client: Client, cx: &mut Context) -> Flow {
+        let now = cx.shared.clock.now();
+        match self::redis::used(redis, &client, &self.limits, now).await {
+            Ok(counters) => {
+                let refusal = self.begin(cx, Counters { counters, client: Some(client) });
+                refusal.map_or(Flow::Continue, |refusal| Flow::Exit(Box::new(refusal)))
+            }
+            Err(failure) => self.out_of_reach(cx, &failure),
+        }
+    }
+
+    fn out_of_reach(&self, cx: &Context, failure: &Failure) -> Flow {
+        // Redis itself says once that it is out of reach; a line a request would be a flood.
+        log::debug!(request_id = cx.request_id(); "response-ratelimiting: the response is not counted: {failure}");
+        match self.is_tolerant {
+            true => Flow::Continue,
+            false => Flow::Exit(Box::new(Response::error(cx, 500, pdk::default_message(500)))),
+        }
+    }
+
+    /// Tells the upstream what is left; the answer to a request that is refused.
+    fn begin(&self, cx: &mut Context, counted: Counters) -> Option<Response> {
+        let now = cx.shared.clock.now();
+        for (limit, counter) in self.limits.iter().zip(&counted.counters) {
+            let left = limit.windows.iter().map(|window| window.left(counter, now));
+            if self.blocks && left.clone().any(|left| left == 0.0) {
+                let message = format!("API rate limit exceeded for '{}'", limit.name);
+                return Some(Response::error(cx, 429, &message));
+            }
+            let least = left.fold(f64::INFINITY, f64::min);
+            cx.request.headers.set(&limit.left_name, lua::number(least).as_bytes());
+        }
+        cx.data.set(counted);
+        None
+    }
+
+    /// Has other nodes told of what a response has cost.
+    fn tell_others(&self, client: &Client, counters: &[Arc<Counter>], costs: &[Option<Amount>], now: Duration) {
+        match &self.store {
+            Store::Local => {}
+            Store::Redis(redis) => self::redis::add(redis, client, &self.limits, costs, now),
+            Store::Synced(synced) => {
+                let counted = self.limits.iter().zip(counters).zip(costs);
+                for ((limit, counter), _) in counted.filter(|(_, cost)| cost.is_some()) {
+                    counter.note(synced, self.key(DATABASE, limit, &client.identifier), now);
+                }
+            }
+        }
     }
 
     /// What the response has cost of each limit. As in Kong one field counts, and what is no `name=number` is nothing.

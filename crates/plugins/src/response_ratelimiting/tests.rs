@@ -106,7 +106,7 @@ fn may_refuse_before_the_upstream_is_asked_and_tell_nothing() {
 
 #[test]
 fn counts_exactly_across_threads() {
-    let key = Key { route: Uuid::new_v4(), service: Uuid::nil(), limit: "l", identifier: "i" };
+    let key = Key { store: 0, route: Uuid::new_v4(), service: Uuid::nil(), limit: "l", identifier: "i" };
     let counter = usage::counters().get(&key);
     let passed = AtomicU64::new(0);
     std::thread::scope(|scope| {
@@ -128,7 +128,7 @@ fn a_flood_of_clients_is_bounded() {
     let counters = usage::Counters::new();
     for n in 0..200_000_u32 {
         let identifier = n.to_string();
-        let key = Key { route: Uuid::nil(), service: Uuid::nil(), limit: "l", identifier: &identifier };
+        let key = Key { store: 0, route: Uuid::nil(), service: Uuid::nil(), limit: "l", identifier: &identifier };
         assert!(counters.get(&key).add(Period::Hour, START, Amount::new(1.0), Amount::new(1.0)), "{n}");
     }
     assert!(counters.len() <= usage::CAPACITY, "{}", counters.len());
@@ -148,4 +148,41 @@ fn refuses_limits_that_contradict_each_other() {
         let error = complete(&DEFINITION, json!({ "limits": limits })).unwrap_err();
         assert_eq!(error, json!({ "config": { "limits": want } }));
     }
+}
+
+/// A Redis that nobody serves.
+fn without_redis(is_tolerant: bool) -> Harness {
+    let redis = json!({ "host": "127.0.0.1", "port": 1, "timeout": 1000 });
+    let limits = json!({ "v": { "hour": 1 } });
+    harness(json!({ "limits": limits, "policy": "redis", "redis": redis, "fault_tolerant": is_tolerant }))
+}
+
+#[test]
+fn without_redis_requests_pass_uncounted_or_fail() {
+    let (_, told) = told(without_redis(true), "v=1");
+    assert_eq!(told, "200  > X-Kong-Limit=v=1 body");
+    let answer = without_redis(false).send("GET /");
+    assert_eq!((answer.status, answer.upstream), (500, None));
+}
+
+#[test]
+fn a_sync_tells_whole_units_and_keeps_what_was_counted_meanwhile() {
+    use crate::tallies::{Center, Name, Synced, Tally};
+    let config = json!({ "host": "127.0.0.1", "port": 1 });
+    let synced = Synced::with_redis(redis_of("", &config).unwrap(), Duration::from_secs(3600));
+    let counter = Arc::new(Counter::default());
+    let key = Key { store: 1, route: Uuid::nil(), service: Uuid::nil(), limit: "v", identifier: "i" };
+    let add = |n: f64| assert!(counter.add(Period::Hour, START, Amount::new(n), Amount::new(100.0)));
+    let used = || counter.used(Period::Hour, START).units();
+    add(2.5);
+    counter.note(&synced, key, START);
+    let sent = counter.unsynced(&Center::Database);
+    let Name::Row(row) = &sent[0].name else { panic!("a row") };
+    assert_eq!((row.limit.as_deref(), row.period, row.start), (Some("v"), "hour", Period::Hour.start(START)));
+    assert_eq!((sent.len(), sent[0].delta), (1, 2));
+    add(1.0);
+    // Others had counted five when the database got the two.
+    counter.merge(&sent[0], 7);
+    assert_eq!(used(), 8.5);
+    assert_eq!(counter.unsynced(&Center::Database)[0].delta, 1);
 }

@@ -1,12 +1,13 @@
-//! The transformation of JSON bodies.
+//! The transformation of JSON bodies, and the masking of these and of texts.
 
-use super::{Change, Config, pair};
+use super::{Change, Config, is_json, is_text, pair};
+use crate::mask::Mask;
 use bytes::{Bytes, BytesMut};
-use pdk::Chunk;
 use pdk::json::Json;
+use pdk::{Chunk, Headers};
 use serde_json::{Number, Value};
 
-/// Larger bodies pass as they are.
+/// Larger bodies pass as they are; where they would have to be masked, they are withheld.
 const LARGEST: usize = 32 << 20;
 
 /// What is done to a JSON body.
@@ -16,28 +17,48 @@ pub(super) struct Body {
     replace: Vec<(String, Value)>,
     add: Vec<(String, Value)>,
     append: Vec<(String, Value)>,
+    mask: Option<Mask>,
 }
 
 /// The body so far.
-#[derive(Default)]
 pub(super) struct Whole {
+    is_json: bool,
     data: BytesMut,
     is_too_large: bool,
 }
 
+impl Whole {
+    pub(super) fn of(headers: &Headers) -> Self {
+        Self { is_json: is_json(headers), data: BytesMut::new(), is_too_large: false }
+    }
+}
+
 impl Body {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, mask: Option<Mask>) -> Self {
         Self {
             remove: config.remove.json.iter().map(|entry| pair(entry).0).collect(),
             rename: config.rename.json.iter().map(|entry| pair(entry)).collect(),
             replace: values(&config.replace),
             add: values(&config.add),
             append: values(&config.append),
+            mask,
         }
     }
 
-    /// Whether bodies pass as they are.
-    pub(super) fn is_idle(&self) -> bool {
+    /// Whether the body with these fields is changed.
+    pub(super) fn is_for(&self, headers: &Headers) -> bool {
+        let is_masked = self.mask.is_some();
+        ((is_masked || !self.is_idle()) && is_json(headers)) || (is_masked && is_text(headers))
+    }
+
+    /// Whether it would have to be masked, and cannot be.
+    pub(super) fn withholds(&self, headers: &Headers) -> bool {
+        self.mask.is_some()
+            && headers.get("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity"))
+    }
+
+    /// Whether there is nothing to transform.
+    fn is_idle(&self) -> bool {
         self.remove.is_empty()
             && self.rename.is_empty()
             && self.replace.is_empty()
@@ -48,16 +69,28 @@ impl Body {
     /// Holds the body back until it is whole, then lets it go transformed.
     pub(super) fn filter(&self, whole: &mut Whole, chunk: &mut Chunk) {
         if whole.is_too_large {
+            if self.mask.is_some() {
+                chunk.data = Bytes::new();
+            }
             return;
         }
         whole.data.extend_from_slice(&chunk.data);
         chunk.data = Bytes::new();
         whole.is_too_large = whole.data.len() > LARGEST;
-        if whole.is_too_large || chunk.is_last {
-            let data = whole.data.split().freeze();
-            let json = if whole.is_too_large { None } else { Json::parse(&data) };
-            chunk.data = json.map_or(data, |json| self.transformed(json).into());
+        if !whole.is_too_large && !chunk.is_last {
+            return;
         }
+        let data = whole.data.split().freeze();
+        if whole.is_too_large {
+            chunk.data = if self.mask.is_some() { withheld("too long") } else { data };
+            return;
+        }
+        let json = Json::parse(&data).filter(|_| whole.is_json && !self.is_idle());
+        let data = json.map_or(data, |json| self.transformed(json).into());
+        chunk.data = match &self.mask {
+            Some(mask) => masked(mask, whole.is_json, data),
+            None => data,
+        };
     }
 
     fn transformed(&self, mut json: Json) -> Vec<u8> {
@@ -84,6 +117,26 @@ impl Body {
         }
         json.encode()
     }
+}
+
+fn masked(mask: &Mask, is_json: bool, data: Bytes) -> Bytes {
+    if data.is_empty() {
+        return data;
+    }
+    if is_json {
+        return mask.json(&data).map_or_else(|| withheld("no JSON"), Bytes::from);
+    }
+    // Bytes that are no text match nothing.
+    let text = String::from_utf8_lossy(&data);
+    match mask.text(&text) {
+        std::borrow::Cow::Borrowed(_) => data.clone(),
+        std::borrow::Cow::Owned(masked) => masked.into(),
+    }
+}
+
+fn withheld(why: &str) -> Bytes {
+    log::error!("response-transformer: a body that cannot be masked is withheld: it is {why}");
+    Bytes::new()
 }
 
 fn values(change: &Change) -> Vec<(String, Value)> {

@@ -3,9 +3,13 @@
 //! Removes, renames, replaces, adds and appends, in this order, header fields of the response and members of a JSON body.
 //! Whether a header field is there is judged by the response as it was before. Of a JSON body only the top level is
 //! touched, and what is not touched stays as it was written.
+//!
+//! Beyond Kong, `mask` hides values in JSON bodies, at any depth, and in texts. What cannot be masked (a body that is encoded,
+//! longer than 32 MiB or no JSON although it says so) is withheld.
 
 mod body;
 
+use crate::mask::{self, Mask};
 use body::Body;
 use entities::PluginSchema;
 use pdk::{BuildError, Chunk, Context, Definition, Headers, Instance, Phases, Plugin};
@@ -38,6 +42,9 @@ struct Config {
     add: Change,
     /// What is added in any case: `name:value`.
     append: Change,
+    /// Which values of JSON bodies and texts are masked. Not in Kong.
+    #[field(hidden)]
+    mask: Option<mask::Config>,
 }
 
 #[derive(Record, Deserialize, Clone, Debug)]
@@ -79,8 +86,10 @@ fn schema() -> PluginSchema {
 
 fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     let config: Config = instance.config()?;
+    let mask = config.mask.as_ref().map(Mask::new).transpose();
+    let mask = mask.map_err(|why| BuildError(format!("response-transformer: mask: {why}")))?;
     Ok(Arc::new(ResponseTransformer {
-        body: Body::new(&config),
+        body: Body::new(&config, mask),
         remove: config.remove.headers.iter().map(|entry| pair(entry).0).collect(),
         rename: pairs(&config.rename.headers),
         replace: pairs(&config.replace.headers),
@@ -128,7 +137,7 @@ impl Plugin for ResponseTransformer {
         let headers = &mut cx.response.headers;
         let had: Vec<bool> = self.replace.iter().chain(&self.add).map(|(name, _)| headers.contains(name)).collect();
         let (had_replaced, had_added) = had.split_at(self.replace.len());
-        if !self.body.is_idle() && is_json(headers) {
+        if self.body.is_for(headers) {
             headers.remove("content-length");
         }
         for name in &self.remove {
@@ -146,9 +155,17 @@ impl Plugin for ResponseTransformer {
         for (name, value) in &self.append {
             headers.append(name, value.as_bytes());
         }
-        if !self.body.is_idle() && is_json(headers) {
-            cx.data.set(body::Whole::default());
+        if !self.body.is_for(headers) {
+            return;
         }
+        if self.body.withholds(headers) {
+            log::error!(request_id = cx.request_id(); "response-transformer: an encoded body cannot be masked");
+            cx.response.status = 502;
+            cx.response.headers.remove("content-encoding");
+            cx.response.body = pdk::Body::Empty;
+            return;
+        }
+        cx.data.set(body::Whole::of(headers));
     }
 
     fn body_filter(&self, cx: &mut Context, chunk: &mut Chunk) {
@@ -156,6 +173,11 @@ impl Plugin for ResponseTransformer {
             self.body.filter(whole, chunk);
         }
     }
+}
+
+/// Whether this is a text that is no JSON.
+fn is_text(headers: &Headers) -> bool {
+    headers.get("content-type").is_some_and(|value| value.trim_ascii_start().to_ascii_lowercase().starts_with(b"text/"))
 }
 
 /// Gives a field another name, with all its values, in place of what has that name.

@@ -108,3 +108,24 @@ fn changes_the_gateways_own_answers_too() {
     let exchange = h.send("GET /");
     assert_eq!((exchange.header("X-New"), exchange.body.as_str()), ("1", r#"{"message":"m","extra":"1"}"#));
 }
+
+#[test]
+fn values_of_bodies_are_masked_and_what_cannot_be_is_withheld() {
+    let config = json!({
+        "mask": { "paths": ["**.pin"], "patterns": ["[0-9]{12,}"] }, "add": { "json": ["a:1"] },
+    });
+    for (answer, want) in [
+        (
+            "200\nContent-Type: application/json\n\n{\"u\":{\"pin\":1},\"n\":1.50}",
+            "200 {\"u\":{\"pin\":\"***\"},\"n\":1.50,\"a\":\"1\"}",
+        ),
+        ("200\nContent-Type: text/plain; charset=utf-8\n\ncard 123456789012, ok", "200 card ***, ok"),
+        ("200\nContent-Type: application/json\n\n{\"pin\":1} trailing", "200 "),
+        ("200\nContent-Type: application/json\nContent-Encoding: gzip\n\nxyz", "502 "),
+        ("200\nContent-Type: image/png\nContent-Encoding: gzip\n\n123456789012", "200 123456789012"),
+        ("204\nContent-Type: application/json\n\n", "204 "),
+    ] {
+        let exchange = Harness::new(&DEFINITION, config.clone()).with_upstream(answer).send("GET /");
+        assert_eq!(format!("{} {}", exchange.status, exchange.body), want, "{answer}");
+    }
+}

@@ -4,11 +4,11 @@
 //! response's status; what is less severe than `log_level` is not written.
 
 use crate::calendar::{MONTHS, date, time};
-use crate::lua_fields::{self, CustomFields};
+use crate::log_document::{CustomFields, Documents, Shape};
+use crate::mask;
 use crate::sender::{Destination, Sender};
 use crate::severity::{NAMES, Severities};
 use entities::PluginSchema;
-use pdk::log::document;
 use pdk::{BuildError, Context, Definition, Instance, Phases, Plugin};
 use schema::Record;
 use serde::Deserialize;
@@ -59,6 +59,12 @@ struct Config {
     /// Members of the log document and the Lua functions that make them.
     #[field(typedef = lua_code)]
     custom_fields_by_lua: CustomFields,
+    /// Members of the log document and the templates that make them, for example `$(headers['x-tenant'])`. Not in Kong.
+    #[field(hidden, keys(len_min = 1), values(len_min = 1))]
+    custom_fields: CustomFields,
+    /// Which values of the log document are masked. Not in Kong.
+    #[field(hidden)]
+    mask: Option<mask::Config>,
     /// The facility that messages are of.
     #[field(default = "user", one_of(FACILITIES.map(|(name, _)| name)))]
     facility: String,
@@ -70,7 +76,8 @@ fn schema() -> PluginSchema {
 
 fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     let config: Config = instance.config()?;
-    lua_fields::refuse(DEFINITION.name, &config.custom_fields_by_lua)?;
+    let shape = Shape { by_lua: &config.custom_fields_by_lua, fields: &config.custom_fields, mask: &config.mask };
+    let documents = Documents::new(DEFINITION.name, &shape)?;
     let facility = FACILITIES.iter().find(|(name, _)| *name == config.facility).map_or(1, |(_, number)| *number);
     Ok(Arc::new(Syslog {
         severities: Severities::of_names([
@@ -80,6 +87,7 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
             config.server_errors_severity,
         ]),
         facility,
+        documents,
         sender: Sender::new(Destination::Unix(SOCKET.to_owned())),
     }))
 }
@@ -87,6 +95,7 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
 struct Syslog {
     severities: Severities,
     facility: u8,
+    documents: Documents,
     sender: Sender,
 }
 
@@ -94,7 +103,7 @@ impl Plugin for Syslog {
     fn log(&self, cx: &mut Context) {
         let Some(severity) = self.severities.of(cx.response.status) else { return };
         let now = cx.shared.clock.now().as_secs();
-        let json = document(cx);
+        let json = self.documents.of(cx);
         self.sender.send(message(self.facility, severity, now, &json.to_string()).into_bytes());
     }
 }

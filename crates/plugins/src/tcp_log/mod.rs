@@ -3,10 +3,10 @@
 //! Sends one line of JSON a request over a TCP connection that is kept, with TLS where it is asked for (the collector's
 //! certificate is not verified).
 
-use crate::lua_fields::{self, CustomFields};
+use crate::log_document::{CustomFields, Documents, Shape};
+use crate::mask;
 use crate::sender::{Destination, Sender, Tls};
 use entities::PluginSchema;
-use pdk::log::document;
 use pdk::{BuildError, Context, Definition, Instance, Phases, Plugin};
 use schema::Record;
 use serde::Deserialize;
@@ -38,6 +38,12 @@ struct Config {
     /// Members of the log document and the Lua functions that make them.
     #[field(typedef = lua_code)]
     custom_fields_by_lua: CustomFields,
+    /// Members of the log document and the templates that make them, for example `$(headers['x-tenant'])`. Not in Kong.
+    #[field(hidden, keys(len_min = 1), values(len_min = 1))]
+    custom_fields: CustomFields,
+    /// Which values of the log document are masked. Not in Kong.
+    #[field(hidden)]
+    mask: Option<mask::Config>,
 }
 
 fn schema() -> PluginSchema {
@@ -46,23 +52,28 @@ fn schema() -> PluginSchema {
 
 fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     let config: Config = instance.config()?;
-    lua_fields::refuse(DEFINITION.name, &config.custom_fields_by_lua)?;
-    Ok(Arc::new(TcpLog(Sender::new(Destination::Tcp {
+    let shape = Shape { by_lua: &config.custom_fields_by_lua, fields: &config.custom_fields, mask: &config.mask };
+    let documents = Documents::new(DEFINITION.name, &shape)?;
+    let sender = Sender::new(Destination::Tcp {
         host: config.host,
         port: config.port,
         timeout: Duration::from_millis(config.timeout.unwrap_or(10_000.0) as u64),
         keepalive: Duration::from_millis(config.keepalive.unwrap_or(60_000.0) as u64),
         tls: config.tls.then_some(Tls { server_name: config.tls_sni }),
-    }))))
+    });
+    Ok(Arc::new(TcpLog { sender, documents }))
 }
 
-struct TcpLog(Sender);
+struct TcpLog {
+    sender: Sender,
+    documents: Documents,
+}
 
 impl Plugin for TcpLog {
     fn log(&self, cx: &mut Context) {
-        let mut line = document(cx).to_string();
+        let mut line = self.documents.of(cx).to_string();
         line.push('\n');
-        self.0.send(line.into_bytes());
+        self.sender.send(line.into_bytes());
     }
 }
 

@@ -2,10 +2,10 @@
 //!
 //! Sends one datagram of JSON a request.
 
-use crate::lua_fields::{self, CustomFields};
+use crate::log_document::{CustomFields, Documents, Shape};
+use crate::mask;
 use crate::sender::{Destination, Sender};
 use entities::PluginSchema;
-use pdk::log::document;
 use pdk::{BuildError, Context, Definition, Instance, Phases, Plugin};
 use schema::Record;
 use serde::Deserialize;
@@ -29,6 +29,12 @@ struct Config {
     /// Members of the log document and the Lua functions that make them.
     #[field(typedef = lua_code)]
     custom_fields_by_lua: CustomFields,
+    /// Members of the log document and the templates that make them, for example `$(headers['x-tenant'])`. Not in Kong.
+    #[field(hidden, keys(len_min = 1), values(len_min = 1))]
+    custom_fields: CustomFields,
+    /// Which values of the log document are masked. Not in Kong.
+    #[field(hidden)]
+    mask: Option<mask::Config>,
 }
 
 fn schema() -> PluginSchema {
@@ -37,16 +43,21 @@ fn schema() -> PluginSchema {
 
 fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     let config: Config = instance.config()?;
-    lua_fields::refuse(DEFINITION.name, &config.custom_fields_by_lua)?;
+    let shape = Shape { by_lua: &config.custom_fields_by_lua, fields: &config.custom_fields, mask: &config.mask };
+    let documents = Documents::new(DEFINITION.name, &shape)?;
     let timeout = Duration::from_millis(config.timeout.unwrap_or(10_000.0) as u64);
-    Ok(Arc::new(UdpLog(Sender::new(Destination::Udp { host: config.host, port: config.port, timeout }))))
+    let sender = Sender::new(Destination::Udp { host: config.host, port: config.port, timeout });
+    Ok(Arc::new(UdpLog { sender, documents }))
 }
 
-struct UdpLog(Sender);
+struct UdpLog {
+    sender: Sender,
+    documents: Documents,
+}
 
 impl Plugin for UdpLog {
     fn log(&self, cx: &mut Context) {
-        self.0.send(document(cx).to_string().into_bytes());
+        self.sender.send(self.documents.of(cx).to_string().into_bytes());
     }
 }
 

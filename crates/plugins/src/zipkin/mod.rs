@@ -188,6 +188,11 @@ struct Traced {
     body_filter: Option<Instant>,
 }
 
+/// The id of a request's trace, where its spans are sent.
+pub(crate) fn sampled_trace(cx: &Context) -> Option<u128> {
+    cx.data.get::<Traced>().filter(|traced| traced.is_sampled).map(|traced| traced.trace.value)
+}
+
 impl Zipkin {
     fn begin(&self, incoming: Option<&Incoming>) -> Traced {
         let sampled = incoming.and_then(|incoming| incoming.sampled);

@@ -288,7 +288,7 @@ fn operation(test: &ast::Predicate) -> Result<Operation, String> {
         }
         Value::Regex(regex) => {
             let text = regex.as_str().to_owned();
-            Operation::Matches { pattern: Pattern::new(&text, Dialect::Rust).map_err(|error| error.to_string())?, text }
+            Operation::Matches { pattern: Pattern::new(&text, Dialect::Rust)?, text }
         }
         Value::Int(value) => Operation::Number { is, value: *value },
         Value::IpAddr(value) => Operation::Address { value: *value, is_equal: test.op == BinaryOperator::Equals },

@@ -227,8 +227,9 @@ impl admin::Node for Facts {
     fn call(&self, endpoint: &str, parameters: &[(String, String)], request: &Request) -> Response {
         if endpoint == plugin_endpoints::METRICS {
             let exports = Exports::of(self.line.current().plugins.values().map(|p| &**p));
-            let text = plugins::prometheus::render(&self.proxy.settings.node, &self.figures(), exports);
-            return Response::text(200, "text/plain; charset=UTF-8", text);
+            let node = &self.proxy.settings.node;
+            let (kind, text) = plugins::prometheus::render(node, &self.figures(), exports, request.header("accept"));
+            return Response::text(200, kind, text);
         }
         plugin_endpoints::proxy_cache(&self.line.current(), parameters, request)
     }

@@ -254,7 +254,7 @@ impl Store for Sqlite {
         purged
     }
 
-    fn count(&self, counts: &[Count<'_>]) -> Result<Vec<u64>, Error> {
+    fn count(&self, counts: &[Count<'_>]) -> Result<Vec<i64>, Error> {
         let mut counted = Ok(Vec::new());
         self.transact(&mut |connection| {
             counted = sqlite_counts::add(connection, counts, (self.clock)()).map_err(failed);

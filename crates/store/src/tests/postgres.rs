@@ -657,6 +657,7 @@ fn counts_of_rate_limits_add_up_in_kongs_table() {
         identifier,
         route: Uuid::nil(),
         service: Uuid::from_u128(1),
+        limit: None,
         period: "minute",
         start: 1_763_717_520,
         delta,
@@ -669,4 +670,10 @@ fn counts_of_rate_limits_add_up_in_kongs_table() {
     let service = "00000000-0000-0000-0000-000000000001";
     let want = [format!("a minute 1763717520 {service} 1 t"), format!("b minute 1763717520 {service} 5 t")];
     assert_eq!(ask(&store, question), want);
+    let of_response = |delta| crate::Count { limit: Some("video"), ..count("c", delta) };
+    assert_eq!(store.count(&[of_response(4)]).unwrap(), [4]);
+    assert_eq!(store.count(&[of_response(-1)]).unwrap(), [3]);
+    let question = "SELECT concat_ws(' ', identifier, period, extract(epoch FROM period_date)::int, value)
+                    FROM response_ratelimiting_metrics";
+    assert_eq!(ask(&store, question), ["c video_minute 1763717520 3"]);
 }

@@ -155,6 +155,7 @@ fn counts_add_up_and_end_with_their_time() {
         identifier,
         route: Uuid::nil(),
         service: Uuid::from_u128(1),
+        limit: None,
         period: "minute",
         start: 1_700_000_040,
         delta,

@@ -414,7 +414,7 @@ impl Store for Postgres {
         purged
     }
 
-    fn count(&self, counts: &[Count<'_>]) -> Result<Vec<u64>, Error> {
+    fn count(&self, counts: &[Count<'_>]) -> Result<Vec<i64>, Error> {
         let transaction = self.main.begin(true)?;
         let totals = counts::add(&transaction, counts)?;
         transaction.commit()?;

@@ -1,0 +1,91 @@
+//! rate-limiting-advanced across nodes, and for consumer groups.
+
+use crate::client::get;
+use crate::gateway::{Gateway, eventually};
+use crate::redis::Redis;
+use crate::redis_servers::passed;
+use crate::upstream::Upstream;
+
+/// A window in which no test sees an end.
+const YEAR: u32 = 31_536_000;
+
+fn kong_yml(upstream: &Upstream, redis: &Redis, config: &str) -> String {
+    let redis = format!("redis: {{ host: 127.0.0.1, port: {} }}", redis.at.port());
+    let config = format!("strategy: redis, identifier: ip, namespace: n, {redis}, {config}");
+    upstream.kong_yml(&["{ name: r, paths: [/] }"])
+        + &format!("plugins:\n  - {{ name: rate-limiting-advanced, config: {{ {config} }} }}\n")
+}
+
+#[test]
+fn two_nodes_let_exactly_the_limit_through_in_each_kind_of_window() {
+    let upstream = Upstream::start();
+    for kind in ["fixed", "sliding", "token-bucket"] {
+        let redis = Redis::start();
+        let config = format!("window_size: [{YEAR}, {}], limit: [50, 60], window_type: {kind}, sync_rate: 0", 2 * YEAR);
+        let kong_yml = kong_yml(&upstream, &redis, &config);
+        let nodes = [Gateway::start(&kong_yml), Gateway::start(&kong_yml)];
+        assert_eq!(passed(&nodes.each_ref().map(|node| node.ports.proxy), 160), 50, "{kind}");
+        assert_eq!(redis.ask(&["DBSIZE"]), "2", "{kind}");
+    }
+}
+
+#[test]
+fn a_leaky_bucket_of_all_nodes_spaces_their_requests() {
+    let (upstream, redis) = (Upstream::start(), Redis::start());
+    let config = "window_size: [1], limit: [20], window_type: leaky-bucket, max_delay: 60, sync_rate: 0";
+    let kong_yml = kong_yml(&upstream, &redis, config);
+    let nodes = [Gateway::start(&kong_yml), Gateway::start(&kong_yml)];
+    let start = std::time::Instant::now();
+    assert_eq!(passed(&nodes.each_ref().map(|node| node.ports.proxy), 40), 40);
+    // The first goes at once, each other one a twentieth of a second after the one before.
+    assert!(start.elapsed() >= std::time::Duration::from_millis(39 * 50 - 10), "{:?}", start.elapsed());
+}
+
+#[test]
+fn nodes_that_sync_know_of_each_others_requests_after_a_sync() {
+    let (upstream, redis) = (Upstream::start(), Redis::start());
+    for kind in ["fixed", "sliding"] {
+        let config = format!("window_size: [{YEAR}], limit: [30], window_type: {kind}, sync_rate: 0.05");
+        let kong_yml = kong_yml(&upstream, &redis, &(config + ", disable_penalty: true"));
+        let nodes = [Gateway::start(&kong_yml), Gateway::start(&kong_yml)];
+        for _ in 0..30 {
+            assert_eq!(get(nodes[0].ports.proxy, "/", &[]).status, 200, "{kind}");
+        }
+        eventually("the other node knows", || get(nodes[1].ports.proxy, "/", &[]).status == 429);
+        redis.ask(&["FLUSHALL"]);
+    }
+}
+
+#[test]
+fn a_dead_redis_leaves_each_node_its_own_counts() {
+    let (upstream, mut redis) = (Upstream::start(), Redis::start());
+    let config = format!("window_size: [{YEAR}], limit: [3], window_type: fixed, sync_rate: 0");
+    let gateway = Gateway::start(&kong_yml(&upstream, &redis, &config));
+    let send = || get(gateway.ports.proxy, "/", &[]).status;
+    assert_eq!(send(), 200);
+    redis.kill();
+    assert_eq!([(); 4].map(|()| send()), [200, 200, 200, 429]);
+    redis.begin();
+    eventually("redis counts again", || send() == 200);
+}
+
+#[test]
+fn consumer_groups_have_limits_of_their_own() {
+    let upstream = Upstream::start();
+    let limits = |limit: u32| {
+        format!(
+            "name: rate-limiting-advanced, config: {{ window_size: [{YEAR}], limit: [{limit}], window_type: fixed }}"
+        )
+    };
+    let consumer = |name: &str| format!("  - {{ username: {name}, keyauth_credentials: [{{ key: {name} }}] }}\n");
+    let kong_yml = upstream.kong_yml(&["{ name: r, paths: [/] }"])
+        + &format!("plugins:\n  - {{ name: key-auth }}\n  - {{ {} }}\n", limits(1))
+        + &format!("consumer_groups:\n  - {{ name: gold, plugins: [{{ {} }}] }}\n", limits(3))
+        + &format!("consumers:\n{}{}", consumer("member"), consumer("other"))
+        + "consumer_group_consumers:\n  - { consumer: member, consumer_group: gold }\n";
+    let gateway = Gateway::start(&kong_yml);
+    for (key, want) in [("member", [200, 200, 200, 429]), ("other", [200, 429, 429, 429])] {
+        let statuses = [(); 4].map(|()| get(gateway.ports.proxy, "/", &[&format!("apikey: {key}")]).status);
+        assert_eq!(statuses, want, "{key}");
+    }
+}

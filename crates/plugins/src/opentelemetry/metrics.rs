@@ -1,0 +1,161 @@
+//! The counters and histograms of the plugin `prometheus` as OTLP metrics, sent again and again with their sums since the start.
+
+use super::Sink;
+use super::otlp::{Attribute, attribute};
+use crate::prometheus::{Point, Points, snapshot};
+use crate::sender;
+use pdk::Context;
+use prost::Message;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::sleep;
+
+/// `AggregationTemporality`: sums since the start.
+const CUMULATIVE: i32 = 2;
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Metric {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(string, tag = "2")]
+    pub(super) description: String,
+    #[prost(string, tag = "3")]
+    pub(super) unit: String,
+    #[prost(message, optional, tag = "7")]
+    pub(super) sum: Option<Sum>,
+    #[prost(message, optional, tag = "9")]
+    pub(super) histogram: Option<Histogram>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Sum {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) points: Vec<NumberPoint>,
+    #[prost(int32, tag = "2")]
+    temporality: i32,
+    #[prost(bool, tag = "3")]
+    is_monotonic: bool,
+}
+
+/// `NumberDataPoint`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct NumberPoint {
+    #[prost(fixed64, tag = "2")]
+    start_time_unix_nano: u64,
+    #[prost(fixed64, tag = "3")]
+    time_unix_nano: u64,
+    /// One of the value's forms: also a zero is said.
+    #[prost(sfixed64, optional, tag = "6")]
+    pub(super) as_int: Option<i64>,
+    #[prost(message, repeated, tag = "7")]
+    pub(super) attributes: Vec<Attribute>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Histogram {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) points: Vec<HistogramPoint>,
+    #[prost(int32, tag = "2")]
+    temporality: i32,
+}
+
+/// `HistogramDataPoint`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct HistogramPoint {
+    #[prost(fixed64, tag = "2")]
+    start_time_unix_nano: u64,
+    #[prost(fixed64, tag = "3")]
+    time_unix_nano: u64,
+    #[prost(fixed64, tag = "4")]
+    pub(super) count: u64,
+    #[prost(double, optional, tag = "5")]
+    pub(super) sum: Option<f64>,
+    #[prost(fixed64, repeated, tag = "6")]
+    pub(super) buckets: Vec<u64>,
+    #[prost(double, repeated, tag = "7")]
+    pub(super) bounds: Vec<f64>,
+    #[prost(message, repeated, tag = "9")]
+    pub(super) attributes: Vec<Attribute>,
+}
+
+/// Sends metrics while it lives.
+pub(super) struct Metrics {
+    sink: Arc<Sink>,
+}
+
+impl Metrics {
+    pub(super) fn new(sink: Sink, interval: Duration) -> Self {
+        let sink = Arc::new(sink);
+        if let Some(runtime) = sender::runtime() {
+            runtime.spawn(run(Arc::downgrade(&sink), interval));
+        }
+        Self { sink }
+    }
+
+    pub(super) fn know(&self, cx: &Context) {
+        self.sink.know(cx);
+    }
+}
+
+async fn run(sink: Weak<Sink>, interval: Duration) {
+    let start = now();
+    loop {
+        sleep(interval).await;
+        let Some(sink) = sink.upgrade() else { return };
+        sink.queue.push_all(metrics(start).iter().map(Message::encode_to_vec));
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
+}
+
+fn metrics(start: u64) -> Vec<Metric> {
+    let time = now();
+    let attributes = |point: Vec<(String, String)>| -> Vec<Attribute> {
+        point.into_iter().map(|(key, value)| attribute(&key, value)).collect()
+    };
+    let families = snapshot().into_iter().map(|family| {
+        let named = Metric {
+            name: family.name.to_owned(),
+            description: family.help.to_owned(),
+            unit: unit(family.name).to_owned(),
+            ..Metric::default()
+        };
+        match family.points {
+            Points::Counts(points) => {
+                let point = |Point { labels, value }: Point<u64>| NumberPoint {
+                    start_time_unix_nano: start,
+                    time_unix_nano: time,
+                    as_int: Some(i64::try_from(value).unwrap_or(i64::MAX)),
+                    attributes: attributes(labels),
+                };
+                let points = points.into_iter().map(point).collect();
+                Metric { sum: Some(Sum { points, temporality: CUMULATIVE, is_monotonic: true }), ..named }
+            }
+            Points::Histograms(bounds, points) => {
+                let point = |Point { labels, value: (buckets, sum) }: Point<(Vec<u64>, u64)>| HistogramPoint {
+                    start_time_unix_nano: start,
+                    time_unix_nano: time,
+                    count: buckets.iter().sum(),
+                    sum: Some(sum as f64),
+                    buckets,
+                    bounds: bounds.iter().map(|bound| *bound as f64).collect(),
+                    attributes: attributes(labels),
+                };
+                let points = points.into_iter().map(point).collect();
+                Metric { histogram: Some(Histogram { points, temporality: CUMULATIVE }), ..named }
+            }
+        }
+    });
+    families.collect()
+}
+
+/// As UCUM writes it.
+fn unit(name: &str) -> &'static str {
+    match name {
+        name if name.ends_with("_ms") => "ms",
+        name if name.ends_with("_bytes") => "By",
+        _ => "1",
+    }
+}

@@ -1,0 +1,130 @@
+//! Tests of what `opentelemetry` does beyond Kong: gRPC, metrics, sampling rules.
+
+use super::metrics::Metric;
+use super::otlp::Span;
+use super::tests::{harness, send, traceparent, turn};
+use super::*;
+use crate::post::tests::server;
+use bytes::Bytes;
+use std::sync::mpsc::{Receiver, sync_channel};
+
+const WAIT: Duration = Duration::from_secs(20);
+
+#[test]
+fn rules_sample_some_requests_otherwise() {
+    let _turn = turn();
+    let rules = json!([
+        { "method": "GET", "path": "/health", "rate": 0 }, { "route": "r", "path": "/pay", "rate": 1 },
+        { "service": "other", "rate": 1 },
+    ]);
+    let h = harness(json!({ "sampling_rate": 0.5, "sampling_rules": rules }));
+    for (chance, request, want) in [
+        (0.0, "GET /health", false),
+        (0.0, "POST /health", true),
+        (0.99, "GET /pay/now", true),
+        (0.99, "GET /", false),
+        (0.4, "GET /", true),
+    ] {
+        let told = traceparent(&send(&h, chance, request)).to_owned();
+        assert_eq!(told.ends_with("-01"), want, "{chance} {request}: {told}");
+    }
+    let config = json!({ "traces_endpoint": "http://a.test", "sampling_rules": [{ "path": "/" }] });
+    let error = pdk::testing::complete(&DEFINITION, config).unwrap_err();
+    assert!(error.to_string().contains("required field missing"), "{error}");
+}
+
+/// A collector that speaks gRPC: each call's path, fields and message. The first is answered with this status.
+fn collector(first: &'static str) -> (u16, Receiver<(String, http::HeaderMap, Vec<u8>)>) {
+    let (port_known, port) = sync_channel(16);
+    let (calls, received) = sync_channel(16);
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            port_known.send(listener.local_addr().unwrap().port()).unwrap();
+            let mut next = first;
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(mut connection) = h2::server::handshake(stream).await else { continue };
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    let status = std::mem::replace(&mut next, "0");
+                    let calls = calls.clone();
+                    tokio::spawn(async move {
+                        let (head, mut body) = request.into_parts();
+                        let mut message = Vec::new();
+                        while let Some(Ok(data)) = body.data().await {
+                            let _ = body.flow_control().release_capacity(data.len());
+                            message.extend_from_slice(&data);
+                        }
+                        let answer = http::Response::builder().header("content-type", "application/grpc").body(());
+                        let mut stream = respond.send_response(answer.unwrap(), false).unwrap();
+                        stream.send_data(Bytes::from_static(&[0; 5]), false).unwrap();
+                        let mut trailers = http::HeaderMap::new();
+                        trailers.insert("grpc-status", http::HeaderValue::from_static(status));
+                        stream.send_trailers(trailers).unwrap();
+                        let _ = calls.send((head.uri.path().to_owned(), head.headers, message));
+                    });
+                }
+            }
+        });
+    });
+    (port.recv_timeout(WAIT).unwrap(), received)
+}
+
+#[test]
+fn spans_go_over_grpc_and_a_failed_call_is_tried_again() {
+    let _turn = turn();
+    // 14: unavailable.
+    let (port, received) = collector("14");
+    let h = harness(json!({
+        "traces_endpoint": format!("http://127.0.0.1:{port}"), "protocol": "grpc", "headers": { "x-token": "t" },
+        "queue": { "max_batch_size": 1 },
+    }));
+    send(&h, 0.1, "GET /");
+    let mut messages = Vec::new();
+    for _ in 0..2 {
+        let (path, headers, message) = received.recv_timeout(WAIT).unwrap();
+        assert_eq!(path, "/opentelemetry.proto.collector.trace.v1.TraceService/Export");
+        assert_eq!(headers["content-type"], "application/grpc");
+        assert_eq!(headers["te"], "trailers");
+        assert_eq!(headers["x-token"], "t");
+        messages.push(message);
+    }
+    let spans = |message: &[u8]| Export::decode(&message[5..]).unwrap().resources[0].scopes[0].items.clone();
+    assert_eq!(spans(&messages[0]), spans(&messages[1]), "the same again");
+    let message = &messages[0];
+    assert_eq!(message[0], 0);
+    assert_eq!(u32::from_be_bytes(message[1..5].try_into().unwrap()) as usize, message.len() - 5);
+    let export = Export::decode(&message[5..]).unwrap();
+    let span = Span::decode(&*export.resources[0].scopes[0].items[0]).unwrap();
+    assert_eq!(span.name, "kong");
+}
+
+#[test]
+fn what_prometheus_counts_is_sent_as_metrics() {
+    let _turn = turn();
+    let (port, received) = server(200);
+    let counting = json!({ "status_code_metrics": true, "latency_metrics": true });
+    let sending = json!({
+        "traces_endpoint": "http://127.0.0.1:1", "metrics_endpoint": format!("http://127.0.0.1:{port}/v1/metrics"),
+        "metrics_interval": 1, "queue": { "max_batch_size": 200 },
+    });
+    let plugins = vec![(&DEFINITION, sending), (&crate::prometheus::DEFINITION, counting)];
+    let h = pdk::testing::Harness::of(plugins).with_service_name("svc-otlp");
+    h.send("GET /");
+    h.send("GET /");
+    let (head, body) = received.recv_timeout(WAIT).unwrap();
+    assert!(head.starts_with("post /v1/metrics http/1.1"), "{head}");
+    let export = Export::decode(&*body).unwrap();
+    let items = export.resources.iter().flat_map(|r| &r.scopes).flat_map(|s| &s.items);
+    let metrics: Vec<Metric> = items.map(|item| Metric::decode(&**item).unwrap()).collect();
+    let metric = |name: &str| metrics.iter().find(|metric| metric.name == name).unwrap();
+    let is_own = |attributes: &[Attribute]| attributes.contains(&attribute("service", "svc-otlp"));
+    let sum = metric("kong_http_requests_total").sum.as_ref().unwrap();
+    let point = sum.points.iter().find(|point| is_own(&point.attributes)).unwrap();
+    assert_eq!(point.as_int, Some(2));
+    assert!(point.attributes.contains(&attribute("code", "200")), "{point:?}");
+    let latency = metric("kong_request_latency_ms");
+    let point = latency.histogram.as_ref().unwrap().points.iter().find(|point| is_own(&point.attributes)).unwrap();
+    assert_eq!((point.count, point.buckets.len(), point.bounds.len()), (2, 14, 13));
+    assert_eq!((latency.unit.as_str(), point.bounds[0]), ("ms", 25.0));
+}

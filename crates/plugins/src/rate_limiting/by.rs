@@ -1,0 +1,105 @@
+//! Whose requests are counted together.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use pdk::Context;
+use std::fmt::Write;
+
+/// Longer identifiers are told to others as their hashes.
+const LONGEST_TOLD: usize = 128;
+
+/// What a request is counted by. Where it has no such thing, its client's address.
+pub(crate) enum By {
+    Consumer,
+    Credential,
+    Ip,
+    Service,
+    Header(String),
+    Path(String),
+}
+
+impl By {
+    /// `name` as the config has it, with what `header` and `path` need.
+    pub(crate) fn new(name: &str, header_name: Option<String>, path: Option<String>) -> Self {
+        match (name, header_name, path) {
+            ("credential", ..) => Self::Credential,
+            ("ip", ..) => Self::Ip,
+            ("service", ..) => Self::Service,
+            ("header", Some(name), _) => Self::Header(name),
+            ("path", _, Some(path)) => Self::Path(path),
+            _ => Self::Consumer,
+        }
+    }
+
+    /// Calls with the request's identifier.
+    pub(crate) fn with<R>(&self, cx: &Context, then: impl FnOnce(&str) -> R) -> R {
+        let id;
+        let identifier = match self {
+            Self::Consumer if cx.consumer.is_some() => {
+                id = Short::of(cx.consumer.as_ref().map(|c| c.id).unwrap_or_default());
+                Some(id.as_str())
+            }
+            Self::Consumer | Self::Credential => cx.credential.as_ref().map(|c| c.id.as_str()),
+            Self::Service => {
+                id = Short::of(cx.service.as_ref().map(|s| s.id).unwrap_or_default());
+                cx.service.is_some().then_some(id.as_str())
+            }
+            Self::Header(name) => cx.request.headers.get_str(name),
+            Self::Path(path) => (cx.request.path() == path.as_bytes()).then_some(path.as_str()),
+            Self::Ip => None,
+        };
+        match identifier {
+            Some(identifier) => then(identifier),
+            None => then(Short::of(cx.client.ip).as_str()),
+        }
+    }
+
+    /// Calls with the request's identifier as other nodes are told it: a long one is its hash, which is the same on all.
+    pub(crate) fn with_told<R>(&self, cx: &Context, then: impl FnOnce(&str) -> R) -> R {
+        self.with(cx, |identifier| {
+            if identifier.len() <= LONGEST_TOLD {
+                return then(identifier);
+            }
+            let bytes = digest(&SHA256, identifier.as_bytes());
+            then(&bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+        })
+    }
+}
+
+/// Text on the stack, long enough for an address, a UUID or a number.
+pub(crate) struct Short {
+    bytes: [u8; 46],
+    len: usize,
+}
+
+impl Short {
+    pub(crate) fn of(value: impl std::fmt::Display) -> Self {
+        let mut text = Self { bytes: [0; 46], len: 0 };
+        // What does not fit is cut off; nothing longer is written.
+        let _ = write!(text, "{value}");
+        text
+    }
+
+    /// A count: mostly whole, which needs none of what formatting a fraction does.
+    pub(crate) fn of_count(count: f64) -> Self {
+        let whole = count as u64;
+        if whole as f64 == count { Self::of(whole) } else { Self::of(count) }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+}
+
+impl Write for Short {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let end = self.len + text.len();
+        let room = self.bytes.get_mut(self.len..end).ok_or(std::fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
