@@ -13,13 +13,16 @@ const NEAREST: usize = 5;
 /// Routes that are looked at closely for that.
 const LOOKED_AT: usize = 50;
 
+/// A route, and the attributes of it that are not met.
+pub type NotTaken = (Arc<Route>, Vec<&'static str>);
+
 /// What would become of a request.
 pub struct Explained {
     pub found: Option<Matched>,
     /// The plugins that would run, in execution order, and the phases they have.
     pub plugins: Vec<(Arc<Plugin>, Phases)>,
-    /// Routes that do not match, or are outranked, the nearest first; and the attributes that are not met.
-    pub others: Vec<(Arc<Route>, Vec<&'static str>)>,
+    /// Routes that do not match, or are outranked, the nearest first.
+    pub others: Vec<NotTaken>,
 }
 
 /// The route that would match.
@@ -64,7 +67,7 @@ impl Snapshot {
         request: &Request,
         client: &Client,
         own: Option<Uuid>,
-    ) -> Result<Vec<(Arc<Route>, Vec<&'static str>)>, u16> {
+    ) -> Result<Vec<NotTaken>, u16> {
         let normal = path::normalize(request.path()).map_err(|_| 400_u16)?;
         let host = String::from_utf8_lossy(request.host()).to_ascii_lowercase();
         let mut near: Vec<_> = self

@@ -18,7 +18,7 @@ mod upstream;
 mod worker;
 
 pub use access_log::{AccessLog, CustomFormat, LogFormat, LogTarget, Syslog, SyslogTarget};
-pub use explain::{Explained, Matched};
+pub use explain::{Explained, Matched, NotTaken};
 pub use http::{BodyLength, ClientGone, Downstream, HeadLimits, Limits, Service};
 pub use listen::{Clients, LAST_ACCEPTS, Listener, Listening, ListeningSocket, Shown, Tls, TlsSettings};
 pub use settings::{HeaderTokens, PoolSettings, RealIpHeader, Settings};
