@@ -80,12 +80,12 @@ impl Node {
             ["stop" | "quit" | "health", ..] => command.arg("-p").arg(self.prefix()),
             _ => command.arg("-c").arg(self.conf()),
         };
-        command.output().unwrap()
+        output(command)
     }
 
     /// A command that is not about the node.
     pub(crate) fn command_alone(&self, arguments: &[&str]) -> Output {
-        self.program_with(arguments).output().unwrap()
+        output(self.program_with(arguments))
     }
 
     fn program_with(&self, arguments: &[&str]) -> Command {
@@ -165,5 +165,16 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(Instant::now() < deadline, "never: {what}");
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Runs a command. A program that was just written is busy while a process that another test forked meanwhile has yet to close
+/// what it inherited.
+fn output(mut command: Command) -> Output {
+    loop {
+        match command.output() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+            done => return done.unwrap(),
+        }
     }
 }
