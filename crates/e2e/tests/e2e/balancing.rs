@@ -311,7 +311,8 @@ fn a_retry_budget_bounds_what_a_bad_target_costs_the_others() {
     let gateway = Gateway::start(&kong_yml(&[plain(&good), plain(&bad)], upstream, json!({})));
     let counts = spread(&gateway, 40);
     let failed = counts.iter().find(|(answer, _)| answer == "502").map_or(0, |(_, count)| *count);
-    assert!((15..=19).contains(&failed), "one retry, and those that time has paid for: {counts:?}");
+    // The first request of all, by which the start is waited for, may have taken the one retry.
+    assert!((15..=20).contains(&failed), "one retry, and those that time has paid for: {counts:?}");
 }
 
 #[test]

@@ -282,6 +282,11 @@ impl SqlTable {
         if let Some(schema) = &self.schema {
             // Kong's Lua writes an empty list as an empty object, and a field that is new since the row was written is absent.
             value = schema.merge(&value, Value::Object(Map::new()));
+            // What Kong does not have is there only where it is set.
+            let is_hidden = |name: &str| schema.field(name).is_some_and(|field| field.is(Flag::Hidden));
+            if let Some(fields) = value.as_object_mut() {
+                fields.retain(|name, value| !value.is_null() || !is_hidden(name));
+            }
         }
         Ok(Row { value, expires })
     }
