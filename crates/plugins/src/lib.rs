@@ -12,6 +12,7 @@ mod certificate;
 pub mod correlation_id;
 pub mod cors;
 pub mod datadog;
+mod digested;
 pub mod file_log;
 mod hashing;
 pub mod hmac_auth;

@@ -2,10 +2,8 @@
 
 use super::redis::Names;
 use super::window::SECOND;
+use crate::digested::Digested;
 use crate::tallies::{Center, Name, Synced, Tally, Unsynced};
-use quick_cache::UnitWeighter;
-use quick_cache::sync::{Cache, DefaultLifecycle};
-use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
@@ -38,12 +36,7 @@ pub(super) struct Counter {
     told: OnceLock<(String, u64)>,
 }
 
-type Known = Cache<u128, Arc<Counter>, UnitWeighter, ahash::RandomState, DefaultLifecycle<u128, Arc<Counter>>>;
-
-pub(super) struct Counters {
-    digest: [ahash::RandomState; 2],
-    known: Known,
-}
+pub(super) struct Counters(Digested<Counter>);
 
 pub(super) fn counters() -> &'static Counters {
     static SHARED: OnceLock<Counters> = OnceLock::new();
@@ -52,22 +45,17 @@ pub(super) fn counters() -> &'static Counters {
 
 impl Counters {
     pub(super) fn new() -> Self {
-        let hasher = ahash::RandomState::new();
-        Self {
-            digest: [ahash::RandomState::new(), ahash::RandomState::new()],
-            known: Cache::with(CAPACITY, CAPACITY as u64, UnitWeighter, hasher, DefaultLifecycle::default()),
-        }
+        Self(Digested::new(CAPACITY))
     }
 
     /// The counter of a key, made where there is none.
     pub(super) fn get(&self, key: Key<'_>) -> Arc<Counter> {
-        let made = self.known.get_or_insert_with(&self.digest(key), || Ok::<_, Infallible>(Arc::default()));
-        made.unwrap_or_else(|never| match never {})
+        self.0.get(&key)
     }
 
     /// The counter of a key, where there is one.
     pub(super) fn find(&self, key: Key<'_>) -> Option<Arc<Counter>> {
-        self.known.get(&self.digest(key))
+        self.0.find(&key)
     }
 
     /// Has Redis told of what was counted under a key, and asked what others counted there.
@@ -91,14 +79,9 @@ impl Counters {
         is_new
     }
 
-    fn digest(&self, key: Key<'_>) -> u128 {
-        let [high, low] = &self.digest;
-        u128::from(high.hash_one(key)) << 64 | u128::from(low.hash_one(key))
-    }
-
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.known.len()
+        self.0.len()
     }
 }
 

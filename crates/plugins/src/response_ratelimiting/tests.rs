@@ -125,7 +125,7 @@ fn counts_exactly_across_threads() {
 
 #[test]
 fn a_flood_of_clients_is_bounded() {
-    let counters = usage::Counters::new();
+    let counters = usage::Counters::new(usage::CAPACITY);
     for n in 0..200_000_u32 {
         let identifier = n.to_string();
         let key = Key { store: 0, route: Uuid::nil(), service: Uuid::nil(), limit: "l", identifier: &identifier };

@@ -1,11 +1,9 @@
 //! What was used of the limits: process-wide counters, which hold thousandths, since upstreams may count in fractions.
 
+use crate::digested::Digested;
 use crate::rate_limiting::period::Period;
 use crate::tallies::{Center, Name, Synced, Tally, Unsynced};
 use pdk::Count;
-use quick_cache::UnitWeighter;
-use quick_cache::sync::{Cache, DefaultLifecycle};
-use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -163,39 +161,11 @@ fn used_of(packed: u64, window: u64) -> Amount {
     Amount(((packed << shift) as i64) >> shift)
 }
 
-type Known = Cache<u128, Arc<Counter>, UnitWeighter, ahash::RandomState, DefaultLifecycle<u128, Arc<Counter>>>;
-
-/// The counters by their keys. A key is known by a digest under secrets of the process, however long it is.
-pub(super) struct Counters {
-    digest: [ahash::RandomState; 2],
-    known: Known,
-}
+/// The counters by their keys.
+pub(super) type Counters = Digested<Counter>;
 
 /// The counters of the process.
 pub(super) fn counters() -> &'static Counters {
     static SHARED: OnceLock<Counters> = OnceLock::new();
-    SHARED.get_or_init(Counters::new)
-}
-
-impl Counters {
-    pub(super) fn new() -> Self {
-        let hasher = ahash::RandomState::new();
-        Self {
-            digest: [ahash::RandomState::new(), ahash::RandomState::new()],
-            known: Cache::with(CAPACITY, CAPACITY as u64, UnitWeighter, hasher, DefaultLifecycle::default()),
-        }
-    }
-
-    /// The counter of a key, made where there is none.
-    pub(super) fn get(&self, key: &Key<'_>) -> Arc<Counter> {
-        let [high, low] = &self.digest;
-        let digest = u128::from(high.hash_one(key)) << 64 | u128::from(low.hash_one(key));
-        let made = self.known.get_or_insert_with(&digest, || Ok::<_, Infallible>(Arc::default()));
-        made.unwrap_or_else(|never| match never {})
-    }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.known.len()
-    }
+    SHARED.get_or_init(|| Counters::new(CAPACITY))
 }
