@@ -3,7 +3,7 @@
 use crate::error::Templates;
 use crate::log::LogField;
 use crate::trace::Trace;
-use crate::{Clock, Consumers, Format, Headers, Node, Request, Response, Storage, Version};
+use crate::{Clock, Consumers, Format, Headers, Node, Request, Response, Storage, Upstreams, Version};
 use entities::{Consumer, Route, Service};
 use smallvec::SmallVec;
 use std::any::{Any, TypeId};
@@ -165,6 +165,15 @@ pub struct Upstream {
     pub prefix: Option<Vec<u8>>,
 }
 
+impl Upstream {
+    /// Sends the request to another host: what `kong.service.set_target` does, and `kong.service.set_upstream` where the host
+    /// is the name of an upstream entity, whose targets have ports of their own. Without a port the service's stays.
+    pub fn set_target(&mut self, host: &Arc<str>, port: Option<u16>) {
+        self.host = host.clone();
+        self.port = port.unwrap_or(self.port);
+    }
+}
+
 /// One try to reach the upstream.
 #[derive(Clone, Debug)]
 pub struct Attempt {
@@ -263,7 +272,11 @@ pub struct Shared {
     pub clock: Clock,
     /// Where plugins keep rows.
     pub storage: Arc<dyn Storage>,
+    pub upstreams: Arc<dyn Upstreams>,
 }
+
+/// Work for the moment before the request goes upstream.
+type BeforeUpstream = Box<dyn FnOnce(&mut Context, &Headers)>;
 
 /// A request with all that belongs to it.
 pub struct Context {
@@ -301,6 +314,7 @@ pub struct Context {
     pub trace: Option<Box<Trace>>,
     pub shared: Rc<Shared>,
     request_id: [u8; 32],
+    before_upstream: Vec<BeforeUpstream>,
     before_head: Vec<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
@@ -335,6 +349,7 @@ impl Context {
             trace: None,
             shared,
             request_id,
+            before_upstream: Vec::new(),
             before_head: Vec::new(),
         }
     }
@@ -361,6 +376,24 @@ impl Context {
             Source::Exit | Source::Error => early.retain(|name, _| !is_in(own, name)),
         }
         own.prepend(&early);
+    }
+
+    /// Has this done when the request is about to go upstream, as all plugins have left it; never, where it ends before. It is
+    /// shown the fields that the upstream will get, without `Host` and those of the framing. It may replace the body.
+    pub fn before_upstream(&mut self, work: impl FnOnce(&mut Self, &Headers) + 'static) {
+        self.before_upstream.push(Box::new(work));
+    }
+
+    /// Whether [`before_upstream`](Self::before_upstream) was given anything.
+    pub fn is_awaited_upstream(&self) -> bool {
+        !self.before_upstream.is_empty()
+    }
+
+    /// Does what [`before_upstream`](Self::before_upstream) was given.
+    pub fn show_upstream(&mut self, fields: &Headers) {
+        for work in std::mem::take(&mut self.before_upstream) {
+            work(self, fields);
+        }
     }
 
     /// Has the response's head wait for this: for what must be done before the client may know of it, in a phase that

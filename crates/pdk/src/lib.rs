@@ -23,6 +23,7 @@ mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod trace;
+mod upstreams;
 
 pub use body::{Body, BodyError, BodyStream, Frame};
 pub use clock::Clock;
@@ -40,3 +41,4 @@ pub use plugin::{BuildError, Chunk, Definition, Flow, Instance, Phases, Plugin, 
 pub use request::{Request, Version};
 pub use response::Response;
 pub use storage::{NoStorage, Storage, StorageError, Stored, Write};
+pub use upstreams::{Peer, Upstreams};

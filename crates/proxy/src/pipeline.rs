@@ -67,7 +67,7 @@ async fn answer<'a>(
     rewrite(chosen, cx).await?;
     let routed = route(thread, snapshot, cx)?;
     access(routed.plan, &snapshot.instances, cx, chosen).await?;
-    let forwarded = forward(thread, routed, cx, to).await?;
+    let forwarded = forward(thread, snapshot, routed, cx, to).await?;
     response(thread, chosen, cx).await?;
     Ok(forwarded)
 }

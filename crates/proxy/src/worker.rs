@@ -212,6 +212,7 @@ fn pinned(proxy: &Proxy) -> Rc<Pinned> {
         node: proxy.settings.node.clone(),
         clock: Clock::default(),
         storage: proxy.storage.clone(),
+        upstreams: snapshot.upstreams.clone(),
     });
     Rc::new(Pinned { snapshot, shared })
 }

@@ -4,6 +4,7 @@
 //! The wall clock and tokio's clock stand still unless a test moves them; request ids, ports and addresses are fixed.
 
 mod storage;
+mod upstreams;
 
 use crate::log::document;
 use crate::{
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 pub use storage::MemoryStorage;
+use upstreams::KnownUpstreams;
 
 /// 2026-01-01 00:00:30 UTC: when the clock of a harness stands at first.
 pub const START: Duration = Duration::from_secs(1_767_225_630);
@@ -31,6 +33,7 @@ pub struct Harness {
     plugins: Vec<(&'static Definition, Arc<dyn Plugin>)>,
     configuration: Configuration,
     storage: Arc<MemoryStorage>,
+    upstreams: KnownUpstreams,
     shared: Rc<Shared>,
     upstream: String,
     client: Client,
@@ -46,6 +49,8 @@ pub struct Exchange {
     pub body: String,
     /// The request the upstream got: its first line, fields and body; `None` where a plugin answered.
     pub upstream: Option<String>,
+    /// Where it went: `host:port`, or nothing.
+    pub target: String,
     /// The log document.
     pub log: Value,
 }
@@ -96,11 +101,13 @@ impl Harness {
         let plugins = built.collect();
         let configuration = Configuration::default();
         let storage = Arc::new(MemoryStorage::default());
+        let upstreams = KnownUpstreams::default();
         Self {
             plugins,
-            shared: Rc::new(shared(&configuration, Clock::stopped(START), storage.clone())),
+            shared: Rc::new(shared(&configuration, Clock::stopped(START), storage.clone(), upstreams.clone())),
             configuration,
             storage,
+            upstreams,
             upstream: "200\n\n".to_owned(),
             client: client(),
             route: Some(Arc::new(entity(json!({
@@ -126,9 +133,20 @@ impl Harness {
             members.entry("updated_at").or_insert(0.into());
         }
         self.configuration.set(kind, &value).unwrap_or_else(|e| panic!("{kind}: {e}"));
-        self.shared =
-            Rc::new(shared(&self.configuration, Clock::stopped(self.shared.clock.now()), self.storage.clone()));
+        self.renewed()
+    }
+
+    /// With what all requests share made anew.
+    fn renewed(mut self) -> Self {
+        let clock = Clock::stopped(self.shared.clock.now());
+        self.shared = Rc::new(shared(&self.configuration, clock, self.storage.clone(), self.upstreams.clone()));
         self
+    }
+
+    /// Adds an upstream entity, or changes it, with the address of its only target; without one it takes no requests.
+    pub fn with_upstream_entity(mut self, name: &str, address: Option<SocketAddr>) -> Self {
+        self.upstreams.set(name, address);
+        self.renewed()
     }
 
     /// Adds a consumer whose id is this number.
@@ -182,9 +200,7 @@ impl Harness {
     /// Forgets an entity that [`with`](Self::with) added.
     pub fn without(mut self, kind: &str, id: u128) -> Self {
         self.configuration.remove(kind, Uuid::from_u128(id));
-        self.shared =
-            Rc::new(shared(&self.configuration, Clock::stopped(self.shared.clock.now()), self.storage.clone()));
-        self
+        self.renewed()
     }
 
     /// Lets tokio's clock go, as what speaks to real servers needs it.
@@ -212,7 +228,7 @@ impl Harness {
     /// Lets what plugins have spawned run for a while of tokio's clock.
     pub fn run_for(&self, time: Duration) {
         self.shared.clock.advance(time);
-        self.runtime.block_on(tokio::time::sleep(time));
+        self.runtime.block_on(async { tokio::time::sleep(time).await });
     }
 
     async fn exchange(&self, mut cx: Context) -> Exchange {
@@ -220,9 +236,7 @@ impl Harness {
         if matches!(flow, Flow::Continue) {
             cx.route = self.route.clone();
             cx.service = self.service.clone();
-            if cx.service.is_some() {
-                cx.upstream = Some(upstream(&cx.request));
-            }
+            cx.upstream = self.upstream_of(&cx.request);
             flow = self.early(&mut cx, Phases::ACCESS).await;
         }
         cx.timing.access_end = Some(cx.timing.start);
@@ -233,6 +247,10 @@ impl Harness {
                 cx.respond(*response, source);
             }
             Flow::Continue => {
+                if cx.is_awaited_upstream() {
+                    let fields = cx.request.headers.clone();
+                    cx.show_upstream(&fields);
+                }
                 seen = Some(self.seen(&mut cx).await);
                 cx.upstream_statuses.push(parse_response(&self.upstream).status);
                 cx.timing.upstream_head = Some(cx.timing.start);
@@ -255,6 +273,7 @@ impl Harness {
             headers: std::mem::take(&mut cx.response.headers),
             body: String::from_utf8_lossy(&body).into_owned(),
             upstream: seen,
+            target: cx.upstream.as_ref().map(|to| format!("{}:{}", to.host, to.port)).unwrap_or_default(),
             log,
         }
     }
@@ -278,6 +297,11 @@ impl Harness {
         request.body = Body::from(body.as_bytes().to_vec());
         request.head_size = head.len() as u64;
         Context::new(request, self.client.clone(), self.shared.clone(), 1, Instant::now())
+    }
+
+    /// Where a request goes, as routing says it.
+    pub fn upstream_of(&self, request: &Request) -> Option<Upstream> {
+        self.service.is_some().then(|| upstream(request))
     }
 
     /// Runs a phase that may end the request.
@@ -335,9 +359,10 @@ impl Harness {
     }
 }
 
-fn shared(configuration: &Configuration, clock: Clock, storage: Arc<dyn Storage>) -> Shared {
+fn shared(configuration: &Configuration, clock: Clock, storage: Arc<dyn Storage>, upstreams: KnownUpstreams) -> Shared {
     Shared {
         storage,
+        upstreams: Arc::new(upstreams),
         consumers: Arc::new(Consumers::new(configuration)),
         error_default: Format::Plain,
         error_templates: Default::default(),

@@ -51,6 +51,7 @@ fn context() -> Context {
         node: Default::default(),
         clock: Default::default(),
         storage: std::sync::Arc::new(pdk::NoStorage),
+        upstreams: std::sync::Arc::new(crate::snapshot::NamedUpstreams::default()),
     });
     let start = Instant::now();
     let mut cx = Context::new(request, client, shared, 5, start);

@@ -10,7 +10,7 @@ use crate::http::h1::server::decimal;
 use crate::http::h2::client::Channel;
 use crate::http::{Downstream, scratch};
 use crate::pipeline::Exit;
-use crate::snapshot::{Destination, Endpoint, Routed, ServiceTarget};
+use crate::snapshot::{Destination, Endpoint, Routed, ServiceTarget, Snapshot};
 use crate::upstream::connect::{ConnectError, connect};
 use crate::upstream::names::tell_turn;
 use crate::upstream::pool::PoolKey;
@@ -45,10 +45,14 @@ struct Failure {
 
 pub(crate) async fn forward(
     thread: &Thread,
+    snapshot: &Snapshot,
     Routed { endpoint, service, .. }: Routed<'_>,
     cx: &mut Context,
     to: &mut Downstream,
 ) -> Result<Forwarded, Exit> {
+    if cx.is_awaited_upstream() && service.is_some() {
+        show(thread, cx);
+    }
     let mut began = Instant::now();
     cx.timing.access_end = Some(began);
     let Some(service) = service else {
@@ -57,6 +61,8 @@ pub(crate) async fn forward(
     let Some(upstream) = cx.upstream.take() else {
         return Err(Exit::new(Response::error(cx, 503, "no Service found with those values")));
     };
+    let elsewhere = (!service.is_at(&upstream)).then(|| Arc::new(service.at(&upstream, &snapshot.upstreams)));
+    let service = elsewhere.as_ref().unwrap_or(service);
     let body = std::mem::take(&mut cx.request.body);
     let request_body = if body.is_stream() {
         let held = match Box::pin(take_body(thread, endpoint, cx, body)).await {
@@ -75,6 +81,14 @@ pub(crate) async fn forward(
     let forwarded = with_retries(thread, service, &upstream, request_body, began, cx, to).await;
     cx.upstream = Some(upstream);
     forwarded
+}
+
+/// Shows the request's head to plugins that wait for it.
+fn show(thread: &Thread, cx: &mut Context) {
+    let Some(upstream) = &cx.upstream else { return };
+    let mut fields = Headers::new();
+    upstream_head::fields(&mut fields, &thread.proxy.settings, cx, upstream);
+    cx.show_upstream(&fields);
 }
 
 async fn with_retries(

@@ -63,6 +63,7 @@ impl Builder {
         for plugin in from.plugins.values() {
             self.plugin(None, Some(plugin), from, &mut dirty, &mut problems);
         }
+        dirty.upstream_names.extend(from.upstreams.values().map(|upstream| upstream.name.clone()));
         dirty.certificates.extend(from.certificates.keys());
         dirty.snis.extend(from.snis.keys());
         dirty.services.extend(from.services.keys());
@@ -108,6 +109,7 @@ impl Builder {
                 self.links.upstream(old.as_deref(), new.as_deref());
                 for upstream in old.iter().chain(new) {
                     dirty.upstreams.insert(upstream.id);
+                    dirty.upstream_names.insert(upstream.name.clone());
                     dirty.services.extend(self.links.services_at(&upstream.name));
                 }
             }
@@ -150,6 +152,7 @@ impl Builder {
     fn upstream(&self, id: Uuid, from: &Configuration, dirty: &mut Dirty) {
         dirty.upstreams.insert(id);
         if let Some(upstream) = from.upstreams.get(&id) {
+            dirty.upstream_names.insert(upstream.name.clone());
             dirty.services.extend(self.links.services_at(&upstream.name));
         }
     }
@@ -244,12 +247,16 @@ impl Builder {
     }
 
     fn settle_services(&mut self, dirty: &Dirty, from: &Configuration, problems: &mut Vec<String>) {
-        if dirty.upstreams.is_empty() && dirty.services.is_empty() {
+        if dirty.upstreams.is_empty() && dirty.upstream_names.is_empty() && dirty.services.is_empty() {
             return;
         }
         let mut tls = ClientTls::new(from, &self.env, &mut self.tls);
         let targets = |id: Uuid| self.links.targets_of(id);
         self.env.upstreams.change(&dirty.upstreams, &targets, from, &mut tls, problems);
+        for name in &dirty.upstream_names {
+            let upstream = self.links.upstream_named(name).and_then(|id| self.env.upstreams.by_id(id));
+            Arc::make_mut(&mut self.current.upstreams).set(name, upstream);
+        }
         let services = Arc::make_mut(&mut self.current.services);
         for id in &dirty.services {
             let Some(service) = from.services.get(id).filter(|service| service.enabled) else {

@@ -151,6 +151,8 @@ pub(super) struct Dirty {
     pub(super) endpoints: HashSet<Uuid>,
     pub(super) services: HashSet<Uuid>,
     pub(super) upstreams: HashSet<Uuid>,
+    /// Their names, and those that they had.
+    pub(super) upstream_names: HashSet<String>,
     pub(super) certificates: HashSet<Uuid>,
     pub(super) snis: HashSet<Uuid>,
     pub(super) is_global_plan: bool,

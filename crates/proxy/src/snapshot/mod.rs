@@ -8,6 +8,7 @@ mod handle;
 mod instances;
 mod links;
 mod make;
+mod named;
 mod plan;
 mod services;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub use certificates::pair as certificate_pair;
 pub(crate) use endpoint::{Endpoint, Routed};
 pub use handle::SnapshotHandle;
 pub(crate) use instances::Instances;
+pub(crate) use named::NamedUpstreams;
 pub(crate) use plan::{Built, Chosen, Plan};
 pub(crate) use services::{Destination, ServiceTarget};
 
@@ -76,6 +78,7 @@ pub struct Snapshot {
     pub(crate) router: Arc<Router>,
     endpoints: Arc<Shards<Uuid, Arc<Endpoint>>>,
     services: Arc<Shards<Uuid, ServiceEntry>>,
+    pub(crate) upstreams: Arc<NamedUpstreams>,
     /// What runs where no route was found, and before routing.
     pub(crate) global: Arc<Plan>,
     pub(crate) instances: Arc<Instances>,
@@ -94,6 +97,7 @@ impl Snapshot {
             router: Arc::new(Router::build(env.flavor, []).0),
             endpoints: Arc::default(),
             services: Arc::default(),
+            upstreams: Arc::default(),
             global: Arc::default(),
             instances: Arc::new(Instances::new(env.plugins.len())),
             consumers: Arc::default(),

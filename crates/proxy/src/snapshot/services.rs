@@ -1,15 +1,16 @@
 //! Services, made ready: where they are and how they are spoken to.
 
-use super::Plan;
+use super::{NamedUpstreams, Plan};
 use crate::upstream::tls::{ClientTls, TlsTarget};
 use crate::upstream::{Patience, UpstreamTarget};
 use entities::Service;
-use pdk::Scheme;
+use pdk::{Scheme, Upstream};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where a service's host leads.
+/// Where a host leads.
+#[derive(Clone)]
 pub(crate) enum Destination {
     /// An upstream entity of that name balances.
     Upstream(Arc<UpstreamTarget>),
@@ -18,7 +19,18 @@ pub(crate) enum Destination {
     Name,
 }
 
+impl Destination {
+    fn of(host: &str, upstream: Option<Arc<UpstreamTarget>>) -> Self {
+        match (upstream, host.trim_matches(['[', ']']).parse()) {
+            (Some(upstream), _) => Self::Upstream(upstream),
+            (None, Ok(ip)) => Self::Address(ip),
+            (None, Err(_)) => Self::Name,
+        }
+    }
+}
+
 /// A service, ready to be called.
+#[derive(Clone)]
 pub(crate) struct ServiceTarget {
     pub(crate) service: Arc<Service>,
     pub(crate) scheme: Scheme,
@@ -52,22 +64,27 @@ impl ServiceTarget {
         let tls = scheme.is_tls().then(|| tls.target(service, upstream.as_deref())).transpose();
         let tls =
             tls.map_err(|error| format!("service '{}': {error}", service.name.as_deref().unwrap_or(&service.host)))?;
-        let destination = match (upstream, service.host.trim_matches(['[', ']']).parse()) {
-            (Some(upstream), _) => Destination::Upstream(upstream),
-            (None, Ok(ip)) => Destination::Address(ip),
-            (None, Err(_)) => Destination::Name,
-        };
         let ms = |value: Option<i64>| Duration::from_millis(value.and_then(|v| v.try_into().ok()).unwrap_or(60_000));
         Ok(Some(Self {
             scheme,
             host: service.host.as_str().into(),
             port: u16::try_from(service.port).unwrap_or(80),
-            destination,
+            destination: Destination::of(&service.host, upstream),
             retries: service.retries.and_then(|r| r.try_into().ok()).unwrap_or(5),
             connect_timeout: ms(service.connect_timeout),
             patience: Patience { write: ms(service.write_timeout), read: ms(service.read_timeout) },
             tls,
             service: service.clone(),
         }))
+    }
+    /// Whether a request goes where the service is.
+    pub(crate) fn is_at(&self, to: &Upstream) -> bool {
+        to.port == self.port && (Arc::ptr_eq(&to.host, &self.host) || to.host == self.host)
+    }
+
+    /// The same service at the host that a plugin has chosen for a request.
+    pub(crate) fn at(&self, to: &Upstream, upstreams: &NamedUpstreams) -> Self {
+        let destination = Destination::of(&to.host, upstreams.get(&to.host).cloned());
+        Self { host: to.host.clone(), port: to.port, destination, ..self.clone() }
     }
 }

@@ -98,6 +98,36 @@ fn a_change_copies_the_part_it_is_in() {
 }
 
 #[test]
+fn upstreams_go_by_the_names_they_have_now() {
+    use pdk::Upstreams;
+    let mut from = configuration();
+    let mut builder = Builder::new(environment());
+    let old = builder.build(&from, true).0;
+    assert_eq!(["balanced", "other"].map(|name| old.upstreams.is_healthy(name)), [Some(false), None], "no targets");
+
+    let target = json!({ "id": id(5, 1), "created_at": 1.0, "updated_at": 1.0, "upstream": { "id": id(4, 0) },
+        "target": "127.0.0.1:80", "weight": 100, "tags": null });
+    let target: Arc<Target> = Arc::new(serde_json::from_value(target).unwrap());
+    from.targets.insert(target.id, target.clone());
+    let with_target = builder.change(&[Touched::Targets(None, Some(target))], &from).0;
+    assert_eq!(with_target.upstreams.is_healthy("balanced"), Some(true));
+    let peer = with_target.upstreams.peer("balanced").flatten().unwrap();
+    assert_eq!((peer.address.to_string(), &*peer.host), ("127.0.0.1:80".to_owned(), "127.0.0.1"));
+
+    let renamed = Upstream { id: id(4, 0), name: "other".into(), ..Upstream::default() };
+    let renamed = Arc::new(Upstream { host_header: Some("own.test".into()), ..renamed });
+    let before = from.upstreams.insert(renamed.id, renamed.clone());
+    let new = builder.change(&[Touched::Upstreams(before, Some(renamed.clone()))], &from).0;
+    assert_eq!(["balanced", "other"].map(|name| new.upstreams.is_healthy(name)), [None, Some(true)]);
+    assert_eq!(&*new.upstreams.peer("other").flatten().unwrap().host, "own.test");
+    assert_eq!(with_target.upstreams.is_healthy("balanced"), Some(true), "a request goes on with what it began with");
+
+    from.upstreams.remove(&renamed.id);
+    let gone = builder.change(&[Touched::Upstreams(Some(renamed), None)], &from).0;
+    assert_eq!(["balanced", "other"].map(|name| gone.upstreams.is_healthy(name)), [None, None]);
+}
+
+#[test]
 fn an_unchanged_plugin_keeps_its_instance() {
     let mut from = configuration();
     from.plugins.insert(id(3, 1), plugin(1, None, None));
