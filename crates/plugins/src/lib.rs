@@ -4,10 +4,12 @@
 
 pub mod acl;
 mod auth;
+mod background;
 pub mod basic_auth;
 mod ber;
 pub mod bot_detection;
 mod calendar;
+pub mod canary;
 mod certificate;
 pub mod correlation_id;
 pub mod cors;
@@ -40,6 +42,7 @@ pub mod rate_limiting_advanced;
 mod recent;
 pub mod redirect;
 mod redis;
+pub mod request_mirror;
 pub mod request_size_limiting;
 pub mod request_termination;
 pub mod request_transformer;
@@ -100,6 +103,7 @@ pub const TABLE: &[Definition] = &[
     redirect::DEFINITION,
     standard_webhooks::DEFINITION,
     proxy_cache::DEFINITION,
+    canary::DEFINITION,
     opentelemetry::DEFINITION,
     prometheus::DEFINITION,
     http_log::DEFINITION,
@@ -111,6 +115,7 @@ pub const TABLE: &[Definition] = &[
     loggly::DEFINITION,
     syslog::DEFINITION,
     request_termination::DEFINITION,
+    request_mirror::DEFINITION,
 ];
 
 /// The plugin of a name.

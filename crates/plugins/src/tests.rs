@@ -43,6 +43,7 @@ fn smallest(name: &str) -> serde_json::Value {
     use serde_json::json;
     match name {
         "acl" | "ip-restriction" => json!({ "allow": ["10.0.0.0"] }),
+        "canary" => json!({ "upstream_host": "127.0.0.1" }),
         "file-log" => json!({ "path": "/dev/null" }),
         "http-log" | "zipkin" => json!({ "http_endpoint": "http://127.0.0.1:1/" }),
         "ldap-auth" => json!({ "ldap_host": "127.0.0.1", "base_dn": "dc=x", "attribute": "uid" }),
@@ -54,6 +55,7 @@ fn smallest(name: &str) -> serde_json::Value {
         "rate-limiting" => json!({ "minute": 1 }),
         "rate-limiting-advanced" => json!({ "limit": [1], "window_size": [60] }),
         "redirect" => json!({ "location": "http://127.0.0.1:1/" }),
+        "request-mirror" => json!({ "targets": ["http://127.0.0.1:1"] }),
         "response-ratelimiting" => json!({ "limits": { "sms": { "minute": 1 } } }),
         "standard-webhooks" => json!({ "secret_v1": "c2VjcmV0" }),
         "tcp-log" | "udp-log" => json!({ "host": "127.0.0.1", "port": 1 }),

@@ -119,7 +119,7 @@ fn value_fits(written: &Value, value: &Value) -> bool {
 }
 
 /// Makes a kong.yml the configuration, over the Admin API.
-fn configure(gateway: &Gateway, kong_yml: &str) -> Answer {
+pub(crate) fn configure(gateway: &Gateway, kong_yml: &str) -> Answer {
     let body = json!({ "config": kong_yml }).to_string();
     let mut client = Client::open(gateway.ports.admin);
     let head = format!("Host: admin\r\nContent-Type: application/json\r\nContent-Length: {}", body.len());

@@ -10,6 +10,7 @@
 mod admin;
 mod backend;
 mod balancing;
+mod canary;
 mod client;
 mod clients;
 mod commands;
@@ -20,6 +21,7 @@ mod gateway;
 mod http2;
 mod logging;
 mod malformed;
+mod mirroring;
 mod monitoring;
 mod mtls;
 mod name_resolution;

@@ -57,9 +57,48 @@ impl Default for Settings<'_> {
     }
 }
 
+/// A client with a pool of connections.
+pub(crate) type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// Makes a client. Connections that are idle for `keepalive` are closed.
+pub(crate) fn client(connect_timeout: Duration, keepalive: Duration, is_verified: bool) -> Result<HttpClient, String> {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(connect_timeout));
+    let tls = if is_verified { trust::client() } else { unverified::client() };
+    let tls = tls.map_err(|error| error.to_string())?;
+    let connector =
+        HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(connector);
+    Ok(Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(keepalive)
+        .http1_title_case_headers(true)
+        .build(connector))
+}
+
+/// Sends a request; the status of the answer, whose body is read and thrown away up to a limit. A longer one costs its
+/// connection.
+pub(crate) async fn send(
+    client: &HttpClient,
+    request: Request<Full<Bytes>>,
+    limit: usize,
+) -> Result<StatusCode, Failure> {
+    let answer = client.request(request).await.map_err(|error| Failure(causes(&error)))?;
+    let (head, mut body) = answer.into_parts();
+    let mut read = 0;
+    while let Some(Ok(frame)) = body.frame().await
+        && read <= limit
+    {
+        read += frame.data_ref().map_or(0, Bytes::len);
+    }
+    Ok(head.status)
+}
+
 /// The client of one URL.
 pub(crate) struct Post {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: HttpClient,
     uri: Uri,
     method: Method,
     headers: HeaderMap,
@@ -80,20 +119,7 @@ impl Post {
         let path = url.path.unwrap_or("/");
         let query = url.query.filter(|_| settings.has_query).map_or_else(String::new, |query| format!("?{query}"));
         let uri = format!("{scheme}://{host}{port}{path}{query}").parse().map_err(|_| "not a valid URL")?;
-        let mut connector = HttpConnector::new();
-        connector.enforce_http(false);
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(settings.connect_timeout));
-        let tls = if settings.is_verified { trust::client() } else { unverified::client() };
-        let tls = tls.map_err(|error| error.to_string())?;
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(connector);
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(settings.keepalive)
-            .http1_title_case_headers(true)
-            .build(connector);
+        let client = client(settings.connect_timeout, settings.keepalive, settings.is_verified)?;
         Ok(Self {
             client,
             uri,
@@ -114,15 +140,7 @@ impl Post {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
-        let answer = self.client.request(request).await.map_err(|error| Failure(causes(&error)))?;
-        let (head, mut body) = answer.into_parts();
-        let mut read = 0;
-        while let Some(Ok(frame)) = body.frame().await
-            && read <= ANSWER_BYTES
-        {
-            read += frame.data_ref().map_or(0, Bytes::len);
-        }
-        Ok(head.status)
+        send(&self.client, request, ANSWER_BYTES).await
     }
 
     /// Sends a body. Any answer for which `is_taken` does not hold is a failure.
@@ -146,12 +164,17 @@ fn headers(settings: &Settings<'_>, userinfo: Option<&str>) -> Result<HeaderMap,
     }
     out.insert(CONTENT_TYPE, HeaderValue::from_str(settings.content_type).map_err(|_| "no content type")?);
     if let Some(userinfo) = userinfo {
-        let credentials = BASE64_STANDARD.encode(unescape(userinfo));
-        let mut value = HeaderValue::from_str(&format!("Basic {credentials}")).map_err(|_| "no user")?;
-        value.set_sensitive(true);
-        out.insert(AUTHORIZATION, value);
+        out.insert(AUTHORIZATION, basic(userinfo)?);
     }
     Ok(out)
+}
+
+/// The `Authorization` of a URL's user and password (RFC 7617).
+pub(crate) fn basic(userinfo: &str) -> Result<HeaderValue, String> {
+    let credentials = BASE64_STANDARD.encode(unescape(userinfo));
+    let mut value = HeaderValue::from_str(&format!("Basic {credentials}")).map_err(|_| "no user")?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// Takes the percent-encoding out, which user and password need in a URL.

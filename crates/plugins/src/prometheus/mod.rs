@@ -85,6 +85,8 @@ pub struct Exports {
     pub has_exemplars: bool,
     /// Whether there are plugins whose messages may be dropped.
     pub has_logs: bool,
+    /// Whether requests are copied.
+    pub has_mirrors: bool,
 }
 
 /// The plugins that have queues.
@@ -96,6 +98,7 @@ impl Exports {
         let mut exports = Self::default();
         for plugin in plugins.into_iter().filter(|p| p.enabled) {
             exports.has_logs |= LOGGING.contains(&&*plugin.name);
+            exports.has_mirrors |= plugin.name == crate::request_mirror::DEFINITION.name;
             if plugin.name == DEFINITION.name {
                 exports.has_series = true;
                 exports.has_upstream_health |= plugin.config["upstream_health_metrics"] == true;

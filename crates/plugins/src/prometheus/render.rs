@@ -121,6 +121,13 @@ pub fn render(node: &Node, figures: &Figures, exports: Exports, accept: Option<&
         head(&mut out, name, "Messages of logging plugins that were dropped", "counter", syntax);
         line(&mut out, name, "", crate::dropped_log_messages());
     }
+    if exports.has_mirrors {
+        let name = "silverback_mirrored_requests_total";
+        head(&mut out, name, "Copies of requests by what became of them", "counter", syntax);
+        for (outcome, count) in crate::request_mirror::counts() {
+            line(&mut out, name, &format!("outcome=\"{outcome}\""), count);
+        }
+    }
     if syntax == Syntax::Prometheus {
         return (TEXT, out);
     }

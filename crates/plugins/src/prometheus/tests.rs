@@ -11,6 +11,7 @@ const ALL: Exports = Exports {
     has_balancing: false,
     has_exemplars: false,
     has_logs: false,
+    has_mirrors: false,
 };
 
 fn scrape(exports: Exports, wanted: &str) -> String {

@@ -6,6 +6,7 @@
 mod parameters;
 mod task;
 
+use crate::background;
 use ahash::HashMap;
 use std::collections::VecDeque;
 use std::future::Future;
@@ -13,7 +14,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 pub(crate) use parameters::Parameters;
@@ -42,7 +43,7 @@ pub(crate) struct Queues {
 }
 
 /// The queues of the process.
-static QUEUES: LazyLock<Arc<Queues>> = LazyLock::new(|| Arc::new(Queues::on(start_thread())));
+static QUEUES: LazyLock<Arc<Queues>> = LazyLock::new(|| Arc::new(Queues::on(background::start("log-queues"))));
 
 /// How many entries were dropped: a queue was full, or its destination out of reach for too long.
 pub(crate) fn dropped() -> u64 {
@@ -58,14 +59,6 @@ pub(crate) fn flush(limit: Duration) -> usize {
 /// may hold secrets and is never shown; `label` is what messages call the queue.
 pub(crate) fn named(name: &str, label: &str, parameters: Parameters, sender: Arc<dyn Sender>) -> Arc<Queue> {
     QUEUES.named(name, label, parameters, sender)
-}
-
-fn start_thread() -> Option<Handle> {
-    let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(16).build().ok()?;
-    let handle = runtime.handle().clone();
-    let thread = std::thread::Builder::new().name("log-queues".to_owned());
-    thread.spawn(move || runtime.block_on(std::future::pending::<()>())).ok()?;
-    Some(handle)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

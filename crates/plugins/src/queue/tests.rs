@@ -45,7 +45,7 @@ fn parameters(json: schema::Value) -> Parameters {
 
 /// Runs with a clock that a test moves, and that moves by itself where all wait.
 fn run(test: impl AsyncFnOnce(Arc<Queues>)) {
-    let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async { test(Arc::new(Queues::on(Some(Handle::current())))).await });
 }
 
@@ -184,7 +184,7 @@ impl Sender for Gate {
 
 #[test]
 fn flushing_sends_what_waits_and_ends_in_time() {
-    let queues = Arc::new(Queues::on(start_thread()));
+    let queues = Arc::new(Queues::on(background::start("queues of a test")));
     let sink = Sink::failing(0);
     let slow = parameters(serde_json::json!({ "max_batch_size": 9, "max_coalescing_delay": 3600 }));
     let queue = queues.named("q", "q", slow.clone(), sink.clone());

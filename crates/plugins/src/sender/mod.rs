@@ -4,13 +4,14 @@
 
 mod tcp;
 
+use crate::background;
 use std::future::Future;
 use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::net::{UdpSocket, UnixDatagram, lookup_host};
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender as Queue, channel};
 use tokio::time::{Instant, timeout};
 
@@ -73,14 +74,7 @@ impl Sender {
 /// The runtime of the sending thread; `None` where it could not be started.
 pub(crate) fn runtime() -> Option<&'static Handle> {
     static RUNTIME: OnceLock<Option<Handle>> = OnceLock::new();
-    let start = || {
-        let runtime = Builder::new_current_thread().enable_all().build().ok()?;
-        let handle = runtime.handle().clone();
-        let thread = std::thread::Builder::new().name("log-sender".to_owned());
-        thread.spawn(move || runtime.block_on(std::future::pending::<()>())).ok()?;
-        Some(handle)
-    };
-    RUNTIME.get_or_init(start).as_ref()
+    RUNTIME.get_or_init(|| background::start("log-sender")).as_ref()
 }
 
 async fn run(destination: Destination, mut messages: Receiver<Vec<u8>>) {
