@@ -34,7 +34,8 @@ enum Goal {
 
 struct Case {
     name: &'static str,
-    /// The plugins of the route, in YAML flow style; `{sink}` is a server that takes logs and spans, `{redis}` a Redis.
+    /// The plugins of the route, in YAML flow style; `{sink}` is a server that takes logs, spans and copies, `{port}` its port,
+    /// `{redis}` a Redis.
     plugins: &'static str,
     properties: &'static [(&'static str, &'static str)],
     goal: Goal,
@@ -43,7 +44,7 @@ struct Case {
 const LIMITS: &str = "minute: 1000000000, hour: 1000000000";
 const TRACED: &[(&str, &str)] = &[("tracing_instrumentations", "all")];
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 13] = [
     Case {
         name: "rate-limiting",
         plugins: "{ name: rate-limiting, config: { policy: local, {limits} } }",
@@ -100,6 +101,24 @@ const CASES: [Case; 10] = [
         goal: Goal::More(1.0),
     },
     Case {
+        name: "canary",
+        plugins: "{ name: canary, config: { percentage: 50, hash: none, upstream_host: localhost, upstream_port: {port} } }",
+        properties: &[],
+        goal: Goal::More(1.5),
+    },
+    Case {
+        name: "mirror-1-percent",
+        plugins: "{ name: request-mirror, config: { targets: [\"http://{sink}\"], percentage: 1 } }",
+        properties: &[],
+        goal: Goal::More(1.0),
+    },
+    Case {
+        name: "mirror",
+        plugins: "{ name: request-mirror, config: { targets: [\"http://{sink}\"], max_in_flight: 10000 } }",
+        properties: &[],
+        goal: Goal::Times(3.0),
+    },
+    Case {
         name: "ten-plugins",
         plugins: "{ name: correlation-id }, { name: cors }, { name: key-auth }, { name: ip-restriction, config: { allow: [127.0.0.1] } }, \
                   { name: request-size-limiting }, { name: rate-limiting, config: { policy: local, {limits} } }, \
@@ -139,6 +158,7 @@ impl Beside {
         let redis = format!("host: 127.0.0.1, port: {}", self.redis.port());
         let plugins = plugins
             .replace("{sink}", &self.upstream.to_string())
+            .replace("{port}", &self.upstream.port().to_string())
             .replace("{redis}", &redis)
             .replace("{limits}", LIMITS);
         let kong_yml = format!(

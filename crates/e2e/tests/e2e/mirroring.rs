@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 /// A kong.yml, JSON being YAML, with a service whose requests are copied.
 fn kong_yml(service: SocketAddr, config: &Value, more: &Value) -> String {
@@ -186,7 +187,7 @@ fn a_body_streams_on_when_its_copy_is_given_up() {
     client.send(b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
     client.send(chunk("<first>").as_bytes()).unwrap();
     // The service has the beginning while the client has not sent the end.
-    tell.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
+    tell.recv_timeout(Duration::from_secs(20)).unwrap();
     for _ in 0..20 {
         client.send(chunk(&"x".repeat(10_000)).as_bytes()).unwrap();
     }
@@ -201,4 +202,48 @@ fn a_body_streams_on_when_its_copy_is_given_up() {
     drop(client);
     eventually("the copy was given up", || count(&gateway, "incomplete") == 1);
     assert_eq!(mirror.seen(), Vec::<String>::new());
+}
+
+#[test]
+fn a_service_that_does_not_read_holds_its_client_back_beside_a_copy() {
+    const LENGTH: usize = 96 << 20;
+    let (go_on, told) = sync_channel::<()>(1);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let service = listener.local_addr().unwrap();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        told.recv_timeout(Duration::from_secs(60)).unwrap();
+        let (mut piece, mut end) = (vec![0; 1 << 20], Vec::new());
+        while !end.ends_with(b"\r\n0\r\n\r\n") {
+            let count = stream.read(&mut piece).unwrap();
+            end.extend_from_slice(piece.get(..count).unwrap());
+            end.drain(..end.len().saturating_sub(16));
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+    });
+    let config = json!({ "targets": ["http://127.0.0.1:1"] });
+    let gateway = Gateway::start(&kong_yml(service, &config, &json!({})));
+    let mut client = Client::open(gateway.ports.proxy);
+    let head = format!("POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n{LENGTH:x}\r\n");
+    client.send(head.as_bytes()).unwrap();
+    let mut stream = client.stream();
+    stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    let piece = vec![b'x'; 1 << 20];
+    let mut written = 0;
+    while written < LENGTH {
+        match stream.write(piece.get(..piece.len().min(LENGTH - written)).unwrap()) {
+            Ok(count) => written += count,
+            Err(_) => break,
+        }
+    }
+    assert!(written < LENGTH, "the gateway has taken all of it");
+    go_on.send(()).unwrap();
+    stream.set_write_timeout(None).unwrap();
+    while written < LENGTH {
+        written += stream.write(piece.get(..piece.len().min(LENGTH - written)).unwrap()).unwrap();
+    }
+    client.send(b"\r\n0\r\n\r\n").unwrap();
+    assert_eq!(client.answer().unwrap().status, 200);
+    server.join().unwrap();
+    assert_eq!(count(&gateway, "too_large"), 1);
 }
