@@ -13,7 +13,7 @@ pub(crate) enum Outcome {
     Dropped,
     /// The request's body was too long.
     TooLarge,
-    /// The request's body broke off.
+    /// The request's body did not pass whole: the client broke off, or the service did not want the rest.
     Incomplete,
 }
 
