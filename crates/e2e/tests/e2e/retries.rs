@@ -1,10 +1,13 @@
 //! What services and routes say of time-outs and further tries beyond Kong.
 
+use crate::backend::Backend;
 use crate::client::{Answer, Client, get};
 use crate::gateway::{Gateway, eventually, free_address};
+use crate::http2::call;
 use crate::script::Act::{Body, Send};
 use crate::script::Script;
 use crate::target::{Mood, Target};
+use http::Request;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -163,6 +166,20 @@ fn a_body_that_streams_is_not_lost_with_a_connection_that_was_refused() {
         assert_eq!(answer.status, 200, "{answer:?}");
         let seen = good.seen(&path);
         assert!(seen.len() == 1 && seen[0].is_whole && seen[0].body == "hello", "{seen:?}");
+    }
+}
+
+#[test]
+fn a_call_by_grpc_is_not_lost_with_a_connection_that_was_refused() {
+    let good = Backend::plain();
+    let (service, route) = (json!({ "protocol": "grpc" }), json!({ "protocols": ["grpc"] }));
+    let gateway = Gateway::start(&kong_yml(&[free_address(), good.at], service, route, json!({})));
+    for _ in 0..2 {
+        let request = Request::builder().method("POST").uri("http://a.test/pkg.Service/Method");
+        let request = request.version(http::Version::HTTP_2).header("content-type", "application/grpc");
+        let got =
+            call(gateway.ports.proxy, None, request.header("te", "trailers").body(()).unwrap(), &["one", "two"], None);
+        assert_eq!((got.status, got.body.as_str()), (200, "onetwo"), "{got:?}");
     }
 }
 
