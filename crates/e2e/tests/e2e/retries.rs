@@ -219,6 +219,7 @@ fn a_route_has_time_outs_of_its_own() {
         let answer = get(gateway.ports.proxy, "/", &[]);
         assert_eq!(answer.status, 504, "{what}: {answer:?}");
         assert!(answer.body.contains("The upstream server is timing out"), "{what}: {answer:?}");
+        eventually("the target has been asked", || target.seen() > before);
         let seen = target.seen() - before;
         assert!((1..=most).contains(&seen), "{what}: {seen} tries");
     }
@@ -246,7 +247,7 @@ fn a_long_answer_may_take_longer_than_the_request_for_its_head() {
     const SLOWLY: &[crate::script::Act] =
         &[Send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe"), crate::script::Act::Body, Send("llo")];
     let script = Script::start(vec![("/".to_owned(), SLOWLY)]);
-    let route = json!({ "request_timeout": 500, "request_buffering": false });
+    let route = json!({ "request_timeout": 2000, "request_buffering": false });
     let gateway = Gateway::start(&kong_yml(&[script.at], json!({}), route, json!({})));
     let mut client = Client::open(gateway.ports.proxy);
     client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n").unwrap();
@@ -254,7 +255,7 @@ fn a_long_answer_may_take_longer_than_the_request_for_its_head() {
     assert_eq!(head.status, 200, "{head:?}");
     assert_eq!(client.bytes(2).unwrap(), b"he");
     // Longer than the limit, which is over with the head; the rest of the answer comes once the request's body has ended.
-    std::thread::sleep(Duration::from_millis(600));
+    std::thread::sleep(Duration::from_millis(2100));
     client.send(b"0\r\n\r\n").unwrap();
     assert_eq!(client.bytes(3).unwrap(), b"llo");
 }

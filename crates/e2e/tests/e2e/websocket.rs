@@ -37,7 +37,7 @@ fn frames_pass_both_ways_and_over_a_reload() {
 #[test]
 fn a_route_says_for_how_long_a_tunnel_may_be_silent() {
     let upstream = Upstream::start();
-    let routes = ["{ paths: [/short], read_timeout: 300, request_timeout: 20000 }", "{ paths: [/long] }"];
+    let routes = ["{ paths: [/short], read_timeout: 1000, request_timeout: 20000 }", "{ paths: [/long] }"];
     let gateway = Gateway::start(&upstream.kong_yml(&routes));
     let [mut short, mut long] = ["/short", "/long"].map(|path| {
         let mut client = Client::open(gateway.ports.proxy);
