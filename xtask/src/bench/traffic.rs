@@ -46,6 +46,13 @@ pub(super) const CASES: &[Case] = &[
         goal: Some(Goal::OfNginx(1.35)),
     },
     Case {
+        name: "route-terms",
+        about: "one route with time-outs, a retry policy and a raw path of its own",
+        task: Task::Terms,
+        load: Load::Get { path: "/", tls: false, header: None },
+        goal: Some(Goal::OfOwnOneRoute(1.05)),
+    },
+    Case {
         name: "10k-routes",
         about: "10,000 routes, requests spread over all of them; nginx with one location",
         task: Task::Routes(10_000),
