@@ -11,6 +11,7 @@ mod make;
 mod named;
 mod plan;
 mod services;
+mod terms;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ pub(crate) use instances::Instances;
 pub(crate) use named::NamedUpstreams;
 pub(crate) use plan::{Built, Chosen, Plan};
 pub(crate) use services::{Destination, ServiceTarget};
+pub use terms::Terms;
 
 use crate::upstream::Upstreams;
 use entities::Shards;
