@@ -10,6 +10,7 @@
 mod admin;
 mod backend;
 mod balancing;
+mod caching;
 mod client;
 mod clients;
 mod commands;
