@@ -13,6 +13,7 @@ mod nginx;
 mod proxies;
 mod reload;
 mod report;
+mod side_by_side;
 mod soak;
 mod start;
 #[cfg(test)]

@@ -11,13 +11,14 @@ const TARGETS: &[(&str, &str, &str)] = &[
     ("chunked", "proxy", "http::fuzz::a_chunked_body_is_read_one_way_only"),
     ("proxy-protocol", "proxy", "listen::proxy_protocol::tests::random_headers_are_read_one_way_only"),
     ("uri", "router", "tests::fuzz::a_normal_path_is_normal"),
+    ("raw-uri", "router", "tests::fuzz::a_raw_path_leads_nowhere_else"),
     ("expressions", "router", "tests::fuzz::an_expression_means_what_kongs_engine_says"),
     ("kong-yml", "entities", "declarative::tests::fuzz::a_file_is_refused_or_says_the_same_when_it_is_exported"),
 ];
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Which ones: request, response, chunked, proxy-protocol, uri, expressions, kong-yml; all if not given
+    /// Which ones: request, response, chunked, proxy-protocol, uri, raw-uri, expressions, kong-yml; all if not given
     targets: Vec<String>,
     /// How long each of them runs
     #[arg(long, default_value_t = 300)]

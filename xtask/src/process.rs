@@ -103,6 +103,19 @@ impl Running {
         sum
     }
 
+    /// As [`Running::usage`], user and system together, to the nanosecond; without threads that have ended.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let mut nanoseconds = 0;
+        for pid in family(self.pid()) {
+            let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { continue };
+            for thread in threads.flatten() {
+                let told = std::fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
+                nanoseconds += told.split(' ').next().and_then(|time| time.parse::<u64>().ok()).unwrap_or(0);
+            }
+        }
+        Duration::from_nanos(nanoseconds)
+    }
+
     pub(crate) fn memory(&self) -> Memory {
         let mut sum = Memory::default();
         for pid in family(self.pid()) {

@@ -3,14 +3,15 @@
 pub mod expression;
 mod subschemas;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 use schema::{Check, Entity, EntitySchema, Field, Foreign, Record, Uuid, is, typedefs};
 use serde::{Deserialize, Serialize};
 
-use crate::RouterFlavor;
 use crate::protocols::PROTOCOLS;
+use crate::{RetryPolicy, RouterFlavor};
 
 /// A rule for requests or connections.
 #[derive(Record, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -95,6 +96,36 @@ pub struct Route {
     /// Decides between expressions (flavor `expressions`).
     #[field(required, default = 0, between(0, 70_368_744_177_663_f64))]
     pub priority: Option<i64>,
+    /// Milliseconds to wait for a connection, in place of the service's.
+    #[field(hidden, between(1, 2_147_483_646))]
+    pub connect_timeout: Option<NonZeroU32>,
+    /// Milliseconds to wait between two successive writes, in place of the service's.
+    #[field(hidden, between(1, 2_147_483_646))]
+    pub write_timeout: Option<NonZeroU32>,
+    /// Milliseconds to wait between two successive reads, in place of the service's.
+    #[field(hidden, between(1, 2_147_483_646))]
+    pub read_timeout: Option<NonZeroU32>,
+    /// Milliseconds from the end of the request's head to the end of the answer's, all tries together.
+    #[field(hidden, between(1, 2_147_483_646))]
+    pub request_timeout: Option<NonZeroU32>,
+    /// How often a failed request is tried again, in place of the service's.
+    #[field(hidden, between(0, 32767))]
+    pub retries: Option<u16>,
+    /// When a request is tried again, in place of the service's.
+    #[field(hidden)]
+    pub retry_policy: Option<Arc<RetryPolicy>>,
+    /// Whether the path goes upstream in its normal form, as in Kong, or as the client sent it.
+    #[field(hidden)]
+    pub path_forwarding: Option<PathForwarding>,
+}
+
+/// Which form of the path goes upstream. Routes are matched by the normal form in any case.
+#[derive(Record, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum PathForwarding {
+    Normalized,
+    /// Byte for byte; paths with dot segments are refused.
+    Raw,
 }
 
 /// An address, a network or a port.

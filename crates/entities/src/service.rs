@@ -1,8 +1,12 @@
 //! Services: where requests go.
 
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
 use schema::{Field, Foreign, Map, Record, Uuid, Value, is};
 use serde::{Deserialize, Serialize};
 
+use crate::RetryPolicy;
 use crate::protocols::PROTOCOLS;
 
 /// A backend: host, port and path, how it is spoken to and for how long it is waited for.
@@ -64,6 +68,12 @@ pub struct Service {
     /// Whether the service's routes are in use.
     #[field(default = true)]
     pub enabled: bool,
+    /// Milliseconds from the end of a request's head to the end of its answer's, all tries together.
+    #[field(hidden, between(1, 2_147_483_646))]
+    pub request_timeout: Option<NonZeroU32>,
+    /// When a request is tried again.
+    #[field(hidden)]
+    pub retry_policy: Option<Arc<RetryPolicy>>,
 }
 
 /// `url` stands for protocol, host, port and path, all four.

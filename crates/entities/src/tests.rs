@@ -1,5 +1,6 @@
 //! The entities' schemas, by tables of input and what comes of it.
 
+mod beyond;
 mod catalog;
 mod configuration;
 mod expression;

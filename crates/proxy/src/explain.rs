@@ -1,7 +1,7 @@
 //! What would become of a request, for people who ask: the same look-up as a request's, over the current snapshot.
 
 use crate::phases::route::{Found, find, lookup};
-use crate::snapshot::{Endpoint, Snapshot};
+use crate::snapshot::{Endpoint, Snapshot, Terms};
 use entities::{Plugin, Route, Service};
 use pdk::{Client, Phases, Request, Upstream};
 use router::path;
@@ -31,6 +31,8 @@ pub struct Matched {
     pub service: Option<Arc<Service>>,
     /// Where the request would go; `None` without a service.
     pub upstream: Option<Upstream>,
+    /// How long the upstream would be waited for, and when it would be asked again; `None` without a service.
+    pub terms: Option<Terms>,
     pub captures: Vec<(String, String)>,
 }
 
@@ -54,6 +56,7 @@ impl Snapshot {
             route: routed.endpoint.route.clone(),
             service: routed.service.map(|service| service.service.clone()),
             upstream,
+            terms: routed.service.map(|service| service.terms.on(&routed.endpoint.route)),
             captures,
         });
         let own = matched.as_ref().map(|matched| matched.route.id);

@@ -19,10 +19,11 @@ mod worker;
 
 pub use access_log::{AccessLog, CustomFormat, LogFormat, LogTarget, Syslog, SyslogTarget};
 pub use explain::{Explained, Matched, NotTaken};
+pub use http::h1::client::Patience;
 pub use http::{BodyLength, ClientGone, Downstream, HeadLimits, Limits, Service};
 pub use listen::{Clients, LAST_ACCEPTS, Listener, Listening, ListeningSocket, Shown, Tls, TlsSettings};
 pub use settings::{HeaderTokens, PoolSettings, RealIpHeader, Settings};
-pub use snapshot::{Builder, Environment, Secrets, Snapshot, SnapshotHandle, certificate_pair};
+pub use snapshot::{Builder, Environment, Secrets, Snapshot, SnapshotHandle, Terms, certificate_pair};
 pub use stats::{Stats, StatsView};
 pub use trusted::TrustedIps;
 pub use upstream::Upstreams;

@@ -1,6 +1,7 @@
 //! Rust types as schema types: what `#[derive(Record)]` asks each struct field's type for.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -46,7 +47,7 @@ macro_rules! scalars {
 scalars! {
     String, Box<str>, Arc<str> => Field::string();
     Uuid => Field::string().uuid(true);
-    i8, i16, i32, i64, u8, u16, u32, u64, usize => Field::integer();
+    i8, i16, i32, i64, u8, u16, u32, u64, usize, NonZeroU32 => Field::integer();
     f32, f64 => Field::number();
     bool => Field::boolean();
     Foreign => Field::foreign("");

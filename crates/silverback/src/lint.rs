@@ -11,7 +11,8 @@ use uuid::Uuid;
 /// What has no effect, and why.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Finding {
-    /// `shadowed-route`, `unreachable-plugin`, `service-without-routes`, `credential-without-consumer`.
+    /// `shadowed-route`, `unreachable-plugin`, `service-without-routes`, `credential-without-consumer`,
+    /// `retry-policy-without-retries`.
     pub(crate) rule: &'static str,
     /// The collection.
     pub(crate) entity: &'static str,
@@ -55,6 +56,7 @@ pub(crate) fn lint(from: &Configuration, flavor: Flavor) -> Vec<Finding> {
         }
     }
     findings.extend(stray_credentials(from));
+    findings.extend(idle_retry_policies(from));
     findings.sort();
     findings
 }
@@ -109,6 +111,29 @@ fn stray_credentials(from: &Configuration) -> Vec<Finding> {
     from.jwt_secrets.values().for_each(|c| check("jwt_secrets", c.id, Some(c.consumer.id)));
     from.acls.values().for_each(|c| check("acls", c.id, Some(c.consumer.id)));
     findings
+}
+
+/// Policies of who never tries again.
+fn idle_retry_policies(from: &Configuration) -> Vec<Finding> {
+    let finding = |entity, id, name: &Option<String>| {
+        let message = "its retry_policy has no effect, since there are no retries".to_owned();
+        Finding { rule: "retry-policy-without-retries", entity, id, name: name.clone(), message }
+    };
+    let of_service = |route: &Route| from.services.get(&route.service.as_ref()?.id)?.retries;
+    let retries = |route: &Route| route.retries.map(i64::from).or_else(|| of_service(route)).unwrap_or(5);
+    // A service's own policy serves the routes that have none.
+    let served: HashSet<Uuid> = from
+        .routes
+        .values()
+        .filter(|route| route.retry_policy.is_none() && retries(route) > 0)
+        .filter_map(|route| Some(route.service.as_ref()?.id))
+        .collect();
+    let routes = from.routes.values().filter(|route| route.retry_policy.is_some() && retries(route) == 0);
+    let services = from.services.values().filter(|service| {
+        service.retry_policy.is_some() && service.retries == Some(0) && !served.contains(&service.id)
+    });
+    let routes = routes.map(|route| finding("routes", route.id, &route.name));
+    routes.chain(services.map(|service| finding("services", service.id, &service.name))).collect()
 }
 
 /// Routes that no request reaches, as far as the requests tell that come closest to what they ask for.
@@ -273,6 +298,34 @@ mod tests {
             let expected = if is_shadowed { vec![("shadowed-route", 1)] } else { Vec::new() };
             let rows = vec![row("routes", 1, first.clone()), row("routes", 2, second.clone())];
             assert_eq!(found(rows), expected, "{first} beside {second}");
+        }
+    }
+
+    #[test]
+    fn a_retry_policy_without_retries_is_told() {
+        let policy = json!({ "http_statuses": [503] });
+        // Of the service and of its route: retries, and whether there is a policy; who is told of.
+        let cases = [
+            ((json!(5), true), (json!(null), true), vec![]),
+            ((json!(0), true), (json!(null), false), vec![10]),
+            ((json!(0), true), (json!(1), false), vec![]),
+            ((json!(0), true), (json!(1), true), vec![10]),
+            ((json!(0), false), (json!(null), true), vec![1]),
+            ((json!(5), false), (json!(0), true), vec![1]),
+            ((json!(0), false), (json!(0), false), vec![]),
+            ((json!(null), true), (json!(null), true), vec![]),
+        ];
+        for (service, route, expected) in cases {
+            let fields = |(retries, has_policy): &(Value, bool)| {
+                let own = if *has_policy { policy.clone() } else { Value::Null };
+                json!({ "retries": retries, "retry_policy": own })
+            };
+            let mut of_route = fields(&route);
+            of_route["paths"] = json!(["/a"]);
+            of_route["service"] = to(10);
+            let rows = vec![row("services", 10, fields(&service)), row("routes", 1, of_route)];
+            let expected: Vec<_> = expected.into_iter().map(|id| ("retry-policy-without-retries", id)).collect();
+            assert_eq!(found(rows), expected, "{service:?} {route:?}");
         }
     }
 

@@ -106,13 +106,14 @@ impl Store for Memory {
         Ok(())
     }
 
-    fn replace(&self, rows: Vec<Change>) -> Result<(), Error> {
+    fn replace(&self, mut rows: Vec<Change>) -> Result<(), Error> {
         let mut fresh = State::default();
-        for row in &rows {
-            let (Some(table), Some(value)) = (self.layout.table(&row.entity), &row.value) else { continue };
-            let value = normal(table, value.clone());
-            let key = key_of(table, &value)?.to_owned();
-            fresh.put(table, &key, Row { value, expires: None });
+        for change in &mut rows {
+            let Some(table) = self.layout.table(&change.entity) else { continue };
+            let Some(value) = change.value.take() else { continue };
+            let row = Row { value: normal(table, value), expires: None };
+            fresh.put(table, key_of(table, &row.value)?, &row);
+            change.value = Some(row.value);
         }
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         *state = fresh;
@@ -143,7 +144,7 @@ impl State {
         self.entities.get(&table.name)
     }
 
-    fn put(&mut self, table: &Table, key: &str, row: Row) {
+    fn put(&mut self, table: &Table, key: &str, row: &Row) {
         self.remove(table, key);
         let packed = self.packer.pack(&row.value);
         let entity = self.entities.entry(table.name.clone()).or_default();
@@ -153,7 +154,7 @@ impl State {
                 entity.unique.insert((at, joined(&values)), own.clone());
             }
         }
-        for (at, id) in references(table, &row) {
+        for (at, id) in references(table, row) {
             entity.foreign.entry((at, Key::new(id))).or_default().insert(own.clone());
         }
         for (position, tag) in row.tags().enumerate() {
@@ -310,7 +311,7 @@ impl Rows for Rewritable<'_> {
 
     fn put(&mut self, table: &Table, key: &str, row: Row, old: Option<&Row>) -> Result<(), Error> {
         self.remember(table, key, old);
-        self.state.put(table, key, row);
+        self.state.put(table, key, &row);
         Ok(())
     }
 
@@ -331,7 +332,7 @@ impl Rewritable<'_> {
     fn roll_back(&mut self) {
         while let Some((table, key, old)) = self.undo.pop() {
             match old {
-                Some(row) => self.state.put(table, &key, row),
+                Some(row) => self.state.put(table, &key, &row),
                 None => {
                     self.state.remove(table, &key);
                 }

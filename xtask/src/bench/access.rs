@@ -1,16 +1,17 @@
-//! What the plugins of authentication and access add to a request: processor time over the same route without the plugin, in
-//! one run of one gateway; and what slow hashes of passwords do to others.
+//! What the plugins of authentication and access add to a request: processor time over the same route without the plugin,
+//! side by side; and what slow hashes of passwords do to others.
 
 use super::load::Load;
 use super::proxies::{Bench, Certificate, Proxy};
 use super::report::median;
-use super::{PROXY_CORE, nginx, traffic};
+use super::{PROXY_CORE, nginx, side_by_side};
 use crate::client::Connection;
 use crate::gateway::{Gateway, Setting};
 use crate::process::pinned;
 use crate::project;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -63,26 +64,29 @@ pub(super) fn measure(bench: &Bench) -> Result<Value> {
     std::fs::create_dir_all(&folder)?;
     let certificate = Certificate::make(&folder)?;
     let (_upstream, upstream) = nginx::upstream(&folder.join("upstream"))?;
-    let properties = bench.properties(&folder, &kong_yml(&upstream.to_string()), &certificate)?;
-    let setting = Setting {
-        binary: bench.candidate.gateway()?,
-        folder: &folder,
-        properties: &properties,
-        core: Some(PROXY_CORE),
-    };
-    let Gateway { running, ports, .. } = Gateway::start(&setting)?;
-    let proxy = Proxy { running, http: ports.proxy, tls: ports.tls };
+    let one = start(bench, &folder.join("one"), upstream, &certificate)?;
+    let other = start(bench, &folder.join("other"), upstream, &certificate)?;
+    let nginx = bench.start_nginx(&folder.join("nginx"), upstream, &certificate)?;
     let bare = bare_rs256(&bench.profile)?;
     println!("access: a bare verification of RS256 takes {bare:.1} us");
     let mut figures = Vec::new();
     for case in &CASES {
-        let added = added(bench, case, &proxy, &folder).context(case.name)?;
+        let loads = [case.base, case.path].map(|path| Load::Get { path, tls: false, header: Some(case.header) });
+        for (proxy, load) in [&one, &other].into_iter().flat_map(|proxy| loads.map(|load| (proxy, load))) {
+            super::load::send(bench, load, proxy, Duration::from_secs(1), &folder)?;
+        }
+        let compared =
+            side_by_side::compare(bench, [&one, &other], &nginx, loads, &folder).with_context(|| case.name)?;
+        let (added, nginx) = (compared.more(), median(compared.nginx.iter().copied()));
         let goal = if case.name == RS256_CASE { 1.2 * bare } else { case.goal };
         let verdict = if added <= goal { "met" } else { "MISSED" };
-        println!("access: {} adds {added:.2} us (goal {goal:.1} us: {verdict})", case.name);
-        figures.push(json!({ "case": case.name, "added_us": added, "goal_us": goal }));
+        println!(
+            "access: {} adds {added:.2} us (goal {goal:.1} us: {verdict}; nginx's proxying takes {nginx:.1} us)",
+            case.name
+        );
+        figures.push(json!({ "case": case.name, "added_us": added, "goal_us": goal, "nginx_us": nginx }));
     }
-    let (alone, beside) = logins(bench, &proxy)?;
+    let (alone, beside) = logins(bench, &one)?;
     let verdict = if beside - alone <= 5.0 { "met" } else { "MISSED" };
     println!(
         "access: p99 of another route {alone:.2} ms, beside {LOGINS_A_SECOND} argon2id logins a second {beside:.2} ms (goal 5 ms more at most: {verdict})"
@@ -90,25 +94,13 @@ pub(super) fn measure(bench: &Bench) -> Result<Value> {
     Ok(json!({ "added": figures, "bare_rs256_us": bare, "p99_ms": { "alone": alone, "beside_logins": beside } }))
 }
 
-/// The median over the rounds of what a request costs more in the same round, in microseconds.
-fn added(bench: &Bench, case: &Case, proxy: &Proxy, folder: &Path) -> Result<f64> {
-    let load = |path| Load::Get { path, tls: false, header: Some(case.header) };
-    for path in [case.base, case.path] {
-        super::load::send(bench, load(path), proxy, Duration::from_secs(1), folder)?;
-    }
-    let mut rounds = Vec::new();
-    for round in 0..bench.rounds {
-        let mut cpu = [0.0; 2];
-        let mut turns = [(0, case.base), (1, case.path)];
-        if round % 2 == 1 {
-            turns.reverse();
-        }
-        for (at, path) in turns {
-            cpu[at] = traffic::measure_round(bench, load(path), proxy, folder)?.cpu().as_secs_f64() * 1e6;
-        }
-        rounds.push(cpu[1] - cpu[0]);
-    }
-    Ok(median(rounds.into_iter()))
+fn start(bench: &Bench, folder: &Path, upstream: SocketAddr, certificate: &Certificate) -> Result<Proxy> {
+    std::fs::create_dir_all(folder)?;
+    let properties = bench.properties(folder, &kong_yml(&upstream.to_string()), certificate)?;
+    let setting =
+        Setting { binary: bench.candidate.gateway()?, folder, properties: &properties, core: Some(PROXY_CORE) };
+    let Gateway { running, ports, .. } = Gateway::start(&setting)?;
+    Ok(Proxy { running, http: ports.proxy, tls: ports.tls })
 }
 
 /// The 99th percentile of a route without plugins in milliseconds, alone and while others log in with wrong passwords, which

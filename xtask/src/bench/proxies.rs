@@ -41,6 +41,8 @@ pub(super) enum Task {
     Mixed(usize),
     /// One route behind key-auth and rate-limiting.
     KeyAndRate,
+    /// One route with time-outs, a retry policy and a form of path of its own.
+    Terms,
 }
 
 pub(super) struct Certificate {
@@ -144,6 +146,15 @@ pub(super) fn declarative(task: Task, upstream: SocketAddr) -> String {
     let mut text = "_format_version: \"3.0\"\n".to_owned();
     match task {
         Task::Routes(1) => text += &service("upstream", upstream, "      - name: everything\n        paths: [\"/\"]\n"),
+        Task::Terms => {
+            let own = "read_timeout: 50000\n        request_timeout: 60000\n        retries: 2\n        path_forwarding: raw\n        \
+                       retry_policy: { http_statuses: [503], backoff: 50 }\n";
+            text += &service(
+                "upstream",
+                upstream,
+                &format!("      - name: everything\n        paths: [\"/\"]\n        {own}"),
+            );
+        }
         Task::Routes(count) => {
             // A service serves a hundred routes, as a company's own do.
             text += "services:\n";

@@ -4,7 +4,8 @@ use super::traffic::{Figures, Goal, Measured, ONE_ROUTE, Side};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// One line a case and proxy; times are medians over the rounds.
+/// One line a case and proxy; times are medians over rounds in which the proxies take turns, and the ratio one over rounds in
+/// which both are under load.
 pub(super) fn table(measured: &[Measured<'_>]) -> String {
     let mut text = format!(
         "{:16} {:10} {:>9} {:>8} {:>8} {:>10} {:>9} {:>9} {:>8}  {}\n",
@@ -17,12 +18,10 @@ pub(super) fn table(measured: &[Measured<'_>]) -> String {
         "p50 us",
         "p99 us",
         "peak MB",
-        "CPU x nginx (rounds)"
+        "CPU x nginx side by side"
     );
     for one in measured {
-        let ratios = one.candidate.rounds.iter().zip(&one.nginx.rounds);
-        let ratios = ratios.map(|(c, n)| c.cpu().as_secs_f64() / n.cpu().as_secs_f64()).collect::<Vec<_>>();
-        let (low, high) = ratios.iter().fold((f64::MAX, 0.0_f64), |(low, high), r| (low.min(*r), high.max(*r)));
+        let (low, high) = one.ratios.iter().fold((f64::MAX, 0.0_f64), |(low, high), r| (low.min(*r), high.max(*r)));
         text += &line(one.case.name, "nginx", &one.nginx);
         text += "\n";
         text += &line("", "candidate", &one.candidate);
@@ -85,6 +84,7 @@ pub(super) fn json(measured: &[Measured<'_>]) -> Value {
             "case": one.case.name,
             "about": one.case.about,
             "cpu_ratio_to_nginx": one.ratio(),
+            "cpu_ratios_side_by_side": one.ratios,
             "nginx": side(&one.nginx),
             "candidate": side(&one.candidate),
         })

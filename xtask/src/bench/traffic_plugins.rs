@@ -1,10 +1,10 @@
 //! What the plugins of traffic, transformation, cache, logs, metrics and traces cost: processor time of a request on a route with
-//! the plugin against one without, in the same gateway, in turn. Time in the background counts, too.
+//! the plugin against one without, side by side. Time in the background counts, too.
 
 use super::load::{self, Load};
 use super::nginx;
 use super::proxies::{Bench, Certificate, Proxy};
-use super::{LOAD_CORE, PROXY_CORE};
+use super::{LOAD_CORE, PROXY_CORE, side_by_side};
 use crate::client::{self, Connection};
 use crate::gateway::{Gateway, Setting};
 use crate::process::{Running, free_address, pinned};
@@ -174,21 +174,10 @@ impl Beside {
     }
 }
 
-/// Microseconds of processor time a request to a path, over a round of load.
-fn cost(bench: &Bench, proxy: &Proxy, path: &'static str, folder: &Path) -> Result<f64> {
-    let load = Load::Get { path, tls: false, header: Some(super::traffic::API_KEY) };
-    let before = proxy.running.usage();
-    let answered = load::send(bench, load, proxy, bench.time, folder)?;
-    let after = proxy.running.usage();
-    ensure!(answered.requests > 0, "nothing was answered");
-    let spent = (after.user + after.system).saturating_sub(before.user + before.system);
-    Ok(spent.as_secs_f64() * 1e6 / answered.requests as f64)
-}
-
 pub(super) fn measure(bench: &Bench) -> Result<Value> {
     let beside = Beside::start(bench)?;
     println!("plugins: CPU of a request in us, medians of {} rounds", bench.rounds);
-    println!("  {:24} {:>8} {:>8} {:>8}  goal", "case", "without", "with", "more");
+    println!("  {:24} {:>8} {:>8} {:>8} {:>8}  goal", "case", "nginx", "without", "with", "more");
     let mut results = Vec::new();
     for case in &CASES {
         // One that cannot be measured must not take the others with it.
@@ -210,45 +199,30 @@ pub(super) fn measure(bench: &Bench) -> Result<Value> {
 
 fn measure_case(bench: &Bench, beside: &Beside, case: &Case) -> Result<Value> {
     let folder = bench.scratch.join(case.name);
-    let proxy = beside.gateway(bench, case.name, case.plugins, case.properties)?;
-    let nginx = match case.goal {
-        Goal::OfNginx(_) => Some(bench.start_nginx(&folder.join("nginx"), beside.upstream, &beside.certificate)?),
-        _ => None,
-    };
-    for path in [PLAIN, WITH] {
-        let answer = client::get(proxy.http, path, &[("apikey", super::proxies::KEY)])?;
-        ensure!(answer.status == 200, "{path} was answered {}", answer.status);
-        let load = Load::Get { path, tls: false, header: Some(super::traffic::API_KEY) };
-        load::send(bench, load, &proxy, WARM_UP, &folder)?;
-    }
-    let (mut without, mut with, mut of_nginx) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 0..bench.rounds {
-        // Who goes first changes, so that a drift of the machine favours neither.
-        let mut turns = [(PLAIN, &mut without), (WITH, &mut with)];
-        if round % 2 == 1 {
-            turns.reverse();
-        }
-        for (path, costs) in turns {
-            costs.push(cost(bench, &proxy, path, &folder)?);
-        }
-        if let Some(nginx) = &nginx {
-            of_nginx.push(cost(bench, nginx, "/", &folder)?);
+    let gateway = |name: &str| beside.gateway(bench, &format!("{}-{name}", case.name), case.plugins, case.properties);
+    let (one, other) = (gateway("one")?, gateway("other")?);
+    let nginx = bench.start_nginx(&folder.join("nginx"), beside.upstream, &beside.certificate)?;
+    let loads = [PLAIN, WITH].map(|path| Load::Get { path, tls: false, header: Some(super::traffic::API_KEY) });
+    for proxy in [&one, &other] {
+        for (path, load) in [PLAIN, WITH].into_iter().zip(loads) {
+            let answer = client::get(proxy.http, path, &[("apikey", super::proxies::KEY)])?;
+            ensure!(answer.status == 200, "{path} was answered {}", answer.status);
+            load::send(bench, load, proxy, WARM_UP, &folder)?;
         }
     }
-    let pairs = || without.iter().zip(&with);
-    let more = median(pairs().map(|(without, with)| with - without));
-    let times = median(pairs().map(|(without, with)| with / without));
-    let nginx_times = median(of_nginx.iter().zip(&with).map(|(nginx, with)| with / nginx));
+    let compared = side_by_side::compare(bench, [&one, &other], &nginx, loads, &folder)?;
     let (figure, limit, unit) = match case.goal {
-        Goal::More(limit) => (more, limit, "us more"),
-        Goal::Times(limit) => (times, limit, "x without"),
-        Goal::OfNginx(limit) => (nginx_times, limit, "x nginx"),
+        Goal::More(limit) => (compared.more(), limit, "us more"),
+        Goal::Times(limit) => (compared.times(), limit, "x without"),
+        Goal::OfNginx(limit) => (compared.of_nginx(), limit, "x nginx"),
     };
     let said = if figure <= limit { "met" } else { "MISSED" };
-    let [a, b] = [&without, &with].map(|costs| median(costs.iter().copied()));
-    println!("  {:24} {a:8.2} {b:8.2} {more:8.2}  {limit} {unit}: {figure:.2}, {said}", case.name);
+    let side_by_side::Compared { without, with, nginx } = &compared;
+    let [a, b, c] = [nginx, without, with].map(|costs| median(costs.iter().copied()));
+    let more = compared.more();
+    println!("  {:24} {a:8.2} {b:8.2} {c:8.2} {more:8.2}  {limit} {unit}: {figure:.2}, {said}", case.name);
     Ok(json!({
-        "without_us": without, "with_us": with, "nginx_us": of_nginx, "goal": limit, "unit": unit, "figure": figure,
+        "nginx_us": nginx, "without_us": without, "with_us": with, "goal": limit, "unit": unit, "figure": figure,
     }))
 }
 

@@ -4,6 +4,7 @@ use crate::client::{Answer, Client, get};
 use crate::gateway::{Ports, configure, eventually, free_address};
 use crate::program::{run, said};
 use crate::upstream::Upstream;
+use serde_json::Value;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -140,8 +141,19 @@ fn tables_are_made_nodes_follow_each_other_and_traffic_outlives_the_database() {
     two.start();
     let service = format!(r#"{{"name": "up", "url": "http://{}"}}"#, upstream.at);
     assert_eq!(one.send("POST", "/services", &service).status, 201);
-    let created = one.send("POST", "/services/up/routes", r#"{"name": "r", "paths": ["/a"]}"#);
+    // With fields that Kong does not have, in columns of their own.
+    let beyond = r#""read_timeout":7000,"retries":2,"retry_policy":{"http_statuses":[503],"methods":null,"failures":["connect"],"backoff":null},"path_forwarding":"raw""#;
+    let route = format!(r#"{{"name": "r", "paths": ["/a"], {beyond}}}"#);
+    let created = one.send("POST", "/services/up/routes", &route);
     assert_eq!(created.status, 201, "{}", created.body);
+    for node in [&one, &two] {
+        let read: Value = serde_json::from_str(&node.send("GET", "/routes/r", "").body).unwrap();
+        let wanted: Value = serde_json::from_str(&format!("{{{beyond}}}")).unwrap();
+        for (name, value) in wanted.as_object().unwrap() {
+            assert_eq!(&read[name], value, "{name} of {read}");
+        }
+        assert!(read.get("connect_timeout").is_none() && read.get("request_timeout").is_none(), "{read}");
+    }
     let answered = Instant::now();
     assert_eq!(one.proxied("/a"), 200);
     eventually("the other node serves it", || two.proxied("/a") == 200);

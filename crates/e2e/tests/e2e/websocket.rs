@@ -33,3 +33,18 @@ fn frames_pass_both_ways_and_over_a_reload() {
     client.send(FRAME).unwrap();
     assert_eq!(client.bytes(FRAME.len()).unwrap(), FRAME);
 }
+
+#[test]
+fn a_route_says_for_how_long_a_tunnel_may_be_silent() {
+    let upstream = Upstream::start();
+    let routes = ["{ paths: [/short], read_timeout: 1000, request_timeout: 20000 }", "{ paths: [/long] }"];
+    let gateway = Gateway::start(&upstream.kong_yml(&routes));
+    let [mut short, mut long] = ["/short", "/long"].map(|path| {
+        let mut client = Client::open(gateway.ports.proxy);
+        assert_eq!(client.get(path, &UPGRADE).status, 101, "{path}");
+        client
+    });
+    assert!(short.is_closed());
+    long.send(FRAME).unwrap();
+    assert_eq!(long.bytes(FRAME.len()).unwrap(), FRAME);
+}

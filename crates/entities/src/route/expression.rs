@@ -85,6 +85,15 @@ impl Matchers<'_> {
             && self.headers.is_empty()
     }
 
+    /// Whether all are texts of ours to compare with: nothing that the expression's parser could refuse.
+    fn are_plain(&self) -> bool {
+        self.sources.is_empty()
+            && self.destinations.is_empty()
+            && self.headers.is_empty()
+            && !self.hosts.iter().any(|host| host.contains(':'))
+            && !self.paths.iter().any(|path| path.starts_with('~'))
+    }
+
     /// The expression; empty without attributes.
     pub fn expression(&self) -> String {
         let mut terms = Vec::new();
@@ -238,6 +247,7 @@ pub fn check(flavor: RouterFlavor, route: &Map<String, Value>) -> Result<(), Str
         (RouterFlavor::Expressions, None) if is_number_set("priority") => {
             Err(format!("cannot set 'priority' with {CLASSIC}"))
         }
+        (RouterFlavor::TraditionalCompatible, _) if matchers.are_plain() => Ok(()),
         _ => parse(&matchers.expression(), matchers.is_stream).map(|_| ()),
     }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use schema::{Check, CheckError, Field, Map, Subschema, Value, typedefs};
+use schema::{Check, CheckError, Field, Map, Record, Subschema, Value, typedefs};
 
-use crate::RouterFlavor;
+use crate::{RetryPolicy, RouterFlavor};
 
 /// One subschema for each protocol; those of a family are the same.
 pub(super) fn of(flavor: RouterFlavor) -> Vec<Arc<Subschema>> {
@@ -65,11 +65,16 @@ fn matters_of_streams(flavor: RouterFlavor, protocols: &str) -> Vec<(String, Fie
 
 fn stream(name: &str, flavor: RouterFlavor) -> Subschema {
     const PROTOCOLS: &str = "'tcp', 'tls', 'tls_passthrough' or 'udp'";
+    let policy = Field::record(Arc::clone(RetryPolicy::record())).required(false);
     let fields = [
         forbidden("methods", typedefs::methods(), PROTOCOLS),
         forbidden("hosts", typedefs::hosts(), PROTOCOLS),
         forbidden("paths", typedefs::paths(), PROTOCOLS),
         forbidden("headers", typedefs::headers(), PROTOCOLS),
+        // Beyond Kong: what is about requests means nothing to connections.
+        forbidden("request_timeout", Field::integer().hidden(true), PROTOCOLS),
+        forbidden("retry_policy", policy.hidden(true), PROTOCOLS),
+        forbidden("path_forwarding", Field::string().hidden(true), PROTOCOLS),
     ];
     with(Subschema::new(name), fields)
         .check(must_set(flavor, &["sources", "destinations", "snis"], |protocols, names| {

@@ -2,6 +2,7 @@
 
 use super::balance::{Target, Tries, balance};
 use super::body::{self, Held, HoldError};
+use super::deadline::Deadline;
 use super::{request_debug, upstream_head};
 use crate::http::connection::Connection;
 use crate::http::h1::body::OnEnd;
@@ -10,7 +11,7 @@ use crate::http::h1::server::decimal;
 use crate::http::h2::client::Channel;
 use crate::http::{Downstream, scratch};
 use crate::pipeline::Exit;
-use crate::snapshot::{Destination, Endpoint, Routed, ServiceTarget};
+use crate::snapshot::{Destination, Endpoint, Routed, ServiceTarget, Terms};
 use crate::upstream::connect::{ConnectError, connect};
 use crate::upstream::names::tell_turn;
 use crate::upstream::pool::PoolKey;
@@ -18,7 +19,9 @@ use crate::upstream::tls::TlsTarget;
 use crate::worker::Thread;
 use balancer::health::Report;
 use balancer::{BreakerState, Pick};
+use entities::RetriedFailure;
 use pdk::{Address, Attempt, Body, BodyError, Context, Headers, Method, Response, Source, Upstream, default_message};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -36,12 +39,37 @@ pub(crate) struct Forwarded {
     pub(crate) room: Option<OwnedSemaphorePermit>,
 }
 
+/// What all tries of a request have in common.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    thread: &'a Thread,
+    service: &'a ServiceTarget,
+    terms: &'a Terms,
+    upstream: &'a Upstream,
+}
+
 /// How a try failed.
 struct Failure {
     error: ExchangeError,
     /// Whether any byte of the request may have reached the upstream.
     was_sent: bool,
 }
+
+impl Failure {
+    /// Whether it is a reason for another try. `may_repeat`: the request may be sent more than once.
+    fn is_retried(&self, terms: &Terms, may_repeat: bool) -> bool {
+        let kind = match self.error {
+            ExchangeError::Malformed | ExchangeError::Body(_) => return false,
+            ExchangeError::Closed | ExchangeError::Timeout if !self.was_sent => RetriedFailure::Connect,
+            ExchangeError::Closed => RetriedFailure::Reset,
+            ExchangeError::Timeout => RetriedFailure::Timeout,
+        };
+        (may_repeat || !self.was_sent) && terms.retries_failure(kind)
+    }
+}
+
+/// An answer, who gave it, and when.
+type Answered = (Answer, Target, Instant);
 
 pub(crate) async fn forward(
     thread: &Thread,
@@ -57,67 +85,118 @@ pub(crate) async fn forward(
     let Some(upstream) = cx.upstream.take() else {
         return Err(Exit::new(Response::error(cx, 503, "no Service found with those values")));
     };
+    // Boxed: few routes have terms of their own.
+    let own = endpoint.has_own_terms.then(|| Box::new(service.terms.on(&endpoint.route)));
+    let terms = own.as_deref().unwrap_or(&service.terms);
+    let mut deadline = Deadline::of(cx.timing.start, terms.limit);
     let body = std::mem::take(&mut cx.request.body);
     let request_body = if body.is_stream() {
-        let held = match Box::pin(take_body(thread, endpoint, cx, body)).await {
-            Ok(held) => held,
+        let held = deadline.within(Box::pin(take_body(thread, endpoint, cx, body)).as_mut()).await;
+        match held.unwrap_or_else(|| Err(too_late(cx))) {
+            Ok(held) => {
+                began = Instant::now();
+                held
+            }
             Err(exit) => {
                 cx.upstream = Some(upstream);
                 return Err(exit);
             }
-        };
-        began = Instant::now();
-        held
+        }
     } else {
         Held::from(body)
     };
     cx.received += request_body.len().unwrap_or_default();
-    let forwarded = with_retries(thread, service, &upstream, request_body, began, cx, to).await;
+    let way = Way { thread, service, terms, upstream: &upstream };
+    let forwarded = with_retries(way, request_body, began, &mut deadline, cx, to).await;
     cx.upstream = Some(upstream);
     forwarded
 }
 
 async fn with_retries(
-    thread: &Thread,
-    service: &ServiceTarget,
-    upstream: &Upstream,
+    way: Way<'_>,
     mut request_body: Held,
     mut started: Instant,
+    deadline: &mut Deadline,
     cx: &mut Context,
     to: &mut Downstream,
 ) -> Result<Forwarded, Exit> {
+    let Way { thread, service, terms, upstream } = way;
+    if !deadline.allows(Duration::ZERO) {
+        return Err(too_late(cx));
+    }
     let mut tries = Tries::default();
-    let mut left = service.retries;
+    let mut left = terms.retries;
+    // An answer after which the request is tried again, as long as nobody else is asked. Boxed: it is rare.
+    let mut answered: Option<Box<Answered>> = None;
     loop {
         let is_first = cx.attempts.is_empty();
-        let target = balance(&thread.proxy.upstreams, service, cx, &mut tries)
-            .await
-            .map_err(|none| Exit::error(none.into_response(cx, is_first)))?;
+        let chosen = deadline.within(pin!(balance(&thread.proxy.upstreams, service, cx, &mut tries))).await;
+        let target = match (chosen, answered.take()) {
+            (Some(Ok(target)), None) => target,
+            (Some(Ok(target)), Some(last)) => {
+                give_up(cx, last.0.status);
+                target
+            }
+            // The answer that there is, is better than none.
+            (_, Some(last)) => return Ok(accept(cx, *last, tries)),
+            (Some(Err(none)), None) => return Err(Exit::error(none.into_response(cx, is_first))),
+            (None, None) => return Err(too_late(cx)),
+        };
         note_attempt(thread, service, cx, &target, started);
         request_debug::enter(cx, "upstream");
         // A stream can be sent once only; what is held as often as need be.
-        let (this_time, is_repeatable) = request_body.for_try();
-        let failure = match attempt(thread, service, upstream, cx, &target, this_time, to).await {
-            Ok(answer) => return Ok(accept(cx, answer, target, tries, started)),
-            Err(failure) => failure,
+        let (mut body, is_repeatable) = request_body.for_try();
+        let tried = deadline.within(pin!(attempt(way, cx, &target, &mut body, to))).await;
+        // A try that had but the rest of the request's time says little of its target.
+        let is_blamed = tried.is_some() || terms.limit.is_none_or(|limit| started.elapsed() * 2 >= limit);
+        let tried = tried.unwrap_or(Err(Failure { error: ExchangeError::Timeout, was_sent: true }));
+        let may_repeat = || is_repeatable && terms.repeats(sent_method(cx, upstream));
+        let may_retry = match &tried {
+            Ok(answer) => terms.retries_status(answer.status) && may_repeat(),
+            Err(failure) => failure.is_retried(terms, may_repeat()),
         };
-        let may_retry = match failure.error {
-            ExchangeError::Body(error) => return Err(broken_body(cx, error)),
-            ExchangeError::Malformed => false,
-            ExchangeError::Closed | ExchangeError::Timeout => {
-                !failure.was_sent || (is_repeatable && sent_method(cx, upstream).is_retried())
-            }
+        let now = Instant::now();
+        let status = match &tried {
+            Ok(answer) => heard(cx, answer.status, &target, started, now),
+            Err(Failure { error: ExchangeError::Body(error), .. }) => return Err(broken_body(cx, *error)),
+            Err(failure) => report(cx, &target, failure.error, is_blamed),
         };
-        let status = report(cx, &target, failure.error);
-        if !may_retry || left == 0 || !is_retry_allowed(&target) {
-            if let Some(pick) = &target.pick {
-                tell(pick.report(Report::HttpStatus(status), SystemTime::now()), &target);
-            }
-            return Err(Exit::error(Response::proxy_error(cx, status, default_message(status))));
-        }
+        let pause = (may_retry && left > 0).then(|| terms.pause((terms.retries - left + 1) as usize, fastrand::f64));
+        let pause = pause.filter(|pause| deadline.allows(*pause) && is_retry_allowed(&target));
+        let Some(pause) = pause else {
+            return match tried {
+                Ok(answer) => Ok(accept(cx, (answer, target, now), tries)),
+                Err(_) => {
+                    if let Some(pick) = target.pick.as_ref().filter(|_| is_blamed) {
+                        tell(pick.report(Report::HttpStatus(status), SystemTime::now()), &target);
+                    }
+                    Err(Exit::error(Response::proxy_error(cx, status, default_message(status))))
+                }
+            };
+        };
         left -= 1;
         tries.note(&target);
+        match tried {
+            Ok(answer) => answered = Some(Box::new((answer, target, now))),
+            Err(failure) if !failure.was_sent => request_body.give_back(body),
+            Err(_) => {}
+        }
+        if !pause.is_zero() {
+            Box::pin(tokio::time::sleep(pause)).await;
+        }
         started = Instant::now();
+    }
+}
+
+/// The time of the request as a whole is over (`request_timeout`).
+fn too_late(cx: &Context) -> Exit {
+    Exit::error(Response::proxy_error(cx, 504, default_message(504)))
+}
+
+/// Notes for the log that an answer was not taken.
+fn give_up(cx: &mut Context, status: u16) {
+    if let Some(last) = cx.attempts.last_mut() {
+        last.failure = Some(("next", status));
     }
 }
 
@@ -172,8 +251,8 @@ fn note_attempt(thread: &Thread, service: &ServiceTarget, cx: &mut Context, targ
     });
 }
 
-/// Notes a failed try for the log and for health checks; the status it would end with.
-fn report(cx: &mut Context, target: &Target, error: ExchangeError) -> u16 {
+/// Notes a failed try for the log and, where the target is to blame, for health checks; the status it would end with.
+fn report(cx: &mut Context, target: &Target, error: ExchangeError, is_blamed: bool) -> u16 {
     let status = if error == ExchangeError::Timeout { 504 } else { 502 };
     cx.upstream_statuses.push(status);
     if let Some(last) = cx.attempts.last_mut() {
@@ -181,7 +260,7 @@ fn report(cx: &mut Context, target: &Target, error: ExchangeError) -> u16 {
     }
     let report = if status == 504 { Report::Timeout } else { Report::TcpFailure };
     log::warn!(request_id = cx.request_id(); "upstream {} failed: {error:?}", target.address);
-    if let Some(pick) = &target.pick {
+    if let Some(pick) = target.pick.as_ref().filter(|_| is_blamed) {
         tell(pick.report(report, SystemTime::now()), target);
         count(pick, true);
     }
@@ -211,19 +290,23 @@ fn tell(change: Option<balancer::health::Change>, target: &Target) {
     }
 }
 
-/// Takes the upstream's answer into the context. `sent` is when the try that brought it began.
-fn accept(cx: &mut Context, answer: Answer, target: Target, tries: Tries, sent: Instant) -> Forwarded {
-    let now = Instant::now();
-    cx.timing.upstream_head = Some(now);
-    cx.upstream_statuses.push(answer.status);
+/// Notes an answer for the log and for health checks; its status. `sent` is when the try that brought it began.
+fn heard(cx: &mut Context, status: u16, target: &Target, sent: Instant, now: Instant) -> u16 {
+    cx.upstream_statuses.push(status);
     if let Some(pick) = &target.pick {
-        let report = if answer.status == 504 { Report::Timeout } else { Report::HttpStatus(answer.status) };
-        tell(pick.report(report, SystemTime::now()), &target);
+        let report = if status == 504 { Report::Timeout } else { Report::HttpStatus(status) };
+        tell(pick.report(report, SystemTime::now()), target);
         pick.measured(now.saturating_duration_since(sent), now);
-        count(pick, answer.status >= 500);
-        if let Some(cookie) = pick.session_cookie(tries.hash) {
-            cx.early_headers.append("Set-Cookie", cookie.header_value().as_bytes());
-        }
+        count(pick, status >= 500);
+    }
+    status
+}
+
+/// Takes the upstream's answer into the context.
+fn accept(cx: &mut Context, (answer, target, now): Answered, tries: Tries) -> Forwarded {
+    cx.timing.upstream_head = Some(now);
+    if let Some(cookie) = target.pick.as_ref().and_then(|pick| pick.session_cookie(tries.hash)) {
+        cx.early_headers.append("Set-Cookie", cookie.header_value().as_bytes());
     }
     cx.upstream_version = Some(answer.version);
     let mut response = Response::new(answer.status);
@@ -235,24 +318,22 @@ fn accept(cx: &mut Context, answer: Answer, target: Target, tries: Tries, sent: 
 
 /// One try at one address.
 struct Try<'a> {
-    thread: &'a Thread,
-    service: &'a ServiceTarget,
-    upstream: &'a Upstream,
+    way: Way<'a>,
     cx: &'a Context,
     tls: Option<&'a TlsTarget>,
     key: PoolKey,
     host: upstream_head::Host,
 }
 
+/// The body is taken once it begins to be sent.
 async fn attempt(
-    thread: &Thread,
-    service: &ServiceTarget,
-    upstream: &Upstream,
+    way: Way<'_>,
     cx: &Context,
     target: &Target,
-    body: Body,
+    body: &mut Body,
     to: &mut Downstream,
 ) -> Result<Answer, Failure> {
+    let Way { service, upstream, .. } = way;
     let own = match &service.destination {
         Destination::Upstream(entity) => entity.entity.host_header.as_deref(),
         _ => None,
@@ -265,7 +346,7 @@ async fn attempt(
     });
     let sni: Option<Arc<str>> = tls.map(|_| String::from_utf8_lossy(pdk::host_without_port(&host)).into_owned().into());
     let key = PoolKey { address: target.address, tls: sni.zip(tls.map(|t| t.id.clone())) };
-    let this = Try { thread, service, upstream, cx, tls, key, host };
+    let this = Try { way, cx, tls, key, host };
     if service.scheme.is_grpc() {
         // Boxed, as all that not every request does: its future is as large as its largest turn.
         return Box::pin(this.over_grpc(body, to)).await;
@@ -285,31 +366,30 @@ fn sent_method<'a>(cx: &'a Context, upstream: &'a Upstream) -> &'a Method {
 
 impl Try<'_> {
     /// Over a kept connection or a new one; on a new one HTTP/2 where that was agreed on.
-    async fn over_http1(&self, body: Body, to: &mut Downstream) -> Result<Answer, Failure> {
-        let Self { thread, service, upstream, cx, key, host, .. } = self;
-        let head = upstream_head::http1(&thread.proxy.settings, cx, upstream, host, &body);
+    async fn over_http1(&self, body: &mut Body, to: &mut Downstream) -> Result<Answer, Failure> {
+        let Self { way: Way { thread, terms, upstream, .. }, cx, key, host, .. } = self;
+        let head = upstream_head::http1(&thread.proxy.settings, cx, upstream, host, body);
         let method = sent_method(cx, upstream);
-        let (is_head, may_upgrade) = (*method == Method::Head, cx.request.is_websocket());
+        let (is_head, may_upgrade, is_repeated) =
+            (*method == Method::Head, cx.request.is_websocket(), terms.repeats(method));
         let outgoing = if body.len().is_some() { Outgoing::Plain } else { Outgoing::Chunked };
         // A kept connection may have been closed by the upstream a moment ago: that costs no try, as long as nothing is
         // lost.
-        let again = match &body {
+        let again = match &*body {
             Body::Empty => Some(Body::Empty),
             Body::Bytes(bytes) => Some(Body::Bytes(bytes.clone())),
             Body::Stream(_) => None,
         };
-        let mut first = Some(body);
         if !may_upgrade
-            && (again.is_some() || method.is_retried())
+            && (again.is_some() || is_repeated)
             && let Some((conn, requests)) = thread.pool.take(key)
         {
             let on_end = self.back(requests + 1);
-            let body = first.take().unwrap_or_default();
-            let waiting = Waiting { patience: service.patience, is_head, may_upgrade, to };
-            match exchange(conn, &head, body, outgoing, waiting, on_end).await {
-                Err(ExchangeError::Closed) if again.is_some() && method.is_retried() => {
+            let waiting = Waiting { patience: terms.patience, is_head, may_upgrade, to };
+            match exchange(conn, &head, std::mem::take(body), outgoing, waiting, on_end).await {
+                Err(ExchangeError::Closed) if again.is_some() && is_repeated => {
                     thread.pool.forget(key);
-                    first = again;
+                    *body = again.unwrap_or_default();
                 }
                 other => {
                     scratch::give_back(head);
@@ -318,18 +398,18 @@ impl Try<'_> {
             }
         }
         let conn = Box::pin(self.open()).await?;
-        let body = first.take().unwrap_or_default();
         if conn.speaks_http2() {
             let channel = Box::pin(self.new_channel(conn)).await?;
             return Box::pin(self.over_http2(channel, body, to)).await;
         }
-        let waiting = Waiting { patience: service.patience, is_head, may_upgrade, to };
+        let waiting = Waiting { patience: terms.patience, is_head, may_upgrade, to };
+        let body = std::mem::take(body);
         let answered = exchange(Rc::new(conn), &head, body, outgoing, waiting, self.back(1)).await;
         scratch::give_back(head);
         answered.map_err(|error| Failure { error, was_sent: true })
     }
 
-    async fn over_grpc(&self, body: Body, to: &mut Downstream) -> Result<Answer, Failure> {
+    async fn over_grpc(&self, body: &mut Body, to: &mut Downstream) -> Result<Answer, Failure> {
         let channel = match self.kept_channel().await {
             Some(channel) => channel,
             None => self.new_channel(self.open().await?).await?,
@@ -338,12 +418,12 @@ impl Try<'_> {
     }
 
     fn back(&self, requests: u64) -> OnEnd {
-        OnEnd { pool: self.thread.pool.clone(), key: self.key.clone(), requests }
+        OnEnd { pool: self.way.thread.pool.clone(), key: self.key.clone(), requests }
     }
 
     async fn open(&self) -> Result<Connection, Failure> {
         let tls = self.tls.zip(self.key.tls.as_ref().map(|(name, _)| &**name));
-        connect(self.key.address, tls, self.service.connect_timeout).await.map_err(|error| {
+        connect(self.key.address, tls, self.way.terms.connect_timeout).await.map_err(|error| {
             log::warn!("connecting to {}: {error}", self.key.address);
             let error =
                 if matches!(error, ConnectError::Timeout) { ExchangeError::Timeout } else { ExchangeError::Closed };
@@ -352,27 +432,34 @@ impl Try<'_> {
     }
 
     async fn kept_channel(&self) -> Option<Channel> {
-        let channel = self.thread.pool.channel(&self.key)?;
-        if channel.is_open(self.service.connect_timeout).await {
+        let channel = self.way.thread.pool.channel(&self.key)?;
+        if channel.is_open(self.way.terms.connect_timeout).await {
             return Some(channel);
         }
-        self.thread.pool.drop_channel(&self.key);
+        self.way.thread.pool.drop_channel(&self.key);
         None
     }
 
     async fn new_channel(&self, conn: Connection) -> Result<Channel, Failure> {
-        let opened = Channel::open(conn, self.service.connect_timeout).await;
+        let opened = Channel::open(conn, self.way.terms.connect_timeout).await;
         let channel = opened.map_err(|error| Failure { error, was_sent: false })?;
-        self.thread.pool.keep_channel(self.key.clone(), channel.clone());
+        self.way.thread.pool.keep_channel(self.key.clone(), channel.clone());
         Ok(channel)
     }
 
-    async fn over_http2(&self, channel: Channel, body: Body, to: &mut Downstream) -> Result<Answer, Failure> {
-        let Self { thread, service, upstream, cx, key, host, .. } = self;
+    async fn over_http2(&self, channel: Channel, body: &mut Body, to: &mut Downstream) -> Result<Answer, Failure> {
+        let Self { way: Way { thread, service, terms, upstream }, cx, key, host, .. } = self;
         let mut path = Vec::new();
         upstream_head::target(&mut path, cx, upstream);
         let scheme = if service.scheme.is_tls() { "https" } else { "http" };
-        let uri = http::Uri::builder().scheme(scheme).authority(host.as_slice()).path_and_query(path).build();
+        let uri =
+            |path: Vec<u8>| http::Uri::builder().scheme(scheme).authority(host.as_slice()).path_and_query(path).build();
+        let uri = uri(path).or_else(|_| {
+            // What the client sent may have bytes that HTTP/1 upstreams take as they are, but no URI has.
+            let mut path = Vec::new();
+            upstream_head::target(&mut path, cx, upstream);
+            uri(router::path::escape_upstream(&path).into_owned())
+        });
         let uri = uri.map_err(|_| Failure { error: ExchangeError::Malformed, was_sent: false })?;
         let mut headers = Headers::new();
         let had_framing = upstream_head::fields(&mut headers, &thread.proxy.settings, cx, upstream);
@@ -383,8 +470,8 @@ impl Try<'_> {
         }
         let method = sent_method(cx, upstream);
         let is_head = *method == Method::Head;
-        let waiting = Waiting { patience: service.patience, is_head, may_upgrade: false, to };
-        let answered = channel.exchange(method.as_str(), uri, &headers, body, waiting).await;
+        let waiting = Waiting { patience: terms.patience, is_head, may_upgrade: false, to };
+        let answered = channel.exchange(method.as_str(), uri, &headers, std::mem::take(body), waiting).await;
         answered.map_err(|error| {
             if error != ExchangeError::Timeout && !matches!(error, ExchangeError::Body(_)) {
                 thread.pool.drop_channel(key);

@@ -3,6 +3,7 @@
 pub(crate) mod access;
 pub(crate) mod balance;
 pub(crate) mod body;
+pub(crate) mod deadline;
 pub(crate) mod forward;
 pub(crate) mod header_filter;
 pub(crate) mod log;

@@ -97,33 +97,45 @@ pub(crate) fn find<'a>(
     client: &pdk::Client,
 ) -> Result<Option<Found<'a>>, u16> {
     let normal = path::normalize(request.path()).map_err(|_| 400_u16)?;
-    Ok(lookup(header_limit, request, client, &normal, |query| {
-        let found = snapshot.router.find(query)?;
-        let routed = snapshot.routed(found.route.id)?;
+    lookup(header_limit, request, client, &normal, |query| {
+        let Some(found) = snapshot.router.find(query) else { return Ok(None) };
+        let Some(routed) = snapshot.routed(found.route.id) else { return Ok(None) };
         let captures = captures(&found);
-        let upstream = routed.service.map(|service| upstream(routed.endpoint, service, &found, &normal));
-        Some(Found { routed, upstream, captures })
-    }))
+        let upstream = routed.service.map(|service| upstream(routed.endpoint, service, &found, &normal, request));
+        Ok(Some(Found { routed, upstream: upstream.transpose()?, captures }))
+    })
 }
 
-/// Where the request goes, and with which path.
-fn upstream(endpoint: &Endpoint, service: &ServiceTarget, found: &Match<'_>, normal: &[u8]) -> Upstream {
+/// Where the request goes, and with which path; an error is the status for a path that must not go there.
+fn upstream(
+    endpoint: &Endpoint,
+    service: &ServiceTarget,
+    found: &Match<'_>,
+    normal: &[u8],
+    request: &Request,
+) -> Result<Upstream, u16> {
     let strip = endpoint.route.strip_path && !service.scheme.is_grpc();
     let base = service.service.path.as_deref();
-    let path = path::upstream_path(base, found.prefix, normal, strip, endpoint.handling);
-    Upstream {
+    let path = if endpoint.forwards_raw {
+        let matched = found.prefix.map(<[u8]>::len);
+        path::raw_upstream_path(base, matched, request.path(), strip, endpoint.handling).ok_or(400_u16)?
+    } else {
+        let path = path::upstream_path(base, found.prefix, normal, strip, endpoint.handling);
+        match path::escape_upstream(&path) {
+            Cow::Owned(escaped) => escaped,
+            Cow::Borrowed(_) => path.into_owned(),
+        }
+    };
+    Ok(Upstream {
         scheme: service.scheme,
         method: None,
         host: service.host.clone(),
         port: service.port,
-        path: match path::escape_upstream(&path) {
-            Cow::Owned(escaped) => escaped,
-            Cow::Borrowed(_) => path.into_owned(),
-        },
+        path,
         query: None,
         host_header: None,
         prefix: found.prefix.filter(|p| strip && *p != b"/").map(|p| path::forwarded_prefix(p).into_owned()),
-    }
+    })
 }
 
 fn captures(found: &Match<'_>) -> Vec<(String, String)> {

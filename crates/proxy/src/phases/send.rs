@@ -24,7 +24,9 @@ pub(crate) async fn send(cx: &mut Context, chosen: &Chosen<'_>, forwarded: Forwa
         if to.flush().await.is_ok()
             && let Some(client) = to.upgrade()
         {
-            let idle = cx.service.as_ref().and_then(|s| s.read_timeout).and_then(|ms| ms.try_into().ok());
+            let own = cx.route.as_ref().and_then(|route| route.read_timeout).map(|ms| u64::from(ms.get()));
+            let of_service = || cx.service.as_ref()?.read_timeout?.try_into().ok();
+            let idle = own.or_else(of_service);
             Box::pin(tunnel::run(client, upstream, idle.map_or(TUNNEL, Duration::from_millis))).await;
         }
         return;

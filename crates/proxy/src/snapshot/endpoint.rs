@@ -1,7 +1,7 @@
 //! A route, made ready: what its fields mean, and what its requests find in a snapshot.
 
-use super::{Plan, ServiceTarget};
-use entities::Route;
+use super::{Plan, ServiceTarget, Terms};
+use entities::{PathForwarding, Route};
 use router::Flavor;
 use router::path::PathHandling;
 use std::sync::Arc;
@@ -17,6 +17,10 @@ pub(crate) struct Endpoint {
     /// The protocols hold `grpcs` but not `grpc`.
     pub(crate) is_grpcs_only: bool,
     pub(crate) handling: PathHandling,
+    /// The path goes upstream as the client sent it.
+    pub(crate) forwards_raw: bool,
+    /// Time-outs or retries are other than the service's.
+    pub(crate) has_own_terms: bool,
 }
 
 impl Endpoint {
@@ -28,6 +32,8 @@ impl Endpoint {
             is_grpc: has("grpc") || has("grpcs"),
             is_grpcs_only: has("grpcs") && !has("grpc"),
             handling: if is_v1 { PathHandling::V1 } else { PathHandling::V0 },
+            forwards_raw: route.path_forwarding == Some(PathForwarding::Raw),
+            has_own_terms: Terms::has_own(&route),
             route,
             plan,
         }

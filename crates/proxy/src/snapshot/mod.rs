@@ -10,6 +10,7 @@ mod links;
 mod make;
 mod plan;
 mod services;
+mod terms;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ pub use handle::SnapshotHandle;
 pub(crate) use instances::Instances;
 pub(crate) use plan::{Built, Chosen, Plan};
 pub(crate) use services::{Destination, ServiceTarget};
+pub use terms::Terms;
 
 use crate::upstream::Upstreams;
 use entities::Shards;

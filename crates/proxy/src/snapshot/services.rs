@@ -1,13 +1,12 @@
 //! Services, made ready: where they are and how they are spoken to.
 
-use super::Plan;
+use super::{Plan, Terms};
+use crate::upstream::UpstreamTarget;
 use crate::upstream::tls::{ClientTls, TlsTarget};
-use crate::upstream::{Patience, UpstreamTarget};
 use entities::Service;
 use pdk::Scheme;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Where a service's host leads.
 pub(crate) enum Destination {
@@ -25,10 +24,7 @@ pub(crate) struct ServiceTarget {
     pub(crate) host: Arc<str>,
     pub(crate) port: u16,
     pub(crate) destination: Destination,
-    /// Tries beyond the first.
-    pub(crate) retries: u32,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) patience: Patience,
+    pub(crate) terms: Terms,
     pub(crate) tls: Option<Arc<TlsTarget>>,
 }
 
@@ -57,15 +53,12 @@ impl ServiceTarget {
             (None, Ok(ip)) => Destination::Address(ip),
             (None, Err(_)) => Destination::Name,
         };
-        let ms = |value: Option<i64>| Duration::from_millis(value.and_then(|v| v.try_into().ok()).unwrap_or(60_000));
         Ok(Some(Self {
             scheme,
             host: service.host.as_str().into(),
             port: u16::try_from(service.port).unwrap_or(80),
             destination,
-            retries: service.retries.and_then(|r| r.try_into().ok()).unwrap_or(5),
-            connect_timeout: ms(service.connect_timeout),
-            patience: Patience { write: ms(service.write_timeout), read: ms(service.read_timeout) },
+            terms: Terms::of_service(service),
             tls,
             service: service.clone(),
         }))

@@ -106,7 +106,7 @@ pub(crate) fn escaped_byte(after: &[u8]) -> Option<u8> {
     Some(digit(*high)? << 4 | digit(*low)?)
 }
 
-fn is_reserved(byte: u8) -> bool {
+pub(super) fn is_reserved(byte: u8) -> bool {
     b"!*'();:@&=+$,/?%#[]".contains(&byte)
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{PathError, PathHandling, escape_upstream, forwarded_prefix, normalize, upstream_path};
+use super::{PathError, PathHandling, escape_upstream, forwarded_prefix, normalize, raw_upstream_path, upstream_path};
 
 /// Kong's table: service path | route path | strip_path | path_handling | request | upstream.
 const TABLE: &str = include_str!("upstream_table.txt");
@@ -164,4 +164,122 @@ fn normalizing_twice_changes_nothing_more() {
         assert_eq!(normalize(&once).as_deref(), Ok(once.as_ref()), "{raw}");
         assert!(once.starts_with(b"/") && !once.windows(2).any(|pair| pair == b"//"), "{raw}");
     }
+}
+
+/// The upstream's path where it goes as it was sent, for a route that matched so much of the normal form.
+fn raw(base: Option<&str>, matched: Option<&str>, request: &str, strip: bool) -> Option<String> {
+    let normal = normalize(request.as_bytes()).unwrap();
+    let matched = matched.map(|matched| {
+        assert!(normal.starts_with(matched.as_bytes()), "{request} matches {matched}");
+        matched.len()
+    });
+    let path = raw_upstream_path(base, matched, request.as_bytes(), strip, PathHandling::V0);
+    path.map(|path| String::from_utf8(path).unwrap())
+}
+
+#[test]
+fn a_raw_path_goes_upstream_byte_for_byte() {
+    let rows =
+        ["/a%2fb", "/a%2Fb/%41%7e%20", "//a///b//", "/a/\"<>^`{|}", "/a;x=1/b:c@d", "/é/%c3%A9", "/a...b/..c/d../..."];
+    for request in rows {
+        assert_eq!(raw(None, None, request, true).as_deref(), Some(request));
+        assert_eq!(raw(Some("/"), Some("/"), request, false).as_deref(), Some(request));
+        let below = format!("/svc{request}");
+        assert_eq!(raw(Some("/svc"), None, request, true), Some(below.clone()));
+        assert_eq!(raw(Some("/svc/"), None, request, true), Some(below));
+    }
+}
+
+#[test]
+fn a_raw_path_loses_the_bytes_that_the_route_matched() {
+    let rows = [
+        (None, "/foo", "/foo/a%2fb", "/a%2fb"),
+        (None, "/foo", "/f%6F%6f/a%2fb", "/a%2fb"),
+        (None, "/foo", "//foo/x", "/x"),
+        (None, "/foo", "/foo//x", "//x"),
+        (None, "/foo/", "/foo//x", "/x"),
+        (None, "/foo/bar", "//f%6fo///bar//x%20", "//x%20"),
+        (None, "/a%2Fb", "/a%2fb/c%2fd", "/c%2fd"),
+        (None, "/a b", "/a%20b/c", "/c"),
+        (None, "/é", "/%C3%A9/%c3%a9", "/%c3%a9"),
+        (None, "/foo", "/foo", "/"),
+        (None, "/foo", "/foo%2f", "/%2f"),
+        (None, "/foo", "/foobar", "/bar"),
+        (None, "/", "//a", "/a"),
+        (Some("/svc"), "/foo", "/foo/%2F", "/svc/%2F"),
+        (Some("/svc/"), "/foo", "/foo//%2F", "/svc//%2F"),
+        (Some("/svc"), "/foo", "/f%6fo", "/svc"),
+        (Some("/svc"), "/foo/", "/foo/x", "/svc/x"),
+        // A regex that ends within an escape.
+        (None, "/a%2", "/a%2fb", "/fb"),
+    ];
+    for (base, matched, request, expected) in rows {
+        assert_eq!(raw(base, Some(matched), request, true).as_deref(), Some(expected), "{request}");
+        let whole = raw(base, Some(matched), request, false).unwrap();
+        assert!(whole.ends_with(request), "{request}: {whole}");
+    }
+}
+
+#[test]
+fn a_raw_path_with_dot_segments_is_refused_however_they_are_written() {
+    let rows = [
+        "/foo/../x",
+        "/foo/./x",
+        "/foo/..",
+        "/foo/.",
+        "/./foo",
+        "/foo/%2e%2e/x",
+        "/foo/.%2E/x",
+        "/foo/%2e",
+        "/foo/..%2fx",
+        "/foo/x%2f..%2fy",
+        "/foo/x%2F%2e%2e",
+        "/foo/..\\x",
+        "/foo/x\\..\\y",
+        "/foo/..%5cx",
+        "/foo/x%5C..",
+        "/foo/..;/x",
+        "/foo/..;a=b/x",
+        "/foo/%2e%2e%3bx/y",
+        "/foo/.;x",
+    ];
+    for request in rows {
+        assert_eq!(raw(None, None, request, true), None, "{request}");
+    }
+    // Within the segment at which the route's path ends.
+    for request in ["/foo../x", "/foo%2e%2e/x", "/foo./x", "/foo..", "/foo..%2fx", "/foo..;/x"] {
+        assert_eq!(raw(None, Some("/foo"), request, true), None, "{request}");
+        assert_eq!(raw(None, Some("/foo"), request, false).as_deref(), Some(request));
+    }
+    for request in ["/foo/...", "/foo/..x", "/foo/x..", "/foo/;..", "/foo/a;../b", "/foo/%252e%252e/x"] {
+        assert_eq!(raw(None, None, request, true).as_deref(), Some(request));
+    }
+}
+
+#[test]
+fn what_is_left_of_a_raw_path_means_what_is_left_of_its_normal_form() {
+    let pieces = ["/", "//", ".", "..", "a", "%2e", "%2F", "%2f", "%41", "%25", "é", ";", "%20", "b"];
+    let mut seed = 11_u32;
+    let mut compared = 0;
+    for _ in 0..20_000 {
+        let mut request = "/".to_owned();
+        for _ in 0..6 {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            request.push_str(pieces[(seed >> 16) as usize % pieces.len()]);
+        }
+        let Ok(normal) = normalize(request.as_bytes()) else { continue };
+        // Cut within an escape, what is left of it is text.
+        let is_whole = |matched: usize| !normal[matched.saturating_sub(2)..matched].contains(&b'%');
+        for matched in (0..=normal.len()).filter(|matched| is_whole(*matched)) {
+            let stripped = raw_upstream_path(None, Some(matched), request.as_bytes(), true, PathHandling::V0);
+            let Some(stripped) = stripped else { continue };
+            let Ok(again) = normalize(&stripped) else { continue };
+            let expected = upstream_path(None, Some(&normal[..matched]), &normal, true, PathHandling::V0);
+            let expected = escape_upstream(&expected);
+            let Ok(expected) = normalize(&expected) else { continue };
+            assert_eq!(again, expected, "{request} less {matched}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 20_000, "{compared}");
 }

@@ -2,7 +2,7 @@
 
 use super::naive::{find_in_list, list, sorted};
 use super::{Request, route};
-use crate::path::normalize;
+use crate::path::{PathHandling, normalize, raw_upstream_path};
 use crate::{Flavor, Router};
 
 #[test]
@@ -29,6 +29,31 @@ fn a_normal_path_is_normal() {
             Err(_) => assert!(raw.contains(&b'%'), "{shown}"),
         }
         format!("{} {}", normal.len().min(16), normal == raw)
+    });
+}
+
+#[test]
+fn a_raw_path_leads_nowhere_else() {
+    let seeds: &[&[u8]] =
+        &[b"/a/b%2fc//d", b"/%41%2f%2E%2e/x", b"/a/..;x=1/b", b"/a\\..%5cb", b"/a../%2e", b"//a%2F/.;/%252e"];
+    let words: &[&[u8]] = &[b"/", b"..", b".", b"%2e", b"%2F", b"%5c", b"\\", b";", b"%3B", b"a", b"%25", b"//"];
+    mutation::check(seeds, words, |raw| {
+        let Ok(normal) = normalize(raw) else { return "refused".to_owned() };
+        let mut sent = 0;
+        for matched in 0..=normal.len().min(12) {
+            let Some(path) = raw_upstream_path(None, Some(matched), raw, true, PathHandling::V0) else { continue };
+            sent += 1;
+            let shown = path.escape_ascii().to_string();
+            assert!(path.starts_with(b"/"), "{shown}");
+            // As a careless server reads it: everything decoded that may be, parameters cut off.
+            let mut text = shown.replace("\\\\", "/").to_ascii_lowercase();
+            for (escape, plain) in [("%2f", "/"), ("%5c", "/"), ("%2e", "."), ("%3b", ";")] {
+                text = text.replace(escape, plain);
+            }
+            let names = text.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
+            assert!(names.into_iter().all(|name| !matches!(name, "." | "..")), "{shown} of {raw:?}");
+        }
+        format!("{} {sent}", normal.len().min(16))
     });
 }
 

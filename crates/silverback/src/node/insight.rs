@@ -2,10 +2,11 @@
 
 use admin::{Asked, Explained};
 use pdk::{Client, Headers, Method, Phases, Request, Scheme, TlsInfo, Version};
-use proxy::{Matched, Proxy};
+use proxy::{Matched, Proxy, Terms};
 use serde_json::{Map, Value, json};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 use uuid::Uuid;
 
 const PHASES: [(Phases, &str); 6] = [
@@ -55,6 +56,19 @@ fn shown(matched: &Matched) -> Value {
         "upstream": upstream,
         "stripped": prefix.map(|prefix| String::from_utf8_lossy(prefix)),
         "captures": captures,
+        "terms": matched.terms.as_ref().map(terms),
+    })
+}
+
+fn terms(terms: &Terms) -> Value {
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    json!({
+        "connect_timeout": ms(terms.connect_timeout),
+        "write_timeout": ms(terms.patience.write),
+        "read_timeout": ms(terms.patience.read),
+        "request_timeout": terms.limit.map(ms),
+        "retries": terms.retries,
+        "retry_policy": terms.policy,
     })
 }
 

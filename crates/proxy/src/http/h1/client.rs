@@ -24,9 +24,9 @@ pub(crate) type Pump = Pin<Box<dyn Future<Output = Result<(), ExchangeError>>>>;
 
 /// Time-outs towards the upstream (a service's `write_timeout`, `read_timeout`).
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
-    pub(crate) write: Duration,
-    pub(crate) read: Duration,
+pub struct Patience {
+    pub write: Duration,
+    pub read: Duration,
 }
 
 /// Why there is no response.

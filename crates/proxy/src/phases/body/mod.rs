@@ -59,6 +59,13 @@ impl Held {
         }
     }
 
+    /// Takes back what a try was given and did not begin to send.
+    pub(crate) fn give_back(&mut self, body: Body) {
+        if let Self::Once(own) = self {
+            *own = body;
+        }
+    }
+
     pub(crate) fn len(&self) -> Option<u64> {
         match self {
             Self::Once(body) => body.len(),
