@@ -1,6 +1,6 @@
 //! The examples of docs/logging.md, with a receiver in the place of the servers; and logs that wait on disk for theirs.
 
-use crate::client::get;
+use crate::client::{Client, get};
 use crate::gateway::{Gateway, eventually, free_address, signal};
 use crate::upstream::Upstream;
 use serde_json::Value;
@@ -100,8 +100,10 @@ fn logs_wait_on_disk_for_their_sink_also_over_a_reload() {
     let kong_yml = spilling(&upstream, sink);
     let gateway = Gateway::start(&kong_yml);
     let paths: Vec<String> = (0..40).map(|number| format!("/{number}")).collect();
+    // Over one connection: each log is there before the next request is read.
+    let mut client = Client::open(gateway.ports.proxy);
     for path in &paths {
-        assert_eq!(get(gateway.ports.proxy, path, &[]).status, 200);
+        assert_eq!(client.get(path, &[]).status, 200);
     }
     eventually("logs are on disk", || !waiting(&gateway).is_empty());
     for file in waiting(&gateway) {
@@ -122,8 +124,10 @@ fn logs_on_disk_outlive_a_worker_that_is_killed() {
     let (upstream, sink) = (Upstream::start(), free_address());
     let gateway = Gateway::start(&spilling(&upstream, sink));
     let paths: Vec<String> = (0..40).map(|number| format!("/{number}")).collect();
+    // Over one connection: each log is there before the next request is read.
+    let mut client = Client::open(gateway.ports.proxy);
     for path in &paths {
-        assert_eq!(get(gateway.ports.proxy, path, &[]).status, 200);
+        assert_eq!(client.get(path, &[]).status, 200);
     }
     let written =
         || waiting(&gateway).iter().map(|path| std::fs::read(path).unwrap_or_default()).collect::<Vec<_>>().concat();
