@@ -10,9 +10,9 @@ use schema::{Entity, EntitySchema, Map, Schemas, Subschema, Value};
 
 use crate::{
     Acl, AcmeStorage, BasicauthCredential, CaCertificate, Certificate, ClusteringDataPlane, Consumer, ConsumerGroup,
-    ConsumerGroupConsumer, FilterChain, HmacauthCredential, JwtSecret, Key, KeySet, KeyauthCredential,
-    MtlsAuthCredential, Oauth2AuthorizationCode, Oauth2Credential, Oauth2Token, Parameter, Plugin, Service, Session,
-    SessionMetadata, Sni, Tag, Target, Upstream, Vault, Workspace, route, vault,
+    ConsumerGroupConsumer, ConsumerGroupPlugin, FilterChain, HmacauthCredential, JwtSecret, Key, KeySet,
+    KeyauthCredential, MtlsAuthCredential, Oauth2AuthorizationCode, Oauth2Credential, Oauth2Token, Parameter, Plugin,
+    Service, Session, SessionMetadata, Sni, Tag, Target, Upstream, Vault, Workspace, route, vault,
 };
 
 /// What a plugin adds to the schema of plugins.
@@ -180,6 +180,7 @@ fn schemas(flavor: RouterFlavor, plugins: &[AvailablePlugin], vaults: &[Arc<Subs
         Consumer::schema().clone(),
         ConsumerGroup::schema().clone(),
         ConsumerGroupConsumer::schema().clone(),
+        ConsumerGroupPlugin::schema().clone(),
         Certificate::schema().clone(),
         Service::schema().clone(),
         Arc::new(route::schema(flavor)),

@@ -7,9 +7,9 @@ use schema::{ConversionError, Record, Uuid, Value};
 
 use crate::{
     Acl, AcmeStorage, BasicauthCredential, CaCertificate, Certificate, Consumer, ConsumerGroup, ConsumerGroupConsumer,
-    FilterChain, HmacauthCredential, JwtSecret, Key, KeySet, KeyauthCredential, MtlsAuthCredential,
-    Oauth2AuthorizationCode, Oauth2Credential, Oauth2Token, Plugin, Route, Service, Session, SessionMetadata, Sni,
-    Target, Upstream, Vault,
+    ConsumerGroupPlugin, FilterChain, HmacauthCredential, JwtSecret, Key, KeySet, KeyauthCredential,
+    MtlsAuthCredential, Oauth2AuthorizationCode, Oauth2Credential, Oauth2Token, Plugin, Route, Service, Session,
+    SessionMetadata, Sni, Target, Upstream, Vault,
 };
 
 /// Entities by their id.
@@ -39,6 +39,7 @@ pub enum Touched {
     Consumers(Option<Arc<Consumer>>, Option<Arc<Consumer>>),
     ConsumerGroups(Option<Arc<ConsumerGroup>>, Option<Arc<ConsumerGroup>>),
     ConsumerGroupConsumers(Option<Arc<ConsumerGroupConsumer>>, Option<Arc<ConsumerGroupConsumer>>),
+    ConsumerGroupPlugins(Option<Arc<ConsumerGroupPlugin>>, Option<Arc<ConsumerGroupPlugin>>),
     Acls(Option<Arc<Acl>>, Option<Arc<Acl>>),
     KeyauthCredentials(Option<Arc<KeyauthCredential>>, Option<Arc<KeyauthCredential>>),
     BasicauthCredentials(Option<Arc<BasicauthCredential>>, Option<Arc<BasicauthCredential>>),
@@ -69,6 +70,9 @@ macro_rules! touched {
     };
     (consumer_group_consumers, $old:expr, $new:expr) => {
         Touched::ConsumerGroupConsumers($old, $new)
+    };
+    (consumer_group_plugins, $old:expr, $new:expr) => {
+        Touched::ConsumerGroupPlugins($old, $new)
     };
     (acls, $old:expr, $new:expr) => {
         Touched::Acls($old, $new)
@@ -183,6 +187,7 @@ configuration! {
     consumers: Consumer,
     consumer_groups: ConsumerGroup,
     consumer_group_consumers: ConsumerGroupConsumer,
+    consumer_group_plugins: ConsumerGroupPlugin,
     certificates: Certificate,
     services: Service,
     routes: Route,

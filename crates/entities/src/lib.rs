@@ -14,6 +14,7 @@ mod configuration;
 mod consumer;
 mod consumer_group;
 mod consumer_group_consumer;
+mod consumer_group_plugin;
 pub mod declarative;
 mod filter_chain;
 mod hash;
@@ -56,6 +57,7 @@ pub use configuration::{Configuration, ConfigurationError, EMPTY_HASH, Map, Touc
 pub use consumer::Consumer;
 pub use consumer_group::ConsumerGroup;
 pub use consumer_group_consumer::ConsumerGroupConsumer;
+pub use consumer_group_plugin::{ConsumerGroupPlugin, GroupLimits};
 pub use filter_chain::{Filter, FilterChain};
 pub use hmacauth_credential::HmacauthCredential;
 pub use jwt_secret::JwtSecret;

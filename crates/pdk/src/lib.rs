@@ -37,7 +37,7 @@ pub use headers::{Headers, Span};
 pub use ledger::{Count, Ledger};
 pub use method::Method;
 pub use node::Node;
-pub use plugin::{BuildError, Chunk, Definition, Flow, Instance, Phases, Plugin, Step};
+pub use plugin::{BuildError, Chunk, Definition, Flow, Instance, LimitedGroup, Phases, Plugin, Step};
 pub use request::{Request, Version};
 pub use response::Response;
 pub use storage::{NoStorage, Storage, StorageError, Stored, Write};

@@ -3,7 +3,7 @@
 use crate::trace::Tracing;
 use crate::{Context, Response};
 use bytes::Bytes;
-use entities::{CaCertificate, Plugin as PluginEntity, PluginSchema};
+use entities::{CaCertificate, ConsumerGroup, ConsumerGroupPlugin, Plugin as PluginEntity, PluginSchema};
 use std::future::Future;
 use std::ops::BitOr;
 use std::pin::Pin;
@@ -134,6 +134,16 @@ pub struct Instance<'a> {
     pub config: &'a serde_json::Value,
     /// The certificates that its `ca_certificates` names; those that are not there are left out.
     pub authorities: &'a [Arc<CaCertificate>],
+    /// The consumer groups that its `consumer_groups` names, in that order, where `enforce_consumer_groups` says that their
+    /// limits count; those that are not there are left out.
+    pub groups: &'a [LimitedGroup],
+}
+
+/// A consumer group, and the limits that it has of its own.
+#[derive(Clone, Debug)]
+pub struct LimitedGroup {
+    pub group: Arc<ConsumerGroup>,
+    pub limits: Option<Arc<ConsumerGroupPlugin>>,
 }
 
 impl Instance<'_> {

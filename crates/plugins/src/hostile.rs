@@ -2,8 +2,8 @@
 //! try, and what comes of it. More such tests stand beside the plugins.
 
 use crate::{
-    correlation_id, file_log, http_log, loggly, prometheus, proxy_cache, rate_limiting, request_transformer,
-    response_ratelimiting, response_transformer, tcp_log, udp_log, zipkin,
+    bot_detection, correlation_id, cors, datadog, file_log, http_log, loggly, prometheus, proxy_cache, rate_limiting,
+    redirect, request_transformer, response_ratelimiting, response_transformer, statsd, tcp_log, udp_log, zipkin,
 };
 use pdk::Definition;
 use pdk::testing::Harness;
@@ -52,6 +52,53 @@ fn control_characters_end_no_record_of_a_log() {
         let message = datagram(definition, config);
         assert!(is_one_clean_line(&message), "{}", String::from_utf8_lossy(&message));
     }
+}
+
+#[test]
+fn names_end_no_line_and_no_field_of_a_metric() {
+    let sink = UdpSocket::bind("127.0.0.1:0").unwrap();
+    sink.set_read_timeout(Some(WAIT)).unwrap();
+    let to = json!({ "host": "127.0.0.1", "port": sink.local_addr().unwrap().port(), "consumer_identifier_default": "username" });
+    let consumer = json!({
+        "id": uuid::Uuid::from_u128(9), "username": "a\nfake:1|c\r\nb", "custom_id": "c\nfake:1|c", "created_at": 0, "updated_at": 0,
+    });
+    let consumer: Arc<entities::Consumer> = Arc::new(serde_json::from_value(consumer).unwrap());
+    for definition in [&statsd::DEFINITION, &datadog::DEFINITION] {
+        let mut config = to.clone();
+        if definition.name == "datadog" {
+            config.as_object_mut().unwrap().remove("consumer_identifier_default");
+        }
+        let h = Harness::new(definition, config).with_service_name("s\nfake:1|c");
+        h.send_with("GET /", |cx| cx.consumer = Some(consumer.clone()));
+        let mut room = [0; 64 * 1024];
+        let mut seen = 0;
+        // One datagram, or one a metric.
+        while seen < 6 {
+            let length = sink.recv(&mut room).unwrap();
+            let text = String::from_utf8_lossy(&room[..length]).into_owned();
+            seen += text.lines().count();
+            assert!(text.lines().all(|line| line.starts_with("kong.")), "{}: {text:?}", definition.name);
+        }
+    }
+}
+
+#[test]
+fn expressions_of_the_configuration_take_no_time_that_grows_with_the_clients_text() {
+    // Each of them takes a backtracking engine twice as long with each further letter.
+    let text = format!("{}!", "a".repeat(4000));
+    let start = Instant::now();
+    let agents =
+        [json!({ "deny": ["^(a+)+$"] }), json!({ "deny": ["^(?=a)(a+)+$"] }), json!({ "allow": ["^(a|aa)+$"] })];
+    for config in agents {
+        let h = Harness::new(&bot_detection::DEFINITION, config.clone());
+        assert!(matches!(h.send(&format!("GET /\nUser-Agent: {text}")).status, 200 | 403), "{config}");
+    }
+    for origin in ["(a+)+", "(a|aa)+", "([a-z]+)*[.]test"] {
+        let h = Harness::new(&cors::DEFINITION, json!({ "origins": [origin, "http://other.test"] }));
+        let exchange = h.send(&format!("GET /\nOrigin: http://{text}"));
+        assert_ne!(exchange.header("Access-Control-Allow-Origin"), format!("http://{text}"), "{origin}");
+    }
+    assert!(start.elapsed() < WAIT, "{:?}", start.elapsed());
 }
 
 #[test]
@@ -107,6 +154,20 @@ fn templates_and_ids_put_no_line_breaks_into_header_fields() {
         let upstream = exchange.upstream.as_deref().unwrap_or_default();
         assert!(!upstream.lines().any(|line| line.starts_with("X-Admin")), "{request}: {upstream}");
         assert!(!exchange.answer().lines().any(|line| line.starts_with("X-Admin")), "{request}");
+    }
+}
+
+#[test]
+fn a_path_puts_no_line_break_into_a_redirection() {
+    let h = Harness::new(&redirect::DEFINITION, json!({ "location": "https://new.test", "keep_incoming_path": true }));
+    for path in ["/a%0d%0aX-Admin:1", "/a?b=%0d%0aX-Admin:1", "//evil.test/%0a", "/\\evil.test"] {
+        let exchange = h.send(&format!("GET {path}"));
+        let location = exchange.header("Location");
+        assert!(
+            location.starts_with("https://new.test/") && location.bytes().all(|byte| byte > b' '),
+            "{path}: {location}"
+        );
+        assert!(exchange.headers.get("x-admin").is_none(), "{path}");
     }
 }
 

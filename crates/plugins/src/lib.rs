@@ -69,6 +69,7 @@ pub mod zipkin;
 
 use entities::PluginSchema;
 use pdk::Definition;
+pub use queue::spill_to as spill_logs_to;
 use schema::{Constraint, Value};
 use std::time::Duration;
 pub use tallies::count_in;

@@ -95,9 +95,12 @@ fn what_a_schema_accepts_with_a_null_in_it_can_run() {
             *config.pointer_mut(&place).unwrap() = serde_json::Value::Null;
             let Ok(config) = pdk::testing::complete(definition, config) else { continue };
             let entity = pdk::testing::plugin_entity(definition.name, &config);
-            if let Err(error) =
-                (definition.build)(&pdk::Instance { entity: &entity, config: &config, authorities: &authorities })
-            {
+            if let Err(error) = (definition.build)(&pdk::Instance {
+                entity: &entity,
+                config: &config,
+                authorities: &authorities,
+                groups: &[],
+            }) {
                 broken.push(format!("{}{place}: {error}", definition.name));
             }
         }

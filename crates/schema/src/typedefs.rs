@@ -244,6 +244,8 @@ static QUEUE: LazyLock<Arc<RecordSchema>> = LazyLock::new(|| {
         ("initial_retry_delay", Field::number().default(json!(0.01)).between(0.001, 1_000_000)),
         ("max_retry_delay", Field::number().default(60).between(0.001, 1_000_000)),
         ("concurrency_limit", Field::integer().default(1).one_of([-1, 1])),
+        // Not in Kong: how many bytes may wait on disk where the memory is full.
+        ("max_spill_bytes", Field::integer().gt(0).hidden(true)),
     ]))
 });
 

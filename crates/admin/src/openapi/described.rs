@@ -85,10 +85,10 @@ pub(super) const ENDPOINTS: &[(&str, &str, &str)] = &[
     ("DELETE", "/consumers/{consumers}/consumer_groups/{consumer_groups}", "Leaves a group."),
     (
         "PUT",
-        "/consumer_groups/{consumer_groups}/overrides/plugins/{plugins}",
-        "Sets the `config` that a plugin has for the group's members.",
+        "/consumer_groups/{consumer_groups}/overrides/plugins/rate-limiting-advanced",
+        "Sets the limits (`config`) that a group has of its own, where the plugin enforces them.",
     ),
-    ("DELETE", "/consumer_groups/{consumer_groups}/overrides/plugins/{plugins}", "Removes it."),
+    ("DELETE", "/consumer_groups/{consumer_groups}/overrides/plugins/rate-limiting-advanced", "Removes it."),
     ("GET", "/metrics", "Metrics in Prometheus' format."),
     ("DELETE", "/proxy-cache", "Forgets every response that proxy-cache keeps."),
     ("GET", "/proxy-cache/{cache_key}", "A response that proxy-cache keeps."),

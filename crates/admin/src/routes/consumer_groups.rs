@@ -1,7 +1,7 @@
 //! Consumer groups, with the paths and shapes of Kong Enterprise: which consumers are members of which groups.
 use crate::body::Body;
 use crate::dispatch::{Call, Routes};
-use crate::entity::{delete, erase, insert, shown, update};
+use crate::entity::{erase, insert, shown, upsert};
 use crate::failure::{Failure, Outcome};
 use crate::keys::{Key, foreign_id, id_of};
 use crate::special::every;
@@ -12,7 +12,10 @@ use serde_json::{Value, json};
 use store::{Reader, Writer};
 
 const MEMBERS: &str = "consumer_group_consumers";
-const OVERRIDE: &str = "/consumer_groups/:consumer_groups/overrides/plugins/:plugins";
+const OVERRIDES: &str = "consumer_group_plugins";
+/// The plugin that groups have limits of their own for.
+const LIMITED: &str = "rate-limiting-advanced";
+const OVERRIDE: &str = "/consumer_groups/:consumer_groups/overrides/plugins/rate-limiting-advanced";
 
 /// One side of a membership: what the path names, and what it lists.
 #[derive(Clone, Copy)]
@@ -146,18 +149,22 @@ fn leave(api: &Api, call: &Call<'_>, owner: Side, listed: Side) -> Outcome {
     Ok(super::no_content())
 }
 
-/// The group with its members and plugins; `list_consumers=false` leaves the members out, which may be many.
+/// The group with its members, and its plugins and limits of its own; `list_consumers=false` leaves the members out, which may
+/// be many.
 fn get_group(api: &Api, call: &Call<'_>) -> Outcome {
-    let (schema, plugins_schema) = (api.schema(GROUP.entity)?, api.schema("plugins")?);
+    let schema = api.schema(GROUP.entity)?;
     let lists = call.argument("list_consumers").flatten().as_deref() != Some("false");
     let (group, consumers, plugins) = api.reading(call, |reader| {
         let row = api.named(reader, call, 0, GROUP.entity)?;
         let consumers = if lists { Some(others(api, reader, GROUP, &row, CONSUMER)?) } else { None };
         let mut plugins = Vec::new();
-        every(reader, "plugins", Some((GROUP.field, id_of(&row))), |plugin| {
-            plugins.push(shown(reader, plugins_schema, plugin)?);
-            Ok(())
-        })?;
+        for entity in ["plugins", OVERRIDES] {
+            let schema = api.schema(entity)?;
+            every(reader, entity, Some((GROUP.field, id_of(&row))), |plugin| {
+                plugins.push(shown(reader, schema, plugin)?);
+                Ok(())
+            })?;
+        }
         Ok((shown(reader, schema, row)?, consumers, plugins))
     })?;
     let mut body = json!({ "consumer_group": group, "plugins": plugins });
@@ -167,51 +174,45 @@ fn get_group(api: &Api, call: &Call<'_>) -> Outcome {
     Ok(Response::json(200, &body))
 }
 
-/// The plugin of a name that is scoped to the group and to nothing else.
-fn override_of(reader: &dyn Reader, group: &Value, name: &str) -> Outcome<Option<Value>> {
+/// The limits that the group has of its own.
+fn override_of(reader: &dyn Reader, group: &Value) -> Outcome<Option<Value>> {
     let mut found = None;
-    every(reader, "plugins", Some((GROUP.field, id_of(group))), |plugin| {
-        let is_alone = ["route", "service", "consumer"].iter().all(|field| foreign_id(&plugin, field).is_none());
-        if is_alone && plugin.get("name").and_then(Value::as_str) == Some(name) {
-            found = Some(plugin);
+    every(reader, OVERRIDES, Some((GROUP.field, id_of(group))), |own| {
+        if own.get("name").and_then(Value::as_str) == Some(LIMITED) {
+            found = Some(own);
         }
         Ok(())
     })?;
     Ok(found)
 }
 
-/// Kong Enterprise keeps overrides by themselves; here one is the group's own instance of the plugin.
+/// Sets the limits that the group has of its own, in place of those it had.
 fn put_override(api: &Api, call: &Call<'_>) -> Outcome {
-    let schema = api.schema("plugins")?;
-    let name = call.parameter(1)?;
-    let body = Body::of(call)?.entity(schema, Some(&name))?;
-    let (group, plugin) = api.writing(call, |writer: &mut dyn Writer| {
+    let schema = api.schema(OVERRIDES)?;
+    let body = Body::of(call)?.entity(schema, None)?;
+    let Some(config) = body.get("config").filter(|config| !config.is_null()) else {
+        return Err(Failure::message(400, "No configuration provided"));
+    };
+    let (group, own) = api.writing(call, |writer: &mut dyn Writer| {
         let group = api.named(writer.reader(), call, 0, GROUP.entity)?;
-        let config = body.get("config").cloned().unwrap_or_else(|| json!({}));
-        let plugin = match override_of(writer.reader(), &group, &name)? {
-            Some(stored) => {
-                let key = Key::Id(id_of(&stored).to_owned());
-                update(api, call, writer, schema, &key, stored, json!({ "config": config }))?
-            }
-            None => {
-                let plugin = json!({ "name": name, "config": config, GROUP.field: { "id": id_of(&group) } });
-                insert(api, call, writer, schema, plugin)?
-            }
+        let row = json!({ "name": LIMITED, "config": config, GROUP.field: { "id": id_of(&group) } });
+        let own = match override_of(writer.reader(), &group)? {
+            Some(stored) => upsert(api, call, writer, schema, &Key::Id(id_of(&stored).to_owned()), row)?,
+            None => insert(api, call, writer, schema, row)?,
         };
-        Ok((group, plugin))
+        Ok((group, own))
     })?;
     let field = |row: &Value, field: &str| row.get(field).cloned().unwrap_or_default();
-    let answer = json!({ "config": field(&plugin, "config"), "consumer_group": field(&group, "name"), "plugin": name });
+    let answer = json!({ "config": field(&own, "config"), "consumer_group": field(&group, "name"), "plugin": LIMITED });
     Ok(Response::json(201, &answer))
 }
 
 fn remove_override(api: &Api, call: &Call<'_>) -> Outcome {
-    let schema = api.schema("plugins")?;
-    let name = call.parameter(1)?;
+    let schema = api.schema(OVERRIDES)?;
     api.writing(call, |writer: &mut dyn Writer| {
         let group = api.named(writer.reader(), call, 0, GROUP.entity)?;
-        let plugin = override_of(writer.reader(), &group, &name)?.ok_or_else(Failure::not_found)?;
-        delete(api, call, writer, schema, &Key::Id(id_of(&plugin).to_owned()), &plugin)
+        let own = override_of(writer.reader(), &group)?.ok_or_else(Failure::not_found)?;
+        erase(api, call, writer, schema, &own)
     })?;
     Ok(super::no_content())
 }

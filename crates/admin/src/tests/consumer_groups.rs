@@ -28,19 +28,54 @@ fn a_group_is_shown_with_its_members_and_plugins() {
 }
 
 #[test]
-fn an_override_is_the_groups_own_plugin() {
+fn a_group_has_limits_of_its_own() {
     let world = world();
     world.json("POST", "/consumer_groups", &json!({ "name": "gold" }));
-    let path = "/consumer_groups/gold/overrides/plugins/limiter";
+    let path = "/consumer_groups/gold/overrides/plugins/rate-limiting-advanced";
     let put = |config: Value| world.json("PUT", path, &json!({ "config": config }));
-    let (status, first) = put(json!({ "hour": 9 }));
+    let (status, first) = put(json!({ "limit": [10], "window_size": [60], "retry_after_jitter_max": 1 }));
+    let config = json!({ "limit": [10], "retry_after_jitter_max": 1, "window_size": [60], "window_type": "sliding" });
     assert_eq!(status, 201);
-    assert_eq!(first, json!({ "config": { "hour": 9, "minute": 5 }, "consumer_group": "gold", "plugin": "limiter" }));
-    assert_eq!(put(json!({ "minute": 6 })).1["config"], json!({ "hour": 9, "minute": 6 }));
-    let (_, plugins) = world.get("/consumer_groups/gold/plugins");
-    assert_eq!(plugins["data"].as_array().unwrap().len(), 1);
-    assert_eq!(put(json!({ "minute": "x" })).0, 400);
-    assert_eq!(world.json("PUT", "/consumer_groups/gold/overrides/plugins/unknown", &json!({})).0, 400);
+    assert_eq!(first, json!({ "config": config, "consumer_group": "gold", "plugin": "rate-limiting-advanced" }));
+    // In the place of what was there.
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    let second =
+        world.send("PUT", path, &form, b"config.limit=5&config.limit=9&config.window_size=1&config.window_size=60");
+    assert_eq!(second.status, 201);
+    let (_, whole) = world.get("/consumer_groups/gold");
+    let plugins = whole["plugins"].as_array().unwrap();
+    assert_eq!(plugins.len(), 1, "{whole}");
+    let config =
+        json!({ "limit": [5, 9], "retry_after_jitter_max": 0, "window_size": [1, 60], "window_type": "sliding" });
+    assert_eq!((&plugins[0]["name"], &plugins[0]["config"]), (&json!("rate-limiting-advanced"), &config));
+    assert_eq!(world.get("/consumer_groups/gold/plugins").1["data"], json!([]), "it is no plugin that runs by itself");
+    for (config, want) in [
+        (json!({ "limit": [2] }), "required field missing"),
+        (json!({ "limit": [2, 3], "window_size": [1] }), "You must provide the same number of windows and limits"),
+        (json!({ "limit": [], "window_size": [] }), "You must provide the same number of windows and limits"),
+        (json!({ "limit": ["x"], "window_size": [1] }), "expected a number"),
+        (json!({ "limit": [2], "window_size": [1], "window_type": "leaky-bucket" }), "expected one of: fixed, sliding"),
+        (json!({ "limit": [2], "window_size": [1], "policy": "x" }), "unknown field"),
+        (Value::Null, "No configuration provided"),
+    ] {
+        let (status, answer) = put(config.clone());
+        assert!(status == 400 && answer.to_string().contains(want), "{config}: {answer}");
+    }
+    let other = "/consumer_groups/gold/overrides/plugins/unknown";
+    assert_eq!(world.json("PUT", other, &json!({ "config": {} })).0, 404);
+    assert_eq!(world.json("PUT", &path.replace("gold", "none"), &json!({ "config": config })).0, 404);
     assert_eq!(world.send("DELETE", path, &[], b"").status, 204);
     assert_eq!(world.send("DELETE", path, &[], b"").status, 404);
+}
+
+#[test]
+fn a_group_takes_its_limits_with_it() {
+    let world = world();
+    let path = "/consumer_groups/gold/overrides/plugins/rate-limiting-advanced";
+    for _ in 0..2 {
+        world.json("POST", "/consumer_groups", &json!({ "name": "gold" }));
+        assert_eq!(world.get("/consumer_groups/gold").1["plugins"], json!([]));
+        world.json("PUT", path, &json!({ "config": { "limit": [1], "window_size": [1] } }));
+        assert_eq!(world.send("DELETE", "/consumer_groups/gold", &[], b"").status, 204);
+    }
 }

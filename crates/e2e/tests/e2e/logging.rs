@@ -1,10 +1,12 @@
-//! The examples of docs/logging.md, with a receiver in the place of the servers.
+//! The examples of docs/logging.md, with a receiver in the place of the servers; and logs that wait on disk for theirs.
 
-use crate::client::get;
-use crate::gateway::{Gateway, eventually};
+use crate::client::{Client, get};
+use crate::gateway::{Gateway, eventually, free_address, signal};
 use crate::upstream::Upstream;
 use serde_json::Value;
-use std::path::Path;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 /// The kong.yml that the page shows for a server, sending to `to` instead.
 fn example(server: &str, to: &Upstream) -> String {
@@ -62,4 +64,83 @@ fn splunk_gets_events_of_its_collector() {
         assert!(event["time"].as_f64().is_some_and(|seconds| seconds > 1.7e9), "{event}");
         assert!(event["host"].as_str().is_some_and(|host| !host.is_empty()), "{event}");
     }
+}
+
+/// A kong.yml whose logs go there, with little memory for them and the disk beside it.
+fn spilling(upstream: &Upstream, sink: SocketAddr) -> String {
+    upstream.kong_yml(&["{ name: r, paths: [/] }"])
+        + &format!("plugins:\n  - name: http-log\n    config:\n      http_endpoint: http://u:secret@{sink}/logs\n")
+        + "      queue: { max_entries: 8, max_spill_bytes: 1000000, max_retry_time: 1, max_retry_delay: 0.1 }\n"
+}
+
+/// The files in which logs wait.
+fn waiting(gateway: &Gateway) -> Vec<PathBuf> {
+    let folders = |path: PathBuf| std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    let files = folders(gateway.prefix().join("log-queues")).flat_map(folders).flat_map(folders);
+    files.filter(|path| !path.ends_with("lock")).collect()
+}
+
+/// The paths whose logs a receiver got, each once, in the order in which they came.
+fn logged(receiver: &Upstream) -> Vec<String> {
+    let mut paths: Vec<String> = Vec::new();
+    for seen in receiver.seen() {
+        let body = seen.get(seen.find('{').unwrap_or_default()..).unwrap_or_default();
+        let document: Value = serde_json::from_str(body).unwrap();
+        let path = document["request"]["uri"].as_str().unwrap_or_default().to_owned();
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    paths
+}
+
+#[test]
+fn logs_wait_on_disk_for_their_sink_also_over_a_reload() {
+    let (upstream, sink) = (Upstream::start(), free_address());
+    let kong_yml = spilling(&upstream, sink);
+    let gateway = Gateway::start(&kong_yml);
+    let paths: Vec<String> = (0..40).map(|number| format!("/{number}")).collect();
+    // Over one connection: each log is there before the next request is read.
+    let mut client = Client::open(gateway.ports.proxy);
+    for path in &paths {
+        assert_eq!(client.get(path, &[]).status, 200);
+    }
+    eventually("logs are on disk", || !waiting(&gateway).is_empty());
+    for file in waiting(&gateway) {
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+        assert!(mode == 0o600 && !file.display().to_string().contains("secret"), "{} {mode:o}", file.display());
+    }
+    let workers = gateway.workers();
+    assert!(gateway.reload_with(&kong_yml).status.success());
+    eventually("the old worker has ended", || gateway.workers().iter().all(|worker| !workers.contains(worker)));
+    let receiver = Upstream::start_at(sink);
+    eventually("all logs are there", || logged(&receiver).len() == paths.len());
+    assert_eq!(logged(&receiver), paths);
+    eventually("nothing is left on disk", || waiting(&gateway).is_empty());
+}
+
+#[test]
+fn logs_on_disk_outlive_a_worker_that_is_killed() {
+    let (upstream, sink) = (Upstream::start(), free_address());
+    let gateway = Gateway::start(&spilling(&upstream, sink));
+    let paths: Vec<String> = (0..40).map(|number| format!("/{number}")).collect();
+    // Over one connection: each log is there before the next request is read.
+    let mut client = Client::open(gateway.ports.proxy);
+    for path in &paths {
+        assert_eq!(client.get(path, &[]).status, 200);
+    }
+    let written =
+        || waiting(&gateway).iter().map(|path| std::fs::read(path).unwrap_or_default()).collect::<Vec<_>>().concat();
+    eventually("the last log is on disk", || String::from_utf8_lossy(&written()).contains("\"/39\""));
+    let workers = gateway.workers();
+    workers.iter().for_each(|worker| signal(*worker, "KILL"));
+    eventually("there is another worker", || {
+        let now = gateway.workers();
+        !now.is_empty() && now.iter().all(|worker| !workers.contains(worker))
+    });
+    let receiver = Upstream::start_at(sink);
+    // What was in the memory is lost with it: no more than that holds.
+    eventually("the logs are there", || logged(&receiver).last().is_some_and(|path| path == "/39"));
+    let logged = logged(&receiver);
+    assert!(logged.len() >= 40 - 8 && paths.ends_with(&logged), "{logged:?}");
 }

@@ -10,6 +10,7 @@
 mod admin;
 mod backend;
 mod balancing;
+mod caching;
 mod canary;
 mod client;
 mod clients;

@@ -3,6 +3,7 @@
 use crate::client::{Answer, get};
 use crate::gateway::{Gateway, eventually, free_address};
 use crate::redis::Redis;
+use crate::redis_servers::passed;
 use crate::upstream::Upstream;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -124,6 +125,39 @@ fn nobody_waits_for_a_dead_redis_and_limits_hold_again_when_it_is_back() {
     });
     eventually("the limit holds", || get(tolerant.ports.proxy, "/", &[]).status == 429);
     assert_eq!(get(strict.ports.proxy, "/", &[]).status, 429);
+}
+
+#[test]
+fn a_redis_that_hangs_holds_up_no_more_than_the_requests_under_way() {
+    let (upstream, redis) = (Upstream::start(), Redis::start());
+    let gateway = Gateway::start(&kong_yml(&upstream, redis.at, "hour: 30", ""));
+    let send = || get(gateway.ports.proxy, "/", &[]);
+    assert_eq!(remaining(&send()), "29");
+    redis.signal("STOP");
+    let start = Instant::now();
+    for _ in 0..20 {
+        assert_eq!((send().status, remaining(&send())), (200, ""));
+    }
+    // Twenty times its time-out of two seconds would be forty.
+    assert!(start.elapsed() < Duration::from_secs(20), "20 requests took {:?}", start.elapsed());
+    redis.signal("CONT");
+    eventually("the gateway finds Redis again", || !remaining(&send()).is_empty());
+    let start = Instant::now();
+    eventually("the limit holds", || send().status == 429);
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+#[test]
+fn one_node_lets_exactly_the_limit_through_with_all_its_threads() {
+    let upstream = Upstream::start();
+    for plugin in [
+        "name: rate-limiting, config: { year: 50, limit_by: ip, policy: local }",
+        "name: rate-limiting-advanced, config: { window_size: [31536000], limit: [50], identifier: ip, strategy: local }",
+    ] {
+        let kong_yml = upstream.kong_yml(&["{ name: r, paths: [/] }"]) + &format!("plugins:\n  - {{ {plugin} }}\n");
+        let gateway = Gateway::start_with(&kong_yml, &[("nginx_worker_processes", "4")]);
+        assert_eq!(passed(&[gateway.ports.proxy], 160), 50, "{plugin}");
+    }
 }
 
 #[test]

@@ -57,6 +57,20 @@ fn nodes_that_sync_know_of_each_others_requests_after_a_sync() {
 }
 
 #[test]
+fn between_two_syncs_each_node_lets_at_most_the_limit_through() {
+    let upstream = Upstream::start();
+    for kind in ["fixed", "sliding"] {
+        let redis = Redis::start();
+        let config = format!("window_size: [{YEAR}], limit: [20], window_type: {kind}, sync_rate: 3600");
+        let kong_yml = kong_yml(&upstream, &redis, &config);
+        let nodes = [Gateway::start(&kong_yml), Gateway::start(&kong_yml)];
+        for node in &nodes {
+            assert_eq!(passed(&[node.ports.proxy], 80), 20, "{kind}");
+        }
+    }
+}
+
+#[test]
 fn a_dead_redis_leaves_each_node_its_own_counts() {
     let (upstream, mut redis) = (Upstream::start(), Redis::start());
     let config = format!("window_size: [{YEAR}], limit: [3], window_type: fixed, sync_rate: 0");
@@ -67,6 +81,41 @@ fn a_dead_redis_leaves_each_node_its_own_counts() {
     assert_eq!([(); 4].map(|()| send()), [200, 200, 200, 429]);
     redis.begin();
     eventually("redis counts again", || send() == 200);
+}
+
+#[test]
+fn an_instance_that_enforces_consumer_groups_has_the_limits_of_its_clients_groups() {
+    let upstream = Upstream::start();
+    let limits = |limit: u32| format!("window_size: [{YEAR}], limit: [{limit}], window_type: fixed");
+    let consumer = |name: &str| format!("  - {{ username: {name}, keyauth_credentials: [{{ key: {name} }}] }}\n");
+    let member = |name: &str, group: &str| format!("  - {{ consumer: {name}, consumer_group: {group} }}\n");
+    let own = |group: &str, limit: u32| {
+        let config = limits(limit);
+        format!("  - {{ consumer_group: {group}, name: rate-limiting-advanced, config: {{ {config} }} }}\n")
+    };
+    let kong_yml = |enforced: &str| {
+        upstream.kong_yml(&["{ name: r, paths: [/] }"])
+            + "plugins:\n  - { name: key-auth }\n"
+            + &format!("  - {{ name: rate-limiting-advanced, config: {{ {}, {enforced} }} }}\n", limits(1))
+            + "consumer_groups:\n  - { name: gold }\n  - { name: silver }\n"
+            + &format!("consumer_group_plugins:\n{}{}", own("gold", 3), own("silver", 2))
+            + &format!("consumers:\n{}{}{}", consumer("first"), consumer("second"), consumer("third"))
+            + &format!("consumer_group_consumers:\n{}{}", member("first", "gold"), member("first", "silver"))
+            + &member("second", "silver")
+    };
+    for (enforced, want) in [
+        ("enforce_consumer_groups: true, consumer_groups: [gold, silver]", [3, 2, 1]),
+        ("enforce_consumer_groups: true, consumer_groups: [silver, gold]", [2, 2, 1]),
+        ("enforce_consumer_groups: true, consumer_groups: [gold]", [3, 1, 1]),
+        ("enforce_consumer_groups: false, consumer_groups: [gold, silver]", [1, 1, 1]),
+    ] {
+        let gateway = Gateway::start(&kong_yml(enforced));
+        let passed = ["first", "second", "third"].map(|key| {
+            let statuses = [(); 4].map(|()| get(gateway.ports.proxy, "/", &[&format!("apikey: {key}")]).status);
+            statuses.iter().filter(|status| **status == 200).count()
+        });
+        assert_eq!(passed, want, "{enforced}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Redis servers of a test's own: on ports of their own, in folders of their own, without data kept on disk. One alone, a
 //! cluster of three, or a master and a replica that a sentinel watches.
 
-use crate::gateway::{eventually, free_address};
+use crate::gateway::{eventually, free_address, signal};
 use crate::packages;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -47,6 +47,13 @@ impl Redis {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
+        }
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        if let Some(child) = &self.child {
+            signal(child.id(), name);
         }
     }
 

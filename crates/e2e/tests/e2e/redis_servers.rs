@@ -7,7 +7,7 @@ use crate::upstream::Upstream;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A kong.yml with one route and a plugin; `config` and `redis` are members of flow mappings.
 fn kong_yml(upstream: &Upstream, plugin: &str, config: &str, redis: &str) -> String {
@@ -149,6 +149,88 @@ fn costs_of_responses_are_counted_for_all_nodes() {
     eventually("redis knows of both", || redis.ask(&["GET", hour]) == "5");
     assert_eq!((send(0, 1).status, send(1, 1).status), (429, 429));
     assert_eq!((keys.lines().count(), redis.ask(&["GET", hour]).as_str()), (2, "5"));
+}
+
+#[test]
+fn costs_of_responses_stand_under_kongs_keys_until_their_windows_end() {
+    const PERIODS: [(&str, u64); 6] = [
+        ("second", 1),
+        ("minute", 60),
+        ("hour", 3600),
+        ("day", 86_400),
+        ("month", 31 * 86_400),
+        ("year", 366 * 86_400),
+    ];
+    let (route, service) = ("11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222");
+    let none = "00000000-0000-0000-0000-000000000000";
+    let (upstream, redis) = (Upstream::start(), Redis::start());
+    let limits: Vec<String> = PERIODS.iter().map(|(period, _)| format!("{period}: 100")).collect();
+    let config = format!(
+        "policy: redis, limit_by: ip, limits: {{ video: {{ {} }} }}, redis: {{ {} }}",
+        limits.join(", "),
+        one(&redis)
+    );
+    for (scope, on_route, on_service) in [
+        (String::new(), none, none),
+        (format!(", route: {route}"), route, none),
+        (format!(", service: {service}"), none, service),
+    ] {
+        redis.ask(&["FLUSHALL"]);
+        let services = format!(
+            "services:\n  - {{ id: {service}, name: s, url: \"http://{}\", routes: [{{ id: {route}, name: r, paths: [/] }}] }}\n",
+            upstream.at
+        );
+        let plugin = format!("plugins:\n  - {{ name: response-ratelimiting, config: {{ {config} }}{scope} }}\n");
+        let gateway = Gateway::start(&format!("_format_version: \"3.0\"\n{services}{plugin}"));
+        let send = || get(gateway.ports.proxy, "/", &["X-Answer: X-Kong-Limit: video=2"]).status;
+        assert_eq!(send(), 200);
+        // The second's key is gone after it: it may be seen or not.
+        let prefix = format!("response-ratelimit:{on_route}:{on_service}:127.0.0.1:");
+        let keys = || -> Vec<String> { redis.ask(&["KEYS", "*"]).lines().map(str::to_owned).collect() };
+        eventually("redis has the counts", || keys().iter().filter(|key| !key.ends_with(":second")).count() == 5);
+        for key in keys() {
+            let rest = key.strip_prefix(&prefix).unwrap_or_else(|| panic!("{key} is not below {prefix}"));
+            let parts: Vec<&str> = rest.split(':').collect();
+            let [start, "video", period] = *parts else { panic!("{key}") };
+            let (_, longest) = PERIODS.into_iter().find(|(name, _)| *name == period).unwrap();
+            if period == "second" {
+                continue;
+            }
+            // Milliseconds; windows that days make up begin at midnight.
+            let start: u64 = start.parse().unwrap();
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+            assert!(start.is_multiple_of(longest.min(86_400) * 1000) && now - start / 1000 < longest, "{key}");
+            assert_eq!(redis.ask(&["GET", &key]), "2", "{key}");
+            let ttl: u64 = redis.ask(&["TTL", &key]).parse().unwrap();
+            assert!((longest - 60..=longest).contains(&ttl), "{key}: {ttl}");
+        }
+        // What is added later does not lengthen the life of a count.
+        let year = keys().into_iter().find(|key| key.ends_with(":year")).unwrap();
+        redis.ask(&["EXPIRE", &year, "1000"]);
+        assert_eq!(send(), 200);
+        eventually("redis has both", || redis.ask(&["GET", &year]) == "4");
+        assert!(redis.ask(&["TTL", &year]).parse::<u64>().unwrap() <= 1000);
+    }
+}
+
+#[test]
+fn a_write_on_one_node_makes_invalid_what_all_nodes_keep_in_redis() {
+    let (upstream, redis) = (Upstream::start(), Redis::start());
+    let kong_yml = kong_yml(&upstream, "proxy-cache", "strategy: redis, invalidate: true", &one(&redis));
+    let nodes = [Gateway::start(&kong_yml), Gateway::start(&kong_yml)];
+    let get = |node: usize| {
+        let answer = get(nodes[node].ports.proxy, "/a", &["X-Answer: Content-Type: text/plain"]);
+        answer.header("x-cache-status").unwrap_or_default().to_owned()
+    };
+    assert_eq!(get(0), "Miss");
+    eventually("the other node has it", || get(1) == "Hit");
+    for (node, other) in [(0, 1), (1, 0)] {
+        let mut client = crate::client::Client::open(nodes[node].ports.proxy);
+        client.send(b"DELETE /a HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        assert_eq!(client.answer().unwrap().status, 200);
+        assert_eq!(get(other), "Miss");
+        eventually("both have it again", || get(node) == "Hit" && get(other) == "Hit");
+    }
 }
 
 #[test]

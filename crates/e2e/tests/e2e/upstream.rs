@@ -12,7 +12,11 @@ pub(crate) struct Upstream {
 
 impl Upstream {
     pub(crate) fn start() -> Upstream {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Upstream::start_at(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    pub(crate) fn start_at(at: SocketAddr) -> Upstream {
+        let listener = TcpListener::bind(at).unwrap();
         let (at, seen) = (listener.local_addr().unwrap(), Arc::default());
         let upstream = Upstream { at, seen: Arc::clone(&seen) };
         std::thread::spawn(move || {

@@ -15,6 +15,11 @@ fn every_valid_row_has_its_struct() {
         ("consumers", json!({"username": "u"})),
         ("consumer_groups", json!({"name": "g"})),
         ("consumer_group_consumers", json!({"consumer_group": foreign, "consumer": foreign})),
+        (
+            "consumer_group_plugins",
+            json!({"consumer_group": foreign, "name": "rate-limiting-advanced",
+                "config": {"limit": [1], "window_size": [2], "window_type": null, "retry_after_jitter_max": null}}),
+        ),
         ("services", json!({"host": "a.test", "retries": null, "connect_timeout": null})),
         ("routes", json!({"paths": ["/a"], "regex_priority": null, "path_handling": null})),
         ("snis", json!({"name": "a.test", "certificate": foreign})),

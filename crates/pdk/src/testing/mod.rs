@@ -8,8 +8,8 @@ mod upstreams;
 
 use crate::log::document;
 use crate::{
-    Body, Chunk, Client, Clock, Consumers, Context, Definition, Flow, Format, Headers, Instance, Method, Node, Phases,
-    Plugin, Request, Response, Scheme, Shared, Source, Storage, Upstream, Version,
+    Body, Chunk, Client, Clock, Consumers, Context, Definition, Flow, Format, Headers, Instance, LimitedGroup, Method,
+    Node, Phases, Plugin, Request, Response, Scheme, Shared, Source, Storage, Upstream, Version,
 };
 use bytes::Bytes;
 use entities::{CaCertificate, Configuration, Plugin as PluginEntity, Route, Service};
@@ -90,12 +90,25 @@ impl Harness {
     }
 
     /// Several plugins, all of which get these authorities.
-    #[expect(clippy::panic, reason = "a test with a wrong config is to fail")]
     pub fn with_authorities(authorities: &[Arc<CaCertificate>], plugins: Vec<(&'static Definition, Value)>) -> Self {
+        Self::made(authorities, &[], plugins)
+    }
+
+    /// Several plugins, all of which get these consumer groups.
+    pub fn with_groups(groups: &[LimitedGroup], plugins: Vec<(&'static Definition, Value)>) -> Self {
+        Self::made(&[], groups, plugins)
+    }
+
+    #[expect(clippy::panic, reason = "a test with a wrong config is to fail")]
+    fn made(
+        authorities: &[Arc<CaCertificate>],
+        groups: &[LimitedGroup],
+        plugins: Vec<(&'static Definition, Value)>,
+    ) -> Self {
         let built = plugins.into_iter().map(|(definition, config)| {
             let config = complete(definition, config).unwrap_or_else(|e| panic!("{}: {e}", definition.name));
             let entity = plugin_entity(definition.name, &config);
-            let plugin = (definition.build)(&Instance { entity: &entity, config: &config, authorities });
+            let plugin = (definition.build)(&Instance { entity: &entity, config: &config, authorities, groups });
             (definition, plugin.unwrap_or_else(|e| panic!("{}: {e}", definition.name)))
         });
         let plugins = built.collect();

@@ -62,7 +62,7 @@ fn a_request_without_service_has_an_empty_name() {
 fn without_an_agent_it_is_not_built() {
     let config = complete(&DEFINITION, json!({ "host": null })).unwrap();
     let entity = plugin_entity("datadog", &config);
-    let error = build(&Instance { entity: &entity, config: &config, authorities: &[] }).err().unwrap();
+    let error = build(&Instance { entity: &entity, config: &config, authorities: &[], groups: &[] }).err().unwrap();
     assert_eq!(error.to_string(), "datadog: neither config.host nor KONG_DATADOG_AGENT_HOST is set");
 }
 

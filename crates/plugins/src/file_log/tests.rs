@@ -63,7 +63,7 @@ fn custom_fields_need_lua() {
     let config =
         complete(&DEFINITION, json!({ "path": "/tmp/x", "custom_fields_by_lua": { "a": "return 1" } })).unwrap();
     let entity = plugin_entity("file-log", &config);
-    let error = build(&Instance { entity: &entity, config: &config, authorities: &[] }).err().unwrap();
+    let error = build(&Instance { entity: &entity, config: &config, authorities: &[], groups: &[] }).err().unwrap();
     assert!(error.to_string().starts_with("file-log: custom_fields_by_lua needs Lua"), "{error}");
 }
 

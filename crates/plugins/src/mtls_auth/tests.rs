@@ -372,7 +372,7 @@ fn configs_are_as_in_kong() {
     }
     let config = complete(&DEFINITION, json!({ "ca_certificates": [ca] })).unwrap();
     let entity = pdk::testing::plugin_entity(DEFINITION.name, &config);
-    let error = build(&Instance { entity: &entity, config: &config, authorities: &[] }).err().unwrap();
+    let error = build(&Instance { entity: &entity, config: &config, authorities: &[], groups: &[] }).err().unwrap();
     assert_eq!(error.to_string(), format!("CA Certificate '{ca}' does not exist"));
 }
 
@@ -383,7 +383,8 @@ fn clients_are_told_the_authorities_where_it_is_asked_for() {
         let config = json!({ "ca_certificates": [authorities[0].id], "send_ca_dn": is_told });
         let config = complete(&DEFINITION, config).unwrap();
         let entity = pdk::testing::plugin_entity(DEFINITION.name, &config);
-        let plugin = build(&Instance { entity: &entity, config: &config, authorities: &authorities }).unwrap();
+        let plugin =
+            build(&Instance { entity: &entity, config: &config, authorities: &authorities, groups: &[] }).unwrap();
         let names = plugin.client_certificates().unwrap();
         assert_eq!(names.len(), want);
         let subject = crate::certificate::parse(&PKI.der("authority")).map(|c| c.subject().as_raw().to_vec());

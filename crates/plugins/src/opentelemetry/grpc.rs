@@ -33,7 +33,7 @@ pub(super) struct Grpc {
 }
 
 fn failed(what: &str, error: impl std::fmt::Display) -> Failure {
-    Failure(format!("{what}: {error}"))
+    Failure::new(format!("{what}: {error}"))
 }
 
 impl Grpc {
@@ -83,7 +83,7 @@ impl Grpc {
     /// Calls with a message. Any status but OK is a failure.
     pub(super) async fn call(&self, message: Bytes) -> Result<(), Failure> {
         let called = timeout(self.timeout, self.exchange(message)).await;
-        called.unwrap_or_else(|_| Err(Failure("timeout".to_owned())))
+        called.unwrap_or_else(|_| Err(Failure::new("timeout".to_owned())))
     }
 
     async fn exchange(&self, message: Bytes) -> Result<(), Failure> {
@@ -103,14 +103,14 @@ impl Grpc {
         body.send_data(framed.freeze(), true).map_err(|error| failed("sending", error))?;
         let (head, mut answer) = answer.await.map_err(|error| failed("answer", error))?.into_parts();
         if head.status != 200 {
-            return Err(Failure(format!("the answer is {}", head.status)));
+            return Err(Failure::new(format!("the answer is {}", head.status)));
         }
         let mut read = 0;
         while let Some(data) = answer.data().await {
             let length = data.map_err(|error| failed("answer", error))?.len();
             read += length;
             if read > ANSWER_BYTES {
-                return Err(Failure("the answer is too long".to_owned()));
+                return Err(Failure::new("the answer is too long".to_owned()));
             }
             let _ = answer.flow_control().release_capacity(length);
         }
@@ -129,7 +129,7 @@ impl Grpc {
             return Ok(ready);
         }
         let connected = timeout(self.connect_timeout, self.connect()).await;
-        let connection = connected.unwrap_or_else(|_| Err(Failure("connecting: timeout".to_owned())))?;
+        let connection = connected.unwrap_or_else(|_| Err(Failure::new("connecting: timeout".to_owned())))?;
         *kept = Some(connection.clone());
         connection.ready().await.map_err(|error| failed("connecting", error))
     }
@@ -163,10 +163,12 @@ fn status(trailers: &HeaderMap) -> Result<(), Failure> {
     let text = |name: &str| trailers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match text("grpc-status") {
         "0" => Ok(()),
-        "" => Err(Failure("the answer has no grpc-status".to_owned())),
+        "" => Err(Failure::new("the answer has no grpc-status".to_owned())),
         code => {
             let message: String = text("grpc-message").chars().filter(|c| !c.is_control()).take(200).collect();
-            Err(Failure(format!("the answer is grpc-status {code}: {message}")))
+            let reason = format!("the answer is grpc-status {code}: {message}");
+            // INVALID_ARGUMENT: the batch itself is wrong.
+            Err(if code == "3" { Failure::refusal(reason) } else { Failure::new(reason) })
         }
     }
 }

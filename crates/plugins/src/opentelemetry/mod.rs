@@ -8,7 +8,7 @@
 //! `tracing_sampling_rate`. While `tracing_instrumentations` is off, nothing is recorded, and upstreams are told that
 //! nothing is.
 //!
-//! Beyond Kong: `protocol` `grpc` sends by OTLP over gRPC; `metrics_endpoint` gets what the plugin `prometheus` counts;
+//! Beyond Kong: `protocol` `grpc` sends by OTLP over gRPC; `metrics_endpoint` (also alone) gets what the plugin `prometheus` counts;
 //! `sampling_rules` sample some requests otherwise than the rest.
 //!
 //! With `logs_endpoint`, what the error log says of a request goes to the collector too, with the ids of its trace.
@@ -55,7 +55,7 @@ const HEADER_TYPES: [&str; 11] =
 const SCOPE: (&str, &str) = ("kong-internal", "0.1.0");
 
 #[derive(Record, Deserialize, Clone, Debug)]
-#[check(at_least_one_of(["traces_endpoint", "logs_endpoint"]))]
+#[check(at_least_one_of(["traces_endpoint", "logs_endpoint"]).unless(["metrics_endpoint"]))]
 struct Config {
     /// The URL that spans are sent to, for example `http://collector:4318/v1/traces`.
     #[field(typedef = url, referenceable)]
@@ -104,7 +104,7 @@ struct Config {
     #[field(hidden, one_of(["http/protobuf", "grpc"]))]
     protocol: Option<String>,
     /// The URL that metrics are sent to, for example `http://collector:4318/v1/metrics`: those that the plugin `prometheus`
-    /// counts. Not in Kong.
+    /// counts. It may stand alone. Not in Kong.
     #[field(typedef = url, required = false, hidden, referenceable)]
     metrics_endpoint: Option<String>,
     /// How often metrics are sent, in seconds; 60 unless it is said. Not in Kong.

@@ -105,13 +105,14 @@ fn what_prometheus_counts_is_sent_as_metrics() {
     let (port, received) = server(200);
     let counting = json!({ "status_code_metrics": true, "latency_metrics": true });
     let sending = json!({
-        "traces_endpoint": "http://127.0.0.1:1", "metrics_endpoint": format!("http://127.0.0.1:{port}/v1/metrics"),
+        "metrics_endpoint": format!("http://127.0.0.1:{port}/v1/metrics"),
         "metrics_interval": 1, "queue": { "max_batch_size": 200 },
     });
     let plugins = vec![(&DEFINITION, sending), (&crate::prometheus::DEFINITION, counting)];
     let h = pdk::testing::Harness::of(plugins).with_service_name("svc-otlp");
-    h.send("GET /");
-    h.send("GET /");
+    for exchange in [h.send("GET /"), h.send("GET /")] {
+        assert!(traceparent(&exchange).is_empty(), "metrics alone pass no trace on");
+    }
     let (head, body) = received.recv_timeout(WAIT).unwrap();
     assert!(head.starts_with("post /v1/metrics http/1.1"), "{head}");
     let export = Export::decode(&*body).unwrap();
@@ -127,4 +128,22 @@ fn what_prometheus_counts_is_sent_as_metrics() {
     let point = latency.histogram.as_ref().unwrap().points.iter().find(|point| is_own(&point.attributes)).unwrap();
     assert_eq!((point.count, point.buckets.len(), point.bounds.len()), (2, 14, 13));
     assert_eq!((latency.unit.as_str(), point.bounds[0]), ("ms", 25.0));
+}
+
+#[test]
+fn there_is_something_to_send_and_a_place_for_it() {
+    let url = "http://a.test";
+    for (config, is_valid) in [
+        (json!({}), false),
+        (json!({ "metrics_interval": 5 }), false),
+        (json!({ "metrics_endpoint": null }), false),
+        (json!({ "metrics_endpoint": url }), true),
+        (json!({ "logs_endpoint": url }), true),
+        (json!({ "traces_endpoint": url }), true),
+    ] {
+        let outcome = pdk::testing::complete(&DEFINITION, config.clone());
+        let message = "at least one of these fields must be non-empty: 'traces_endpoint', 'logs_endpoint'";
+        let error = (!is_valid).then(|| json!({ "config": { "@entity": [message] } }));
+        assert_eq!(outcome.err(), error, "{config}");
+    }
 }

@@ -85,7 +85,7 @@ pub(crate) async fn send(
     request: Request<Full<Bytes>>,
     limit: usize,
 ) -> Result<StatusCode, Failure> {
-    let answer = client.request(request).await.map_err(|error| Failure(causes(&error)))?;
+    let answer = client.request(request).await.map_err(|error| Failure::new(causes(&error)))?;
     let (head, mut body) = answer.into_parts();
     let mut read = 0;
     while let Some(Ok(frame)) = body.frame().await
@@ -145,9 +145,16 @@ impl Post {
 
     /// Sends a body. Any answer for which `is_taken` does not hold is a failure.
     pub(crate) async fn send(&self, body: Bytes, is_taken: fn(u16) -> bool) -> Result<(), Failure> {
-        let late = || Failure("timeout".to_owned());
+        let late = || Failure::new("timeout".to_owned());
         let status = tokio::time::timeout(self.timeout, self.exchange(body)).await.map_err(|_| late())??;
-        if is_taken(status.as_u16()) { Ok(()) } else { Err(Failure(format!("the answer is {status}"))) }
+        // Those that another time or another configuration of the server would change are none.
+        let is_refusal = status.is_client_error() && !matches!(status.as_u16(), 401 | 403 | 404 | 408 | 425 | 429);
+        let reason = || format!("the answer is {status}");
+        match is_taken(status.as_u16()) {
+            true => Ok(()),
+            false if is_refusal => Err(Failure::refusal(reason())),
+            false => Err(Failure::new(reason())),
+        }
     }
 }
 

@@ -48,7 +48,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
 #[test]
 fn sends_bodies_and_tells_by_the_status_whether_they_were_taken() {
     for (status, has_query, want) in
-        [(202, true, Ok(())), (503, false, Err(Failure("the answer is 503 Service Unavailable".into())))]
+        [(202, true, Ok(())), (503, false, Err(Failure::new("the answer is 503 Service Unavailable")))]
     {
         let (port, received) = server(status);
         let url = format!("http://127.0.0.1:{port}/p?q=1");

@@ -359,4 +359,20 @@ mod tests {
         }
         assert!(taken_apart("").is_empty() && taken_apart("x").is_empty());
     }
+
+    #[test]
+    fn a_flood_of_labels_is_bounded_and_counted() {
+        let family: Family<Counter> = Family::new("kong_flood", "");
+        let before = errors();
+        for n in 0..SERIES + 100 {
+            family.counter(format!("n=\"{n}\"")).add(1);
+        }
+        assert_eq!(family.series.lock().unwrap().len(), SERIES);
+        assert!(errors() >= before + 100, "{before} {}", errors());
+        // What is there already goes on.
+        family.counter("n=\"5\"".to_owned()).add(1);
+        let mut out = String::new();
+        family.write(&mut out, Syntax::Prometheus);
+        assert!(out.contains("kong_flood{n=\"5\"} 2\n") && !out.contains(&format!("n=\"{SERIES}\"")));
+    }
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 const PREFIX: &str = "proxy-cache:";
 /// The form in which responses are kept.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// A head takes no more than this.
 const HEAD_MAX: usize = 1 << 20;
 
@@ -30,6 +30,17 @@ redis.call('HSET', key, 'vary', ARGV[1], 'newest', ARGV[2], ARGV[2], ARGV[3])
 if ARGV[4] == '0' then redis.call('PERSIST', key) else redis.call('EXPIREAT', key, ARGV[4]) end
 return {1}",
 );
+
+/// `KEYS`: the mark of a URI; `ARGV`: what it is if it has none, and how long it is kept, in seconds.
+static MARK: Script = Script::new(
+    "\
+local mark = redis.call('GET', KEYS[1]) or ARGV[1]
+redis.call('SET', KEYS[1], mark, 'EX', ARGV[2])
+return {tonumber(mark)}",
+);
+
+/// How long a mark is kept that nobody asks for, in seconds.
+const MARK_LIFETIME: u64 = 7 * 24 * 3600;
 
 /// The responses in one Redis.
 #[derive(Clone)]
@@ -68,6 +79,26 @@ impl InRedis {
             kept
         };
         read(kept).filter(|stored| stored.ends > now).map(Arc::new)
+    }
+
+    /// The mark of a URI, which gets one where it has none. `None` with Redis out of reach.
+    pub(super) async fn mark(&self, uri: &Key) -> Option<u64> {
+        // Redis's Lua has no whole numbers beyond 2^53.
+        let new = fastrand::u64(1..1 << 53);
+        let arguments = [new, MARK_LIFETIME].map(|number| number.to_string().into_bytes());
+        let call = ScriptCall { keys: vec![name_of_mark(uri)], arguments: arguments.into() };
+        let numbers = MARK.run(&self.0, &call, 1).await.ok()?;
+        numbers.first().and_then(|mark| u64::try_from(*mark).ok())
+    }
+
+    /// Has a URI get another mark.
+    pub(super) async fn forget_mark(&self, uri: &Key) {
+        let name = name_of_mark(uri);
+        let mut command = Vec::new();
+        resp::command(&mut command, &[b"DEL", &name]);
+        if let Err(failure) = self.0.call(&name, command).await {
+            log::debug!("proxy-cache: nothing is made invalid: {failure}");
+        }
     }
 
     /// The newest response that is kept under a key.
@@ -157,6 +188,10 @@ fn name(key: &Key) -> Vec<u8> {
     format!("{PREFIX}{}", key::text(key)).into_bytes()
 }
 
+fn name_of_mark(uri: &Key) -> Vec<u8> {
+    format!("{PREFIX}uri:{}", key::text(uri)).into_bytes()
+}
+
 fn split(names: &[u8]) -> Vec<String> {
     let names = std::str::from_utf8(names).unwrap_or_default();
     names.split('\n').filter(|name| !name.is_empty()).map(str::to_owned).collect()
@@ -183,7 +218,7 @@ fn write(stored: &Stored) -> Vec<u8> {
     let told = TOLD.iter().position(|told| *told == stored.told).unwrap_or(0);
     out.extend_from_slice(&[VERSION, u8::from(stored.must_revalidate), told as u8]);
     out.extend_from_slice(&stored.status.to_le_bytes());
-    for number in [stored.timestamp, stored.age, stored.ttl, stored.ends] {
+    for number in [stored.timestamp, stored.age, stored.ttl, stored.ends, stored.mark] {
         out.extend_from_slice(&number.to_le_bytes());
     }
     let mut put = |part: Option<&[u8]>| {
@@ -244,6 +279,7 @@ fn read(kept: Reply) -> Option<Stored> {
     }
     let status = u16::from_le_bytes(reader.array()?);
     let [timestamp, age, ttl, ends] = [reader.number()?, reader.number()?, reader.number()?, reader.number()?];
+    let mark = reader.number()?;
     let mut headers = Headers::new();
     while let Some(name) = reader.part()? {
         headers.append(std::str::from_utf8(name).ok()?, reader.part()??);
@@ -263,6 +299,7 @@ fn read(kept: Reply) -> Option<Stored> {
         ttl,
         ends,
         must_revalidate: must_revalidate != 0,
+        mark,
         chosen_by,
     })
 }
@@ -286,6 +323,7 @@ mod tests {
             ttl: 3,
             ends: u64::MAX,
             must_revalidate: true,
+            mark: 7,
             chosen_by: vec![("accept".to_owned(), None), ("x".to_owned(), Some(b"y".to_vec()))],
         };
         let written = write(&stored);

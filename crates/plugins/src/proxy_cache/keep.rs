@@ -65,6 +65,7 @@ impl ProxyCache {
             ttl: self.ttl,
             ends: 0,
             must_revalidate: false,
+            mark: 0,
             chosen_by,
         };
         if self.heeds {

@@ -39,30 +39,53 @@ impl Parts {
         self.0.update(&[u8::from(part.is_some())]);
         self.add(part.unwrap_or_default());
     }
+
+    /// The host, where the upstream answers by it.
+    fn add_host(&mut self, cx: &Context) {
+        let is_kept = cx.route.as_ref().is_some_and(|route| route.preserve_host);
+        self.add_optional(is_kept.then(|| cx.request.host().to_ascii_lowercase()).as_deref());
+    }
+
+    fn add_path(&mut self, plugin: &ProxyCache, path: &[u8]) {
+        if plugin.ignores_case {
+            self.add(&path.to_ascii_lowercase());
+        } else {
+            self.add(path);
+        }
+    }
+
+    fn finish(self) -> Key {
+        let mut key = [0; 32];
+        key.copy_from_slice(self.0.finish().as_ref());
+        key
+    }
 }
 
 pub(super) fn of(plugin: &ProxyCache, cx: &Context) -> Key {
     let mut parts = Parts(Digest::new(&SHA256));
     parts.add_optional(cx.consumer.as_ref().map(|consumer| &consumer.id.as_bytes()[..]));
     parts.add_optional(cx.route.as_ref().map(|route| &route.id.as_bytes()[..]));
-    let is_host_kept = cx.route.as_ref().is_some_and(|route| route.preserve_host);
-    let host = is_host_kept.then(|| cx.request.host().to_ascii_lowercase());
-    parts.add_optional(host.as_deref());
+    parts.add_host(cx);
     parts.add(cx.forwarded_scheme().as_bytes());
     parts.add(cx.request.method.as_str().as_bytes());
-    let path = cx.request.path();
-    if plugin.ignores_case {
-        parts.add(&path.to_ascii_lowercase())
-    } else {
-        parts.add(path)
-    }
+    parts.add_path(plugin, cx.request.path());
     add_query(&mut parts, plugin, cx.request.query().unwrap_or_default());
     for name in &plugin.vary_headers {
         parts.add_optional(cx.request.headers.joined(name).as_deref());
     }
-    let mut key = [0; 32];
-    key.copy_from_slice(parts.0.finish().as_ref());
-    key
+    parts.finish()
+}
+
+/// What all that is kept of a URI has in common, for every consumer, method and variant. One behind the same service is the
+/// same for all routes: reading and writing often have routes of their own.
+pub(super) fn of_uri(plugin: &ProxyCache, cx: &Context, path: &[u8], query: &[u8]) -> Key {
+    let mut parts = Parts(Digest::new(&SHA256));
+    let place = cx.service.as_ref().map(|service| service.id).or(cx.route.as_ref().map(|route| route.id));
+    parts.add_optional(place.as_ref().map(|id| &id.as_bytes()[..]));
+    parts.add_host(cx);
+    parts.add_path(plugin, path);
+    add_query(&mut parts, plugin, query);
+    parts.finish()
 }
 
 /// The arguments by name; those of one name in their order, which upstreams may heed.

@@ -9,13 +9,15 @@
 //! (206), answers to GET and HEAD requests with a body, gRPC, and the gateway's own errors are never kept.
 //!
 //! Beyond Kong, and off unless configured: strategy `redis` keeps responses for all nodes that use a Redis, `ranges` answers
-//! for parts of what is kept; `revalidate`, `collapse_requests`, `stale_while_revalidate`, `stale_if_error`.
+//! for parts of what is kept, `invalidate` lets go of what was written to; `revalidate`, `collapse_requests`,
+//! `stale_while_revalidate`, `stale_if_error`.
 
 mod conditions;
 mod control;
 mod endpoints;
 mod flights;
 mod in_redis;
+mod invalid;
 mod keep;
 mod key;
 mod ranges;
@@ -111,6 +113,10 @@ struct Config {
     /// Whether clients that ask for a range of bytes get just that of what is kept whole. Not in Kong.
     #[field(hidden)]
     ranges: Option<bool>,
+    /// Whether a write (a request of a method that is not safe and not kept, and that succeeds) makes invalid what is kept of its
+    /// URI, and of those in the response's `Location` and `Content-Location` that have the same origin. Not in Kong.
+    #[field(hidden)]
+    invalidate: Option<bool>,
     /// How long a stale response is given while one request fetches a new one, in seconds. Not in Kong.
     #[field(hidden, gt = 0)]
     stale_while_revalidate: Option<i64>,
@@ -194,6 +200,7 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
         shown: config.response_headers,
         shared,
         has_ranges: config.ranges == Some(true),
+        invalidates: config.invalidate == Some(true),
         revalidates: config.revalidate == Some(true),
         collapses: config.collapse_requests == Some(true),
         stale_while: seconds(config.stale_while_revalidate),
@@ -221,6 +228,7 @@ struct ProxyCache {
     /// `None`: responses are kept in this node's memory.
     shared: Option<InRedis>,
     has_ranges: bool,
+    invalidates: bool,
     revalidates: bool,
     collapses: bool,
     /// In seconds, as is the next.
@@ -228,9 +236,25 @@ struct ProxyCache {
     stale_on_error: u64,
 }
 
+/// Where what is kept for a request is to be found.
+#[derive(Clone, Copy)]
+struct Place {
+    key: Key,
+    /// Where writes make invalid what is kept: the request's URI.
+    uri: Option<Key>,
+}
+
+/// What is kept for a request, and the mark of its URI.
+struct Found {
+    stored: Option<Arc<Stored>>,
+    mark: u64,
+}
+
 /// A request whose response may be kept.
 struct Pending {
     key: Key,
+    /// The mark that its URI had when it came.
+    mark: u64,
     /// What `X-Cache-Status` says.
     told: &'static str,
     /// What is kept already, but too old.
@@ -258,20 +282,24 @@ impl Plugin for ProxyCache {
         }
         let key = key::of(self, cx);
         tell(&mut cx.early_headers, shown.key, "X-Cache-Key", &key::text(&key));
+        let (path, query) = (cx.request.path(), cx.request.query().unwrap_or_default());
+        let place = Place { key, uri: self.invalidates.then(|| key::of_uri(self, cx, path, query)) };
         match &self.shared {
             Some(shared) => Step::Wait(Box::pin(async move {
-                let now = cx.shared.clock.now().as_secs();
-                let stored = shared.get(&key, &cx.request.headers, now).await;
-                self.decide(cx, key, asked, stored).settle().await
+                let found = self.find_in(shared, cx, place).await;
+                self.decide(cx, place, asked, found).settle().await
             })),
             None => {
-                let stored = store().get(&key, &cx.request.headers, cx.shared.clock.now().as_secs());
-                self.decide(cx, key, asked, stored)
+                let found = find(cx, place);
+                self.decide(cx, place, asked, found)
             }
         }
     }
 
     fn header_filter(&self, cx: &mut Context) {
+        if self.invalidates {
+            self.invalidate(cx);
+        }
         let Some(pending) = cx.data.get_mut::<Pending>() else { return };
         let (key, asks, stale) = (pending.key, pending.asks, pending.stale.take());
         if let Some(stale) = stale {
@@ -318,6 +346,7 @@ impl Plugin for ProxyCache {
         // In a buffer of its own, so that no more memory is held than is weighed.
         stored.body = Bytes::from(body.to_vec().into_boxed_slice());
         stored.told = pending.told;
+        stored.mark = pending.mark;
         let (key, flight) = (pending.key, pending.flight.take());
         self.keep(key, stored, flight);
     }
@@ -339,9 +368,28 @@ fn answer(stored: &Stored, shown: Shown, now: u64) -> Response {
     response
 }
 
+/// What this node keeps for a request.
+fn find(cx: &Context, place: Place) -> Found {
+    let mark = place.uri.as_ref().map_or(0, invalid::mark);
+    let stored = store().get(&place.key, &cx.request.headers, cx.shared.clock.now().as_secs());
+    Found { stored: stored.filter(|stored| stored.mark == mark), mark }
+}
+
 impl ProxyCache {
-    /// What becomes of a request for which this is kept.
-    fn decide<'a>(&'a self, cx: &'a mut Context, key: Key, asked: Directives, stored: Option<Arc<Stored>>) -> Step<'a> {
+    /// What Redis keeps for a request.
+    async fn find_in(&self, shared: &InRedis, cx: &Context, place: Place) -> Found {
+        let now = cx.shared.clock.now().as_secs();
+        let stored = shared.get(&place.key, &cx.request.headers, now);
+        let Some(uri) = &place.uri else { return Found { stored: stored.await, mark: 0 } };
+        // Asked for first: what is written to meanwhile is not found valid.
+        let Some(mark) = shared.mark(uri).await else { return Found { stored: None, mark: 0 } };
+        Found { stored: stored.await.filter(|stored| stored.mark == mark), mark }
+    }
+
+    /// What becomes of a request for which this is found.
+    fn decide<'a>(&'a self, cx: &'a mut Context, place: Place, asked: Directives, found: Found) -> Step<'a> {
+        let Found { stored, mark } = found;
+        let key = place.key;
         let now = cx.shared.clock.now().as_secs();
         match &stored {
             Some(stored) if self.may_answer(stored, &asked, now) => return Step::exit(self.hit(cx, stored, "Hit")),
@@ -352,12 +400,12 @@ impl ProxyCache {
         }
         let stale = stored.as_ref().filter(|stored| self.is_fine_stale(stored, self.stale_while, now));
         if !self.collapses && stale.is_none() {
-            self.ask(cx, key, stored, None);
+            self.ask(cx, key, Found { stored, mark }, None);
             return Step::Continue;
         }
         match flights::board(&key) {
             Boarding::First(flight) => {
-                self.ask(cx, key, stored, Some(flight));
+                self.ask(cx, key, Found { stored, mark }, Some(flight));
                 Step::Continue
             }
             Boarding::Waiting(landing) => match stale {
@@ -365,16 +413,16 @@ impl ProxyCache {
                 None => Step::Wait(Box::pin(async move {
                     flights::wait(&landing).await;
                     let now = cx.shared.clock.now().as_secs();
-                    let stored = match &self.shared {
-                        Some(shared) => shared.get(&key, &cx.request.headers, now).await,
-                        None => store().get(&key, &cx.request.headers, now),
+                    let found = match &self.shared {
+                        Some(shared) => self.find_in(shared, cx, place).await,
+                        None => find(cx, place),
                     };
-                    match &stored {
+                    match &found.stored {
                         Some(stored) if self.may_answer(stored, &asked, now) => {
                             Flow::Exit(Box::new(self.hit(cx, stored, "Hit")))
                         }
                         _ => {
-                            self.ask(cx, key, stored, None);
+                            self.ask(cx, key, found, None);
                             Flow::Continue
                         }
                     }
@@ -405,14 +453,15 @@ impl ProxyCache {
     }
 
     /// Lets the request go to the upstream, whose answer may be kept.
-    fn ask(&self, cx: &mut Context, key: Key, stale: Option<Arc<Stored>>, flight: Option<Flight>) {
+    fn ask(&self, cx: &mut Context, key: Key, found: Found, flight: Option<Flight>) {
+        let Found { stored: stale, mark } = found;
         let shown = self.shown(cx);
         let told = if stale.is_some() { "Refresh" } else { "Miss" };
         tell(&mut cx.early_headers, shown.status, "X-Cache-Status", told);
         let headers = &mut cx.request.headers;
         let may_ask = self.revalidates && !conditions::is_conditional(headers) && !headers.contains("range");
         let asks = may_ask && stale.as_ref().is_some_and(|stale| conditions::ask(headers, stale));
-        cx.data.set(Pending { key, told, stale, asks, flight, taken: None });
+        cx.data.set(Pending { key, mark, told, stale, asks, flight, taken: None });
     }
 
     /// The upstream has said that a stale response still holds: it is fresh again, and the answer.
@@ -431,6 +480,7 @@ impl ProxyCache {
         if let Some(Taken { mut stored, .. }) = taken {
             stored.body = stale.body.clone();
             stored.told = "Revalidated";
+            stored.mark = pending.mark;
             let flight = pending.flight.take();
             self.keep(key, stored, flight);
         } else {

@@ -41,6 +41,8 @@ pub(super) struct Stored {
     pub(super) ends: u64,
     /// Whether it must not be used once it is stale.
     pub(super) must_revalidate: bool,
+    /// The mark that its URI had when it was asked for; 0 where there are none.
+    pub(super) mark: u64,
     /// The request's fields that the upstream chose it by: names in lower case, and their values.
     pub(super) chosen_by: Vec<(String, Option<Vec<u8>>)>,
 }

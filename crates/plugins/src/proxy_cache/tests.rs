@@ -306,6 +306,7 @@ fn the_memory_is_bounded() {
             ttl: 1,
             ends: 1,
             must_revalidate: false,
+            mark: 0,
             chosen_by: Vec::new(),
         };
         store.put([n; 32], stored);
@@ -453,4 +454,71 @@ fn a_redis_needs_a_server_and_out_of_reach_it_keeps_nothing() {
     for _ in 0..2 {
         assert_eq!(status(&h.send(&format!("GET {path}"))), "200 Miss");
     }
+}
+
+#[test]
+fn a_write_makes_invalid_what_is_kept_of_its_uri() {
+    let on = || json!({ "invalidate": true, "vary_headers": ["X-Lang"] });
+    let done = "200\nContent-Type: text/plain\n\ndone";
+    for (config, request, answer, want) in [
+        (json!({}), "DELETE {}", done, "Hit Hit"),
+        (on(), "DELETE {}", done, "Miss Miss"),
+        (on(), "POST {}", "303\nLocation: /elsewhere\n\n", "Miss Miss"),
+        (on(), "PATCH {}\nX-Lang: other", "204\n\n", "Miss Miss"),
+        (on(), "PROPPATCH {}", done, "Miss Miss"),
+        (on(), "PUT {}?x=1", done, "Hit Hit"),
+        (on(), "PUT {}/more", done, "Hit Hit"),
+        // What failed has changed nothing, and what only reads neither.
+        (on(), "PUT {}", "409\n\n", "Hit Hit"),
+        (on(), "PUT {}", "500\n\n", "Hit Hit"),
+        (on(), "OPTIONS {}", done, "Hit Hit"),
+        (on(), "HEAD {}", done, "Hit Hit"),
+        // What the answer names is invalid, too, where it is of the same origin.
+        (on(), "POST {}/more", "201\nLocation: http://h.test{}\n\n", "Miss Miss"),
+        (on(), "POST {}/more", "201\nContent-Location: ..{}\n\n", "Miss Miss"),
+        (on(), "POST {}/more", "409\nLocation: {}\n\n", "Hit Hit"),
+        (on(), "POST {}/more", "201\nLocation: http://other.test{}\n\n", "Hit Hit"),
+        (on(), "POST {}/more", "201\nLocation: https://h.test{}\n\n", "Hit Hit"),
+        // A method whose responses are kept is a way to read.
+        (json!({ "invalidate": true, "request_method": ["GET", "POST"] }), "POST {}", TEXT, "Hit Hit"),
+    ] {
+        let path = unique();
+        let in_place = |text: &str| text.replace("{}", &path);
+        let gets = ["de", "en"].map(|language| format!("GET {path}\nX-Lang: {language}"));
+        let h = harness(config.clone()).with_upstream(TEXT);
+        for get in &gets {
+            h.send(get);
+        }
+        let h = h.with_upstream(&in_place(answer));
+        h.send(&in_place(request));
+        let h = h.with_upstream(TEXT);
+        let told = gets.each_ref().map(|get| h.send(get).header("X-Cache-Status").to_owned()).join(" ");
+        assert_eq!(told, want, "{config} {request} {answer}");
+    }
+}
+
+#[test]
+fn what_was_asked_for_before_a_write_is_not_given_after_it() {
+    let config = complete(&DEFINITION, json!({ "strategy": "memory", "invalidate": true })).unwrap();
+    let entity = entities::Plugin::default();
+    let plugin = build(&Instance { entity: &entity, config: &config, authorities: &[], groups: &[] }).unwrap();
+    let (h, path) = (Harness::of(Vec::new()), unique());
+    let ask = |method: &str| {
+        let mut cx = h.context(&format!("{method} {path}"));
+        assert!(matches!(plugin.access(&mut cx), Step::Continue), "{method}");
+        cx
+    };
+    let answer = |mut cx: Context| {
+        let mut response = Response::new(200);
+        response.headers.set("Content-Type", b"text/plain");
+        cx.respond(response, Source::Upstream);
+        plugin.header_filter(&mut cx);
+        plugin.body_filter(&mut cx, &mut Chunk { data: Bytes::from_static(b"words"), is_last: true });
+    };
+    let early = ask("GET");
+    answer(ask("DELETE"));
+    answer(early);
+    answer(ask("GET"));
+    let mut cx = h.context(&format!("GET {path}"));
+    assert!(matches!(plugin.access(&mut cx), Step::Exit(_)), "what was asked for after it is kept");
 }

@@ -1,27 +1,48 @@
 //! The batching queues of the plugins that send to other hosts: what is logged waits here, bounded, until it was sent.
 //!
 //! One thread of the process sends for all queues, so that requests never wait. Instances with equal names share a queue,
-//! and a queue outlives the instance that made it until it is empty: a change of configuration loses nothing.
+//! and a queue outlives the instance that made it until it is empty: a change of configuration loses nothing. With
+//! `max_spill_bytes` what the memory cannot hold waits on disk, also over the end of the process.
 
+mod disk;
 mod parameters;
+mod spill;
 mod task;
 
 use crate::background;
 use ahash::HashMap;
 use std::collections::VecDeque;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use disk::Disk;
 pub(crate) use parameters::Parameters;
+use spill::Spilled;
+pub use spill::spill_to;
 
 /// Why a batch was not sent.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Failure(pub(crate) String);
+pub(crate) struct Failure {
+    pub(crate) reason: String,
+    /// The destination was there and does not want these entries: trying again is of little use.
+    is_refusal: bool,
+}
+
+impl Failure {
+    pub(crate) fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), is_refusal: false }
+    }
+
+    pub(crate) fn refusal(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), is_refusal: true }
+    }
+}
 
 /// The outcome of a batch.
 pub(crate) type Sending<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
@@ -37,6 +58,8 @@ pub(crate) struct Queues {
     runtime: Option<Handle>,
     known: Mutex<HashMap<String, Weak<Queue>>>,
     dropped: AtomicU64,
+    /// Where queues may keep what does not fit into their memory; `None`: where [`spill_to`] says.
+    root: Option<PathBuf>,
     /// How many tasks are sending.
     busy: Mutex<usize>,
     idle: Condvar,
@@ -67,10 +90,36 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Queues {
     fn on(runtime: Option<Handle>) -> Self {
-        Self { runtime, known: Mutex::default(), dropped: AtomicU64::new(0), busy: Mutex::new(0), idle: Condvar::new() }
+        Self {
+            runtime,
+            known: Mutex::default(),
+            dropped: AtomicU64::new(0),
+            root: None,
+            busy: Mutex::new(0),
+            idle: Condvar::new(),
+        }
     }
 
     fn named(self: &Arc<Self>, name: &str, label: &str, parameters: Parameters, sender: Arc<dyn Sender>) -> Arc<Queue> {
+        let spills = parameters.max_spill_bytes() > 0;
+        let queue = self.found_or_made(name, label, parameters, sender);
+        if spills {
+            let root = match &self.root {
+                Some(root) => Some(root.as_path()),
+                None => spill::root(),
+            };
+            queue.open_disk(name, root);
+        }
+        queue
+    }
+
+    fn found_or_made(
+        self: &Arc<Self>,
+        name: &str,
+        label: &str,
+        parameters: Parameters,
+        sender: Arc<dyn Sender>,
+    ) -> Arc<Queue> {
         let mut known = lock(&self.known);
         if let Some(queue) = known.get(name).and_then(Weak::upgrade) {
             let mut state = lock(&queue.state);
@@ -90,12 +139,17 @@ impl Queues {
                 sender,
                 waiting: VecDeque::new(),
                 bytes: 0,
+                in_flight: Arc::default(),
                 sending: 0,
+                appended: 0,
+                passed: 0,
+                spilled: Spilled::default(),
                 is_running: false,
                 is_flushing: false,
                 is_full: false,
             }),
             changed: Notify::new(),
+            disk: OnceLock::new(),
         });
         known.insert(name.to_owned(), Arc::downgrade(&queue));
         queue
@@ -124,7 +178,7 @@ impl Queues {
             queue.changed.notify_one();
         }
         drop(self.idle.wait_timeout_while(lock(&self.busy), limit, |busy| *busy > 0));
-        queues.iter().map(|queue| queue.unsent()).sum()
+        queues.iter().map(|queue| queue.leave()).sum()
     }
 }
 
@@ -148,6 +202,8 @@ pub(crate) struct Queue {
     state: Mutex<State>,
     /// The batch that is waited for may be ready.
     changed: Notify,
+    /// What does not fit into the memory; made with the first parameters that want it, and `None` where it cannot be.
+    disk: OnceLock<Option<Arc<Mutex<Disk>>>>,
 }
 
 struct State {
@@ -156,8 +212,14 @@ struct State {
     waiting: VecDeque<Vec<u8>>,
     /// Bytes of what waits, and of what is being sent on its own.
     bytes: usize,
+    /// The batch that is being sent.
+    in_flight: Arc<Vec<Vec<u8>>>,
     /// Entries that are being sent.
     sending: usize,
+    /// How many have ever begun to wait, and how many of them have been dealt with, in the same order.
+    appended: u64,
+    passed: u64,
+    spilled: Spilled,
     /// A task sends batches.
     is_running: bool,
     /// Batches are sent as they are, until nothing waits.
@@ -180,9 +242,11 @@ impl Queue {
         let mut lost = 0;
         let mut state = lock(&self.state);
         let before = state.waiting.len();
+        let has_disk = self.disk().is_some();
         for entry in entries {
             if !state.parameters.is_unlimited() {
-                lost += state.enqueue(entry);
+                let spills = has_disk && (state.parameters.max_spill_bytes() > 0 || !state.spilled.is_empty());
+                lost += if spills { state.spill(entry) } else { state.enqueue(entry) };
             } else if state.has_room(entry.len()) {
                 state.sending += 1;
                 state.bytes += entry.len();
@@ -193,7 +257,7 @@ impl Queue {
         }
         let is_started = !state.waiting.is_empty() && !std::mem::replace(&mut state.is_running, true);
         let is_ready = before < state.batch_size() && state.waiting.len() >= state.batch_size();
-        let is_new = lost > 0 && !std::mem::replace(&mut state.is_full, true);
+        let is_written = state.spilled.begins_to_write();
         drop(state);
         for entry in alone {
             self.queues.start(runtime, task::send_alone(self.clone(), entry));
@@ -203,17 +267,27 @@ impl Queue {
         } else if is_ready {
             self.changed.notify_one();
         }
-        if lost > 0 {
-            self.queues.drop_entries(lost);
+        if is_written {
+            self.queues.start(runtime, self.clone().write());
         }
-        if is_new {
+        self.lose(lost);
+    }
+
+    /// Counts entries that are dropped, and says so with the first of them.
+    fn lose(&self, count: usize) {
+        if count == 0 {
+            return;
+        }
+        self.queues.drop_entries(count);
+        if !std::mem::replace(&mut lock(&self.state).is_full, true) {
             log::error!("queue {}: full, entries are dropped until sending succeeds again", self.label);
         }
     }
 
+    #[cfg(test)]
     fn unsent(&self) -> usize {
         let state = lock(&self.state);
-        state.waiting.len() + state.sending
+        state.waiting.len() + state.sending + state.spilled.count()
     }
 }
 
@@ -234,26 +308,48 @@ impl State {
         while self.waiting.len() >= entries || self.bytes + entry.len() > bytes {
             let Some(oldest) = self.waiting.pop_front() else { break };
             self.bytes -= oldest.len();
+            self.passed += 1;
             lost += 1;
         }
-        self.bytes += entry.len();
-        self.waiting.push_back(entry);
+        self.append(entry);
         lost
+    }
+
+    fn append(&mut self, entry: Vec<u8>) {
+        self.bytes += entry.len();
+        self.appended += 1;
+        self.waiting.push_back(entry);
+    }
+
+    fn has_any(&self) -> bool {
+        !self.waiting.is_empty() || self.spilled.has_any_on_disk()
     }
 
     /// How many entries make a batch that waits for no more.
     fn batch_size(&self) -> usize {
-        self.parameters.max_batch_size().min(self.parameters.max_entries())
+        // With a disk, half of the memory waits.
+        let share = if self.parameters.max_spill_bytes() > 0 { 2 } else { 1 };
+        self.parameters.max_batch_size().min((self.parameters.max_entries() / share).max(1))
     }
 
-    fn take_batch(&mut self) -> Vec<Vec<u8>> {
+    fn take_batch(&mut self) -> Arc<Vec<Vec<u8>>> {
         let count = self.waiting.len().min(self.batch_size());
         let batch: Vec<Vec<u8>> = self.waiting.drain(..count).collect();
         self.bytes -= batch.iter().map(Vec::len).sum::<usize>();
         self.sending += count;
-        batch
+        self.in_flight = Arc::new(batch);
+        self.in_flight.clone()
+    }
+
+    /// The batch is sent, or lost.
+    fn end_batch(&mut self, count: usize) {
+        self.sending -= count;
+        self.passed += count as u64;
+        self.in_flight = Arc::default();
     }
 }
 
+#[cfg(test)]
+mod disk_tests;
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@ pub(crate) struct Parameters {
     initial_retry_delay: Option<f64>,
     max_retry_delay: Option<f64>,
     concurrency_limit: Option<i64>,
+    max_spill_bytes: Option<u64>,
 }
 
 impl Type for Parameters {
@@ -66,6 +67,11 @@ impl Parameters {
 
     pub(super) fn max_bytes(&self) -> usize {
         self.max_bytes.map_or(DEFAULT_BYTES, |bytes| usize::try_from(bytes).unwrap_or_default())
+    }
+
+    /// What may wait on disk, in bytes; nothing where each entry is sent at once.
+    pub(super) fn max_spill_bytes(&self) -> u64 {
+        self.max_spill_bytes.filter(|_| !self.is_unlimited()).unwrap_or(0)
     }
 
     pub(super) fn max_retry_time(&self) -> Duration {

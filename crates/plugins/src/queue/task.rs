@@ -2,17 +2,21 @@
 
 use super::{Queue, Sender, lock};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 /// Sends batches until nothing waits.
 pub(super) async fn run(queue: Arc<Queue>) {
     let _running = Running(&queue);
     while queue.is_waiting() {
+        queue.refill().await;
         queue.coalesce().await;
         let batch = lock(&queue.state).take_batch();
-        queue.deliver(&batch).await;
-        let mut state = lock(&queue.state);
-        state.sending -= batch.len();
+        if !batch.is_empty() {
+            queue.deliver(&batch).await;
+        }
+        lock(&queue.state).end_batch(batch.len());
+        queue.remove_sent().await;
     }
 }
 
@@ -40,7 +44,7 @@ impl Queue {
     /// Whether there is a next batch; without one the next entry starts a new task.
     fn is_waiting(&self) -> bool {
         let mut state = lock(&self.state);
-        state.is_running = !state.waiting.is_empty();
+        state.is_running = state.has_any();
         state.is_flushing &= state.is_running;
         state.is_running
     }
@@ -51,7 +55,8 @@ impl Queue {
         loop {
             let end = {
                 let state = lock(&self.state);
-                if state.is_flushing || state.waiting.len() >= state.batch_size() {
+                let is_ready = state.waiting.len() >= state.batch_size() || state.waiting.is_empty();
+                if state.is_flushing || is_ready {
                     return;
                 }
                 start + state.parameters.max_coalescing_delay()
@@ -75,14 +80,17 @@ impl Queue {
                 lock(&self.state).is_full = false;
                 return;
             };
-            let left = parameters.max_retry_time().saturating_sub(start.elapsed());
+            // With a disk to wait on, a destination that is out of reach is waited for.
+            let is_waited_for = parameters.max_spill_bytes() > 0 && self.disk().is_some() && !failure.is_refusal;
+            let time = if is_waited_for { Duration::MAX } else { parameters.max_retry_time() };
+            let left = time.saturating_sub(start.elapsed());
             if left.is_zero() {
                 self.queues.drop_entries(batch.len());
-                let (label, count, reason) = (&self.label, batch.len(), failure.0);
+                let (label, count, reason) = (&self.label, batch.len(), failure.reason);
                 return log::error!("queue {label}: {count} entries lost after {tries} retries: {reason}");
             }
             if tries == 0 {
-                log::warn!("queue {}: sending failed and is tried again: {}", self.label, failure.0);
+                log::warn!("queue {}: sending failed and is tried again: {}", self.label, failure.reason);
             }
             sleep(parameters.retry_delay(tries).min(left)).await;
             tries += 1;

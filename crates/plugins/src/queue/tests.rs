@@ -6,19 +6,19 @@ use tokio::time::{Instant, advance};
 
 /// Keeps the batches it gets, after it has failed a few times.
 #[derive(Default)]
-struct Sink {
-    failures: Mutex<usize>,
+pub(super) struct Sink {
+    pub(super) failures: Mutex<usize>,
     batches: Mutex<Vec<(u128, Vec<String>)>>,
     start: Mutex<Option<Instant>>,
 }
 
 impl Sink {
-    fn failing(times: usize) -> Arc<Self> {
+    pub(super) fn failing(times: usize) -> Arc<Self> {
         Arc::new(Self { failures: Mutex::new(times), ..Self::default() })
     }
 
     /// What was sent, and after how many milliseconds.
-    fn sent(&self) -> Vec<(u128, String)> {
+    pub(super) fn sent(&self) -> Vec<(u128, String)> {
         lock(&self.batches).iter().map(|(at, batch)| (*at, batch.join(","))).collect()
     }
 }
@@ -29,7 +29,7 @@ impl Sender for Sink {
             let mut failures = lock(&self.failures);
             if *failures > 0 {
                 *failures -= 1;
-                return Err(Failure("not now".to_owned()));
+                return Err(Failure::new("not now".to_owned()));
             }
             let start = lock(&self.start).unwrap_or_else(Instant::now);
             lock(&self.batches)
@@ -39,7 +39,7 @@ impl Sender for Sink {
     }
 }
 
-fn parameters(json: schema::Value) -> Parameters {
+pub(super) fn parameters(json: schema::Value) -> Parameters {
     serde_json::from_value(json).unwrap()
 }
 
@@ -177,7 +177,7 @@ impl Sender for Gate {
     fn send<'a>(&'a self, _batch: &'a [Vec<u8>]) -> Sending<'a> {
         Box::pin(async {
             let is_open = lock(&self.0).try_recv().is_ok();
-            is_open.then_some(()).ok_or_else(|| Failure("closed".to_owned()))
+            is_open.then_some(()).ok_or_else(|| Failure::new("closed".to_owned()))
         })
     }
 }

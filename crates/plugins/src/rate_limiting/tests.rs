@@ -228,7 +228,7 @@ impl pdk::Ledger for Counted {
 fn policy_cluster_needs_a_database_and_learns_what_other_nodes_counted() {
     let config = complete(&DEFINITION, json!({ "minute": 100_000, "policy": "cluster" })).unwrap();
     let entity = pdk::testing::plugin_entity("rate-limiting", &config);
-    let built = build(&Instance { entity: &entity, config: &config, authorities: &[] });
+    let built = build(&Instance { entity: &entity, config: &config, authorities: &[], groups: &[] });
     assert_eq!(built.err().unwrap().to_string(), "rate-limiting: policy 'cluster' needs a database");
     let counted = Arc::new(Counted::default());
     crate::tallies::count_in(counted.clone());

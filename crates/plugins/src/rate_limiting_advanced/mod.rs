@@ -10,9 +10,13 @@
 //! through at most the limit and what the others let through between two syncs; below 0 nodes never sync. While Redis is
 //! out of reach each node counts for itself.
 //!
-//! Limits of consumer groups are instances of the plugin with a `consumer_group`.
+//! Limits of consumer groups are instances of the plugin with a `consumer_group`. Or, with `enforce_consumer_groups`, a client
+//! of one of the `consumer_groups` has the limits that its group has of its own, as Kong Enterprise has them
+//! (`PUT /consumer_groups/{group}/overrides/plugins/rate-limiting-advanced`, or `consumer_group_plugins` in a kong.yml); the
+//! first of the groups that the client is in counts, and where it has none, the limits of the plugin hold.
 
 mod counters;
+mod limits;
 mod redis;
 mod window;
 
@@ -22,13 +26,15 @@ use crate::rate_limiting::{needs_redis, redis_of};
 use crate::redis::Redis;
 use crate::tallies::Synced;
 use counters::counters;
-use entities::PluginSchema;
-use pdk::{BuildError, Context, Definition, Flow, Headers, Instance, Phases, Plugin, Response, Step};
+use entities::{GroupLimits, PluginSchema};
+use limits::{Limit, Limits, seconds};
+use pdk::{BuildError, Context, Definition, Flow, Instance, LimitedGroup, Phases, Plugin, Response, Step};
 use schema::{Check, CheckError, Map, Record, Value, is, lua};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
-use window::{Kind, Outcome, SECOND, Window};
+use uuid::Uuid;
+use window::Outcome;
 
 pub const DEFINITION: Definition = Definition {
     name: "rate-limiting-advanced",
@@ -76,12 +82,11 @@ struct Config {
     #[field(default = "kong_locks")]
     #[serde(rename = "lock_dictionary_name")]
     _lock_dictionary_name: Option<String>,
-    /// The consumer groups whose limits count. It has no effect: an instance with a `consumer_group` always counts for its
-    /// members.
+    /// The consumer groups, by name or id, that may have limits of their own. Of several that a client is in, the first counts.
     #[field(set)]
     #[serde(rename = "consumer_groups")]
     _consumer_groups: Option<Vec<String>>,
-    /// Whether limits of consumer groups count. It has no effect, like `consumer_groups`.
+    /// Whether the groups in `consumer_groups` have the limits that they have of their own.
     #[field(default = false)]
     #[serde(rename = "enforce_consumer_groups")]
     _enforce_consumer_groups: Option<bool>,
@@ -118,7 +123,8 @@ fn schema() -> PluginSchema {
     let schema = PluginSchema::plugin(DEFINITION.name, Config::record())
         .protocols_http()
         .check(Check::custom(["config"], have_limits))
-        .check(Check::custom(["config"], has_sync_rate));
+        .check(Check::custom(["config"], has_sync_rate))
+        .check(Check::custom(["config"], has_groups));
     needs_redis("config.strategy", "redis")
         .into_iter()
         .fold(schema, PluginSchema::check)
@@ -168,6 +174,14 @@ fn has_sync_rate(entity: &Map<String, Value>) -> Result<(), CheckError> {
     }
 }
 
+/// Limits of groups count for groups that are named.
+fn has_groups(entity: &Map<String, Value>) -> Result<(), CheckError> {
+    let field = |name: &str| entity.get("config").and_then(|config| config.get(name));
+    let is_asked = field("enforce_consumer_groups").and_then(Value::as_bool) == Some(true);
+    let is_named = field("consumer_groups").and_then(Value::as_array).is_some_and(|names| !names.is_empty());
+    if is_asked && !is_named { Err("No consumer groups provided".into()) } else { Ok(()) }
+}
+
 fn store(config: &Config) -> Result<Store, BuildError> {
     let rate = config.sync_rate.unwrap_or(0.0);
     if config.strategy != "redis" || rate < 0.0 {
@@ -190,74 +204,41 @@ enum Store {
 fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     let config: Config = instance.config()?;
     let store = store(&config)?;
-    let kind = match config.window_type.as_deref() {
-        Some("fixed") => Kind::Fixed,
-        Some("token-bucket") => Kind::TokenBucket,
-        Some("leaky-bucket") => Kind::LeakyBucket,
-        _ => Kind::Sliding,
-    };
-    let nanos = |seconds: f64| ((seconds * SECOND as f64) as u64).max(1);
-    let mut pairs: Vec<(f64, f64)> = config.window_size.into_iter().zip(config.limit).collect();
-    pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let limits = pairs.into_iter().map(|(size, limit)| {
-        let window = Window {
-            kind,
-            limit,
-            size: nanos(size),
-            max_delay: config.max_delay.map_or(SECOND, |delay| (delay * SECOND as f64) as u64),
-            has_penalty: config.disable_penalty != Some(true),
-        };
-        let name = window_name(size);
-        Limit {
-            window,
-            limit_text: lua::number(limit),
-            limit_name: format!("X-RateLimit-Limit-{name}"),
-            remaining_name: format!("X-RateLimit-Remaining-{name}"),
+    let own = Limits::new(
+        &config,
+        &GroupLimits {
+            window_size: config.window_size.clone(),
+            window_type: config.window_type.clone(),
+            limit: config.limit.clone(),
+            retry_after_jitter_max: Some(config.retry_after_jitter_max),
+        },
+    );
+    let of_group = |LimitedGroup { group, limits }: &LimitedGroup| {
+        if limits.is_none() {
+            log::warn!("rate-limiting-advanced: the consumer group '{}' has no limits of its own", group.name);
         }
-    });
+        (group.id, limits.as_ref().map(|limits| Limits::new(&config, &limits.config)))
+    };
     Ok(Arc::new(RateLimitingAdvanced {
-        limits: limits.collect(),
+        groups: instance.groups.iter().map(of_group).collect(),
+        own,
         by: By::new(&config.identifier, config.header_name, config.path),
         store,
         namespace: config.namespace.unwrap_or_else(|| instance.entity.id.to_string()),
         is_told: config.hide_client_headers != Some(true),
-        jitter: config.retry_after_jitter_max.max(0.0) as u64,
         error_code: config.error_code.map_or(429, |code| code as u16),
         error_message: config.error_message.unwrap_or_else(|| "API rate limit exceeded".to_owned()),
     }))
 }
 
-/// A window as header fields name it: by Kong's word, where there is one for its length, else by its seconds.
-fn window_name(size: f64) -> String {
-    const NAMES: [(f64, &str); 6] = [
-        (1.0, "Second"),
-        (60.0, "Minute"),
-        (3600.0, "Hour"),
-        (86400.0, "Day"),
-        (2_592_000.0, "Month"),
-        (31_536_000.0, "Year"),
-    ];
-    let known = NAMES.into_iter().find(|(seconds, _)| *seconds == size);
-    known.map_or_else(|| lua::number(size), |(_, name)| name.to_owned())
-}
-
-/// A window with the names and values of its header fields.
-struct Limit {
-    window: Window,
-    limit_text: String,
-    limit_name: String,
-    remaining_name: String,
-}
-
 struct RateLimitingAdvanced {
-    /// From the shortest window to the longest.
-    limits: Vec<Limit>,
+    own: Limits,
+    /// The consumer groups that come before, in their order; one without limits of its own has those of the plugin.
+    groups: Box<[(Uuid, Option<Limits>)]>,
     by: By,
     store: Store,
     namespace: String,
     is_told: bool,
-    /// In seconds.
-    jitter: u64,
     error_code: u16,
     error_message: String,
 }
@@ -267,8 +248,9 @@ impl Plugin for RateLimitingAdvanced {
         if let Store::Redis(redis) = &self.store {
             return Step::Wait(Box::pin(self.ask(redis, cx)));
         }
-        let outcomes = self.take(cx);
-        match self.answer(cx, &outcomes) {
+        let limits = self.limits(cx);
+        let outcomes = self.take(limits, cx);
+        match self.answer(limits, cx, &outcomes) {
             Some(refusal) => Step::exit(refusal),
             None => match delay(&outcomes) {
                 Duration::ZERO => Step::Continue,
@@ -286,26 +268,30 @@ fn delay(outcomes: &[Outcome]) -> Duration {
     Duration::from_nanos(outcomes.iter().map(|outcome| outcome.delay).max().unwrap_or(0))
 }
 
-/// Whole seconds, at least one.
-fn seconds(nanos: u64) -> u64 {
-    nanos.div_ceil(SECOND).max(1)
-}
-
 impl RateLimitingAdvanced {
+    /// The limits of the first group that the client is in, else those for everybody.
+    fn limits(&self, cx: &Context) -> &Limits {
+        let Some(consumer) = cx.consumer.as_ref().filter(|_| !self.groups.is_empty()) else { return &self.own };
+        let joined = cx.shared.consumers.groups(consumer.id);
+        let first = self.groups.iter().find(|(id, _)| joined.iter().any(|group| group.id == *id));
+        first.and_then(|(_, limits)| limits.as_ref()).unwrap_or(&self.own)
+    }
+
     /// Counts the request in Redis; while that is out of reach, here.
     async fn ask(&self, redis: &Arc<Redis>, cx: &mut Context) -> Flow {
+        let limits = self.limits(cx);
         let call = self.by.with_told(cx, |identifier| {
-            self::redis::call(&self.limits, &Names { namespace: &self.namespace, identifier })
+            self::redis::call(&limits.all, &Names { namespace: &self.namespace, identifier })
         });
-        let outcomes = match self::redis::take(redis, &call, &self.limits).await {
+        let outcomes = match self::redis::take(redis, &call, &limits.all).await {
             Ok(outcomes) => outcomes,
             Err(failure) => {
                 // Redis itself says once that it is out of reach; a line a request would be a flood.
                 log::debug!(request_id = cx.request_id(); "rate-limiting-advanced: counted on this node alone: {failure}");
-                self.take(cx)
+                self.take(limits, cx)
             }
         };
-        if let Some(refusal) = self.answer(cx, &outcomes) {
+        if let Some(refusal) = self.answer(limits, cx, &outcomes) {
             return Flow::Exit(Box::new(refusal));
         }
         let delay = delay(&outcomes);
@@ -316,29 +302,29 @@ impl RateLimitingAdvanced {
     }
 
     /// Counts a request in all windows of this node, or in none where one has no room; a penalty stays.
-    fn take(&self, cx: &Context) -> Vec<Outcome> {
+    fn take(&self, limits: &Limits, cx: &Context) -> Vec<Outcome> {
         let now = u64::try_from(cx.shared.clock.now().as_nanos()).unwrap_or(u64::MAX);
         match &self.store {
             Store::Synced(synced) => self.by.with_told(cx, |identifier| {
                 let store = synced.center().id();
-                let outcomes = self.take_here(store, identifier, now);
+                let outcomes = self.take_here(limits, store, identifier, now);
                 let is_allowed = outcomes.iter().all(|outcome| outcome.is_allowed);
-                for (Limit { window, .. }, outcome) in self.limits.iter().zip(&outcomes) {
+                for (Limit { window, .. }, outcome) in limits.all.iter().zip(&outcomes) {
                     if is_allowed || (!outcome.is_allowed && window.counts_refused()) {
                         counters().note(synced, window.key(store, &self.namespace, identifier, now));
                     }
                 }
                 outcomes
             }),
-            Store::Local | Store::Redis(_) => self.by.with(cx, |identifier| self.take_here(0, identifier, now)),
+            Store::Local | Store::Redis(_) => self.by.with(cx, |identifier| self.take_here(limits, 0, identifier, now)),
         }
     }
 
-    fn take_here(&self, store: u64, identifier: &str, now: u64) -> Vec<Outcome> {
+    fn take_here(&self, limits: &Limits, store: u64, identifier: &str, now: u64) -> Vec<Outcome> {
         let take = |Limit { window, .. }: &Limit| {
             window.take(counters(), window.key(store, &self.namespace, identifier, now), now)
         };
-        let mut outcomes: Vec<Outcome> = self.limits.iter().map(take).collect();
+        let mut outcomes: Vec<Outcome> = limits.all.iter().map(take).collect();
         if !outcomes.iter().all(|outcome| outcome.is_allowed) {
             outcomes.iter_mut().for_each(Outcome::undo);
         }
@@ -346,43 +332,22 @@ impl RateLimitingAdvanced {
     }
 
     /// Tells the client how it fared; the answer to a request that is refused.
-    fn answer(&self, cx: &mut Context, outcomes: &[Outcome]) -> Option<Response> {
+    fn answer(&self, limits: &Limits, cx: &mut Context, outcomes: &[Outcome]) -> Option<Response> {
         if outcomes.iter().all(|outcome| outcome.is_allowed) {
             if self.is_told {
-                self.tell(outcomes, &mut cx.early_headers);
+                limits.tell(outcomes, &mut cx.early_headers);
             }
             return None;
         }
         let mut response = Response::error(cx, self.error_code, &self.error_message);
         if self.is_told {
-            self.tell(outcomes, &mut response.headers);
+            limits.tell(outcomes, &mut response.headers);
             let refused = outcomes.iter().filter(|outcome| !outcome.is_allowed);
             let reset = refused.map(|outcome| seconds(outcome.reset)).max().unwrap_or(1);
-            let retry = reset + self.put_off(cx);
+            let retry = reset + limits.put_off(cx);
             response.headers.append("Retry-After", retry.to_string().as_bytes());
         }
         Some(response)
-    }
-
-    fn tell(&self, outcomes: &[Outcome], headers: &mut Headers) {
-        let mut tightest: Option<(&Limit, &Outcome)> = None;
-        for (limit, outcome) in self.limits.iter().zip(outcomes) {
-            headers.append(&limit.limit_name, limit.limit_text.as_bytes());
-            headers.append(&limit.remaining_name, lua::number(outcome.remaining).as_bytes());
-            if tightest.is_none_or(|(_, least)| outcome.remaining <= least.remaining) {
-                tightest = Some((limit, outcome));
-            }
-        }
-        let Some((limit, outcome)) = tightest else { return };
-        headers.append("RateLimit-Limit", limit.limit_text.as_bytes());
-        headers.append("RateLimit-Remaining", lua::number(outcome.remaining).as_bytes());
-        headers.append("RateLimit-Reset", seconds(outcome.reset).to_string().as_bytes());
-    }
-
-    /// A part of the jitter by the request's id, which is random.
-    fn put_off(&self, cx: &Context) -> u64 {
-        let random = cx.request_id().get(..8).and_then(|digits| u64::from_str_radix(digits, 16).ok());
-        random.unwrap_or(0) % self.jitter.saturating_add(1)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Counters in Redis, asked with each request (`sync_rate` 0): one script judges all windows by Redis's own clock, and
 //! counts in all or in none; a penalty stays.
 
-use super::Limit;
+use super::limits::Limit;
 use super::window::{Kind, Outcome};
 use crate::redis::{Failure, Redis, Script, ScriptCall};
 

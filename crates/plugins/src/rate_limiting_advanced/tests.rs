@@ -1,6 +1,8 @@
 //! Tests of `rate-limiting-advanced`.
 
+use super::window::{Kind, SECOND, Window};
 use super::*;
+use entities::{ConsumerGroup, ConsumerGroupPlugin};
 use pdk::testing::{Exchange, Harness, START, complete};
 use serde_json::json;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -172,6 +174,67 @@ fn refuses_limits_that_contradict_each_other() {
     ] {
         let error = complete(&DEFINITION, json!({ "window_size": sizes, "limit": limits })).unwrap_err();
         assert_eq!(error, json!({ "@entity": [want] }));
+    }
+}
+
+#[test]
+fn members_of_groups_have_the_limits_that_their_group_has_of_its_own() {
+    let group = |number: u128, limits: Option<Value>| {
+        let group =
+            json!({ "id": Uuid::from_u128(number), "name": format!("g{number}"), "created_at": 0, "updated_at": 0 });
+        let own = limits.map(|config| {
+            json!({ "id": Uuid::from_u128(number), "created_at": 0, "updated_at": 0, "name": DEFINITION.name,
+                "consumer_group": { "id": Uuid::from_u128(number) }, "config": config })
+        });
+        LimitedGroup {
+            group: Arc::new(serde_json::from_value::<ConsumerGroup>(group).unwrap()),
+            limits: own.map(|own| Arc::new(serde_json::from_value::<ConsumerGroupPlugin>(own).unwrap())),
+        }
+    };
+    let fixed = |limit: u32| Some(json!({ "limit": [limit], "window_size": [60], "window_type": "fixed" }));
+    let groups = [group(1, fixed(3)), group(2, None), group(3, fixed(2))];
+    let config = json!({ "window_size": [60], "limit": [1], "window_type": "fixed", "namespace": "groups" });
+    let mut h = Harness::with_groups(&groups, vec![(&DEFINITION, config)]);
+    for number in 1..=4 {
+        let name = format!("g{number}");
+        h = h.with("consumer_groups", json!({ "id": Uuid::from_u128(number), "name": name }));
+    }
+    let membership = [(10, &[1][..]), (11, &[3, 1]), (12, &[2, 3]), (13, &[3]), (14, &[4]), (15, &[])];
+    for (consumer, joined) in membership {
+        h = h.with_consumer(consumer, &consumer.to_string());
+        for group in joined {
+            let member = json!({ "id": Uuid::new_v4(), "consumer": { "id": Uuid::from_u128(consumer) },
+                "consumer_group": { "id": Uuid::from_u128(*group) } });
+            h = h.with("consumer_group_consumers", member);
+        }
+    }
+    // The first group in the config's order that the consumer is in; without limits of its own, or a group, the plugin's.
+    for (consumer, limit) in [(10, 3), (11, 3), (12, 1), (13, 2), (14, 1), (15, 1)] {
+        let consumer = json!({ "id": Uuid::from_u128(consumer), "created_at": 0, "updated_at": 0 });
+        let consumer: Arc<entities::Consumer> = Arc::new(serde_json::from_value(consumer).unwrap());
+        let send = || h.send_with("GET /", |cx| cx.consumer = Some(consumer.clone()));
+        let exchange = send();
+        assert_eq!(exchange.header("RateLimit-Limit"), limit.to_string(), "{}", consumer.id);
+        let passed = 1 + std::iter::repeat_with(send).take(5).filter(|exchange| exchange.status == 200).count();
+        assert_eq!(passed, limit, "{}", consumer.id);
+    }
+}
+
+#[test]
+fn groups_are_named_where_their_limits_count() {
+    let base = json!({ "window_size": [60], "limit": [2] });
+    for (more, is_valid) in [
+        (json!({ "enforce_consumer_groups": true }), false),
+        (json!({ "enforce_consumer_groups": true, "consumer_groups": [] }), false),
+        (json!({ "enforce_consumer_groups": true, "consumer_groups": ["gold"] }), true),
+        (json!({ "enforce_consumer_groups": false }), true),
+        (json!({ "consumer_groups": ["gold"] }), true),
+    ] {
+        let mut config = base.clone();
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let outcome = complete(&DEFINITION, config);
+        let error = json!({ "@entity": ["No consumer groups provided"] });
+        assert_eq!(outcome.err(), (!is_valid).then_some(error), "{more}");
     }
 }
 

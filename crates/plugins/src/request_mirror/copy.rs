@@ -74,16 +74,16 @@ impl Way {
     async fn go(self, head: Arc<Head>, sending: Arc<Sending>, held: Arc<Held>) {
         let exchange = async {
             let request = head.request(&self, &sending, held.bytes.clone());
-            let request = request.ok_or_else(|| Failure("the request cannot be written anew".to_owned()))?;
+            let request = request.ok_or_else(|| Failure::new("the request cannot be written anew".to_owned()))?;
             post::send(&sending.client, request, ANSWER_BYTES).await
         };
-        let late = || Err(Failure("timeout".to_owned()));
+        let late = || Err(Failure::new("timeout".to_owned()));
         match timeout(sending.timeout, exchange).await.unwrap_or_else(|_| late()) {
             Ok(_) => {
                 self.target.note(None);
                 Outcome::Answered.count();
             }
-            Err(Failure(reason)) => {
+            Err(Failure { reason, .. }) => {
                 self.target.note(Some(&reason));
                 Outcome::Failed.count();
             }

@@ -26,7 +26,7 @@ fn plugin(mut config: Value) -> Arc<dyn Plugin> {
     config["targets"] = json!(["http://127.0.0.1:1"]);
     let config = complete(&DEFINITION, config).unwrap();
     let entity = pdk::testing::plugin_entity(DEFINITION.name, &config);
-    build(&Instance { entity: &entity, config: &config, authorities: &[] }).unwrap()
+    build(&Instance { entity: &entity, config: &config, authorities: &[], groups: &[] }).unwrap()
 }
 
 /// The next copy that a server got: its head in lower case, and its body.
@@ -287,7 +287,7 @@ fn outcome_at(port: u16, timeout: u64) -> Result<u16, String> {
         let sent = post::send(&client, request, 1 << 20);
         match tokio::time::timeout(Duration::from_millis(timeout), sent).await {
             Err(_) => Err("timeout".to_owned()),
-            Ok(sent) => sent.map(|status| status.as_u16()).map_err(|failure| failure.0),
+            Ok(sent) => sent.map(|status| status.as_u16()).map_err(|failure| failure.reason),
         }
     })
 }

@@ -87,7 +87,7 @@ impl Sender for Collector {
     fn send<'a>(&'a self, batch: &'a [Vec<u8>]) -> Sending<'a> {
         Box::pin(async {
             let outcome = timeout(PATIENCE, self.deliver(batch)).await.unwrap_or_else(|late| Err(late.into()));
-            outcome.map_err(|error| Failure(format!("{}:{}: {error}", self.host, self.port)))
+            outcome.map_err(|error| Failure::new(format!("{}:{}: {error}", self.host, self.port)))
         })
     }
 }

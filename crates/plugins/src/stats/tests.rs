@@ -64,6 +64,6 @@ fn sends_lines_over_a_connection_that_is_made_anew_where_it_was_closed() {
     block_on(async {
         let closed = Collector::new("127.0.0.1", 1, Transport::Tcp);
         let failure = closed.send(&["e".into()]).await.unwrap_err();
-        assert!(failure.0.starts_with("127.0.0.1:1: "), "{}", failure.0);
+        assert!(failure.reason.starts_with("127.0.0.1:1: "), "{}", failure.reason);
     });
 }

@@ -52,7 +52,7 @@ fn clients_are_asked_only_where_it_is_told() {
     for (inject, want) in [(true, true), (false, false)] {
         let config = pdk::testing::complete(&DEFINITION, json!({ "inject_client_cert_details": inject })).unwrap();
         let entity = pdk::testing::plugin_entity(DEFINITION.name, &config);
-        let plugin = build(&Instance { entity: &entity, config: &config, authorities: &[] }).unwrap();
+        let plugin = build(&Instance { entity: &entity, config: &config, authorities: &[], groups: &[] }).unwrap();
         assert_eq!(plugin.client_certificates().is_some(), want);
     }
 }

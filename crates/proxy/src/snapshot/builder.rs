@@ -4,7 +4,7 @@ use super::asked::Asked;
 use super::certificates::Pairs;
 use super::instances::Scope;
 use super::links::{Dirty, Links};
-use super::make::{Workshop, authorities};
+use super::make::{Workshop, authorities, limits_groups};
 use super::plan::{Built, Plan};
 use super::services::{ServiceEntry, ServiceTarget};
 use super::{Endpoint, Environment, Snapshot};
@@ -143,8 +143,26 @@ impl Builder {
                     self.plugin(Some(plugin), Some(plugin), from, dirty, problems);
                 }
             }
+            Touched::ConsumerGroups(old, new) => {
+                let groups = old.iter().chain(new);
+                let names = groups.flat_map(|group| [group.name.clone(), group.id.to_string()]).collect::<Vec<_>>();
+                self.limiting(&names, from, dirty, problems);
+            }
+            Touched::ConsumerGroupPlugins(old, new) => {
+                let ids = old.iter().chain(new).map(|limits| limits.consumer_group.id);
+                let name = |id| from.consumer_groups.get(&id).map(|group| group.name.clone());
+                let names = ids.flat_map(|id| [Some(id.to_string()), name(id)]).flatten().collect::<Vec<_>>();
+                self.limiting(&names, from, dirty, problems);
+            }
             Touched::Plugins(old, new) => self.plugin(old.as_ref(), new.as_ref(), from, dirty, problems),
             _ => {}
+        }
+    }
+
+    /// Instances that give consumer groups of these names limits of their own.
+    fn limiting(&mut self, names: &[String], from: &Configuration, dirty: &mut Dirty, problems: &mut Vec<String>) {
+        for plugin in from.plugins.values().filter(|plugin| limits_groups(plugin, names)) {
+            self.plugin(Some(plugin), Some(plugin), from, dirty, problems);
         }
     }
 

@@ -3,9 +3,9 @@
 use super::Environment;
 use super::plan::Built;
 use ahash::HashMap;
-use entities::{CaCertificate, Configuration, Plugin as PluginEntity};
+use entities::{Configuration, Plugin as PluginEntity};
 use pdk::trace::{Instrumentations, Tracing};
-use pdk::{Context, Instance, Phases, Plugin, Response, Step};
+use pdk::{Context, Instance, LimitedGroup, Phases, Plugin, Response, Step};
 use serde_json::Value;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -76,18 +76,22 @@ impl Workshop {
         };
         let authorities: Vec<_> = authorities(entity).filter_map(|id| from.ca_certificates.get(&id).cloned()).collect();
         let known = self.before.remove(&entity.id).map(|(_, built)| built);
+        let groups = groups(entity, from);
         let known = known.filter(|built| {
-            let is_same = |(old, new): (&Arc<CaCertificate>, _)| Arc::ptr_eq(old, new);
             Arc::ptr_eq(&built.entity, entity)
-                && built.authorities.len() == authorities.len()
-                && built.authorities.iter().zip(&authorities).all(is_same)
+                && are_same(&built.authorities, &authorities, Arc::ptr_eq)
+                && are_same(&built.groups, &groups, is_same_group)
         });
         let built = known.unwrap_or_else(|| {
-            let (plugin, phases) = build(entity, &env.plugins[at], env, &authorities).unwrap_or_else(|problem| {
+            let definition = &env.plugins[at];
+            let mut config = entity.config.clone();
+            resolve_secrets(&mut config, env);
+            let instance = Instance { entity, config: &config, authorities: &authorities, groups: &groups };
+            let (plugin, phases) = build(&instance, definition).unwrap_or_else(|problem| {
                 problems.push(problem);
-                broken(&env.plugins[at])
+                broken(definition)
             });
-            Arc::new(Built { plugin, phases, name: env.plugins[at].name, entity: entity.clone(), authorities })
+            Arc::new(Built { plugin, phases, name: definition.name, entity: entity.clone(), authorities, groups })
         });
         if built.plugin.client_certificates().is_some() {
             self.asking.insert(entity.id, built.clone());
@@ -122,19 +126,45 @@ pub(super) fn authorities(entity: &PluginEntity) -> impl Iterator<Item = Uuid> {
     ids.filter_map(|id| Uuid::parse_str(id.as_str()?).ok())
 }
 
+/// Whether an instance gives consumer groups limits of their own, of which one may have one of these names (or ids).
+pub(super) fn limits_groups(entity: &PluginEntity, names: &[String]) -> bool {
+    group_names(entity).any(|name| names.iter().any(|known| known == name))
+}
+
+/// The names (or ids) of the consumer groups that an instance gives limits of their own.
+fn group_names(entity: &PluginEntity) -> impl Iterator<Item = &str> {
+    let is_asked = entity.config.get("enforce_consumer_groups").and_then(Value::as_bool) == Some(true);
+    let names = entity.config.get("consumer_groups").filter(|_| is_asked).and_then(Value::as_array);
+    names.into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// The consumer groups that an instance gives limits of their own, as far as they are there.
+fn groups(entity: &PluginEntity, from: &Configuration) -> Vec<LimitedGroup> {
+    let limited = group_names(entity).filter_map(|name| {
+        let by_id = Uuid::parse_str(name).ok().and_then(|id| from.consumer_groups.get(&id));
+        let group = by_id.or_else(|| from.consumer_groups.values().find(|group| group.name == name))?;
+        let mut own = from.consumer_group_plugins.values();
+        let limits = own.find(|own| own.consumer_group.id == group.id && own.name == entity.name);
+        Some(LimitedGroup { group: group.clone(), limits: limits.cloned() })
+    });
+    limited.collect()
+}
+
+fn are_same<T>(old: &[T], new: &[T], is_same: impl Fn(&T, &T) -> bool) -> bool {
+    old.len() == new.len() && old.iter().zip(new).all(|(old, new)| is_same(old, new))
+}
+
+fn is_same_group(old: &LimitedGroup, new: &LimitedGroup) -> bool {
+    let limits = |group: &LimitedGroup| group.limits.as_ref().map(Arc::as_ptr);
+    Arc::ptr_eq(&old.group, &new.group) && limits(old) == limits(new)
+}
+
 /// An instance and the phases it runs in.
 type Made = (Arc<dyn Plugin>, Phases);
 
-fn build(
-    entity: &PluginEntity,
-    definition: &pdk::Definition,
-    env: &Environment,
-    authorities: &[Arc<CaCertificate>],
-) -> Result<Made, String> {
-    let mut config = entity.config.clone();
-    resolve_secrets(&mut config, env);
-    let instance = Instance { entity, config: &config, authorities };
-    let plugin = (definition.build)(&instance)
+fn build(instance: &Instance<'_>, definition: &pdk::Definition) -> Result<Made, String> {
+    let Instance { entity, .. } = instance;
+    let plugin = (definition.build)(instance)
         .map_err(|error| format!("plugin '{}' ({}) cannot run: {error}", entity.name, entity.id))?;
     Ok((plugin, definition.phases))
 }

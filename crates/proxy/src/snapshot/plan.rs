@@ -2,7 +2,7 @@
 
 use super::instances::{Instances, Scope};
 use entities::{CaCertificate, Plugin as PluginEntity};
-use pdk::{Consumers, Phases, Plugin};
+use pdk::{Consumers, LimitedGroup, Phases, Plugin};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -14,6 +14,8 @@ pub(crate) struct Built {
     pub(super) entity: Arc<PluginEntity>,
     /// The certificates of authorities that it was made with.
     pub(super) authorities: Vec<Arc<CaCertificate>>,
+    /// The consumer groups that it was made with.
+    pub(super) groups: Vec<LimitedGroup>,
 }
 
 impl Built {

@@ -121,6 +121,7 @@ pub(super) fn environment(
     }
     ::plugins::trust_authorities(trusted_certificates.iter().cloned());
     ::plugins::proxy_cache::bound(conf.mem_cache_size.bytes);
+    ::plugins::spill_logs_to(conf.prefix.join("log-queues"));
     Ok(Environment {
         flavor: router_flavor(conf),
         plugins,

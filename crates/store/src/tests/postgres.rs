@@ -155,12 +155,18 @@ fn a_database_is_bootstrapped_once_and_reset() {
 #[test]
 fn a_database_of_kong_is_used_as_it_is_and_lacks_only_what_kong_does_not_have() {
     let settings = shared().database(true);
-    let drop_ours = "ALTER TABLE plugins DROP COLUMN consumer_group_id; DROP TABLE consumer_group_consumers; DROP TABLE consumer_groups; \
+    let drop_ours = "ALTER TABLE plugins DROP COLUMN consumer_group_id; DROP TABLE consumer_group_consumers; \
+         DROP TABLE consumer_group_plugins; DROP TABLE consumer_groups; \
          UPDATE schema_meta SET executed = array_remove(executed, '025_390_to_3100') WHERE subsystem = 'core'";
     run_on(&settings.main, drop_ours);
     let store = new(settings);
     let state = store.migrations().state().unwrap();
-    let missing = ["table consumer_groups", "table consumer_group_consumers", "column plugins.consumer_group_id"];
+    let missing = [
+        "table consumer_groups",
+        "table consumer_group_consumers",
+        "table consumer_group_plugins",
+        "column plugins.consumer_group_id",
+    ];
     assert_eq!(state.additions, missing);
     assert!(!state.is_too_old);
     let dyn_store: &dyn Store = &store;

@@ -2,7 +2,10 @@
 
 use super::{Builder, Snapshot, environment, id, query, route};
 use crate::snapshot::Destination;
-use entities::{CaCertificate, Certificate, Configuration, Consumer, Plugin, Service, Sni, Target, Touched, Upstream};
+use entities::{
+    CaCertificate, Certificate, Configuration, Consumer, ConsumerGroup, ConsumerGroupPlugin, GroupLimits, Plugin,
+    Service, Sni, Target, Touched, Upstream,
+};
 use fastrand::Rng;
 use serde_json::json;
 use std::fmt::Write;
@@ -50,7 +53,7 @@ impl World {
     fn change(&mut self) -> Option<Touched> {
         let removes = self.rng.u8(0..4) == 0;
         let number = self.rng.usize(0..6);
-        Some(match (self.rng.u8(0..10), removes) {
+        Some(match (self.rng.u8(0..12), removes) {
             (0, true) => Touched::Routes(self.all.routes.remove(&id(1, number)), None),
             (0, false) => {
                 let path = format!("/{}", self.rng.usize(0..5));
@@ -104,6 +107,25 @@ impl World {
                 let new = CaCertificate { id: id(9, number), cert, ..CaCertificate::default() };
                 exchanged!(self, ca_certificates, CaCertificates, new)
             }
+            (9, true) => Touched::ConsumerGroups(self.all.consumer_groups.remove(&id(10, number)), None),
+            (9, false) => {
+                let name = format!("g{}", self.rng.usize(0..100) * 6 + number);
+                exchanged!(self, consumer_groups, ConsumerGroups, self.group(number, name))
+            }
+            (10, true) => Touched::ConsumerGroupPlugins(self.all.consumer_group_plugins.remove(&id(11, number)), None),
+            (10, false) => {
+                // A group has one of a name.
+                let limits = GroupLimits { limit: vec![self.rng.u8(..).into()], ..GroupLimits::default() };
+                let new = ConsumerGroupPlugin {
+                    id: id(11, number),
+                    created_at: 1,
+                    updated_at: 1,
+                    consumer_group: foreign!(id(10, number)),
+                    name: "one".to_owned(),
+                    config: limits,
+                };
+                exchanged!(self, consumer_group_plugins, ConsumerGroupPlugins, new)
+            }
             (_, true) => Touched::Consumers(self.all.consumers.remove(&id(8, number)), None),
             (_, false) => {
                 let username = Some(format!("c{number}"));
@@ -128,6 +150,10 @@ impl World {
         }
     }
 
+    fn group(&self, number: usize, name: String) -> ConsumerGroup {
+        ConsumerGroup { id: id(10, number), name, ..ConsumerGroup::default() }
+    }
+
     /// Kong has one plugin of a name in a scope at most.
     fn plugin(&mut self) -> Option<Touched> {
         let new = Plugin {
@@ -135,12 +161,17 @@ impl World {
             name: ["one", "two", "three", "absent"][self.rng.usize(0..4)].to_owned(),
             enabled: self.rng.u8(0..5) > 0,
             protocols: vec!["http".to_owned()],
-            config: match self.rng.u8(0..5) {
+            config: match self.rng.u8(0..7) {
                 0 | 1 => json!({ "share": f64::from(self.rng.u8(1..9)) / 10.0 }),
                 2 => json!({ "asks": [] }),
                 3 => {
                     let authority = self.rng.usize(0..6);
                     json!({ "asks": [format!("ca{authority}")], "ca_certificates": [id(9, authority)] })
+                }
+                4 => json!({ "enforce_consumer_groups": true, "consumer_groups": [id(10, self.rng.usize(0..6))] }),
+                5 => {
+                    let names: Vec<_> = self.all.consumer_groups.values().map(|group| &group.name).collect();
+                    json!({ "enforce_consumer_groups": true, "consumer_groups": names })
                 }
                 _ => json!({}),
             },
@@ -168,7 +199,9 @@ fn shown(snapshot: &Snapshot) -> String {
             let chosen = plan.chosen(*consumer, &snapshot.consumers, &snapshot.instances);
             let shares = |b: &Arc<crate::snapshot::Built>| {
                 let authorities: Vec<_> = b.authorities.iter().map(|authority| &authority.cert).collect();
-                format!("{} {} {authorities:?}", b.entity().id, b.entity().config)
+                let groups: Vec<_> =
+                    b.groups.iter().map(|g| (&g.group.name, g.limits.as_ref().map(|own| &own.config.limit))).collect();
+                format!("{} {} {authorities:?} {groups:?}", b.entity().id, b.entity().config)
             };
             let _ = writeln!(text, "  {consumer:?}: {:?}", chosen.iter().map(shares).collect::<Vec<_>>());
         }
