@@ -37,6 +37,8 @@ fn gateway() -> (Upstream, Gateway) {
     );
     let gateway = Gateway::start(&kong_yml);
     assert_eq!(get(gateway.ports.proxy, "/", &[]).status, 200);
+    // It is counted after its answer was sent.
+    eventually("the request is counted", || scrape(&gateway).contains("kong_bandwidth_bytes"));
     (upstream, gateway)
 }
 
