@@ -47,8 +47,12 @@ pub(super) struct WorkerProcess {
 }
 
 /// How many freed pieces of a size glibc keeps at hand for a thread. Its 7 are fewer than a thread has requests at work: most
-/// of what these give back would go the long way.
-const MALLOC: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=127");
+/// of what these give back would go the long way. And how much freed memory it may keep: by itself it goes by the largest
+/// piece that was ever freed (docs/decisions/0101).
+const MALLOC: (&str, &str) = (
+    "GLIBC_TUNABLES",
+    "glibc.malloc.tcache_count=127:glibc.malloc.mmap_threshold=4194304:glibc.malloc.trim_threshold=8388608",
+);
 
 impl WorkerProcess {
     pub(super) fn start(plan: &Plan, sockets: &Sockets, in_background: bool) -> io::Result<Self> {
