@@ -45,24 +45,32 @@ impl Documents {
         })
     }
 
-    /// The document of a request.
-    pub(crate) fn of(&self, cx: &mut Context) -> Rc<Value> {
-        let shared = log::document(cx);
-        if self.fields.is_empty() && self.mask.is_none() {
-            return shared;
+    /// The document of a request, as JSON.
+    pub(crate) fn text(&self, cx: &mut Context) -> Rc<str> {
+        if self.is_kongs() { log::text(cx) } else { self.of(cx).to_string().into() }
+    }
+
+    /// The document of a request, to be changed.
+    pub(crate) fn of(&self, cx: &mut Context) -> Value {
+        let mut document = log::document(cx);
+        if self.is_kongs() {
+            return document;
         }
-        let mut own = Value::clone(&shared);
         let request = Request::new(cx, &cx.request.headers);
         for (path, template) in &self.fields {
             // Nothing takes a member out, as nil does in Kong; so does what faults.
             let rendered = template.render(&request).unwrap_or_default();
             let value = (!rendered.is_empty()).then(|| Value::from(String::from_utf8_lossy(&rendered)));
-            put(&mut own, path, value);
+            put(&mut document, path, value);
         }
         if let Some(mask) = &self.mask {
-            mask.apply(&mut own);
+            mask.apply(&mut document);
         }
-        Rc::new(own)
+        document
+    }
+
+    fn is_kongs(&self) -> bool {
+        self.fields.is_empty() && self.mask.is_none()
     }
 }
 

@@ -9,11 +9,14 @@ use anyhow::{Context, Result, ensure};
 use std::path::Path;
 use std::thread;
 
-/// What a request costs with and without something, and in nginx at the same time; an entry a round.
+/// What a request costs with and without something; an entry a round.
 pub(super) struct Compared {
     pub(super) without: Vec<f64>,
     pub(super) with: Vec<f64>,
+    /// What it costs nginx to proxy one: how fast the machine is.
     pub(super) nginx: Vec<f64>,
+    /// How many times as much a request with it costs.
+    of_nginx: Vec<f64>,
 }
 
 /// Microseconds of processor time that a request costs each proxy, over one round of load.
@@ -40,25 +43,25 @@ pub(super) fn costs<const N: usize>(bench: &Bench, sides: [(&Proxy, Load); N], f
     Ok(costs)
 }
 
-/// Two equal gateways, one of which gets requests without something and the other those with it, beside nginx. They change
-/// parts in each round, so that the place of one of them in memory favours neither.
+/// Two equal gateways, one of which gets requests without something and the other those with it. They change parts in each
+/// round, so that the place of one of them in memory favours neither. Then one of them is beside nginx.
 pub(super) fn compare(
     bench: &Bench,
-    gateways: [&Proxy; 2],
+    [first, second]: [&Proxy; 2],
     nginx: &Proxy,
     [without, with]: [Load; 2],
     folder: &Path,
 ) -> Result<Compared> {
     let plain = Load::Get { path: "/", tls: false, header: None };
-    let mut compared = Compared { without: Vec::new(), with: Vec::new(), nginx: Vec::new() };
+    let mut compared = Compared { without: Vec::new(), with: Vec::new(), nginx: Vec::new(), of_nginx: Vec::new() };
     for _ in 0..bench.rounds {
-        let [first, second] = gateways;
-        let one = costs(bench, [(first, without), (second, with), (nginx, plain)], folder)?;
-        let other = costs(bench, [(second, without), (first, with), (nginx, plain)], folder)?;
-        let mean = |at: usize| f64::midpoint(one[at], other[at]);
-        compared.without.push(mean(0));
-        compared.with.push(mean(1));
-        compared.nginx.push(mean(2));
+        let one = costs(bench, [(first, without), (second, with)], folder)?;
+        let other = costs(bench, [(second, without), (first, with)], folder)?;
+        compared.without.push(f64::midpoint(one[0], other[0]));
+        compared.with.push(f64::midpoint(one[1], other[1]));
+        let [ours, theirs] = costs(bench, [(first, with), (nginx, plain)], folder)?;
+        compared.nginx.push(theirs);
+        compared.of_nginx.push(ours / theirs);
     }
     Ok(compared)
 }
@@ -66,20 +69,20 @@ pub(super) fn compare(
 impl Compared {
     /// Microseconds that a request costs more.
     pub(super) fn more(&self) -> f64 {
-        self.median_of(&self.without, |with, without| with - without)
+        self.median_of(|with, without| with - without)
     }
 
     /// How many times as much it costs.
     pub(super) fn times(&self) -> f64 {
-        self.median_of(&self.without, |with, without| with / without)
+        self.median_of(|with, without| with / without)
     }
 
     /// How many times what nginx's plain proxying costs.
     pub(super) fn of_nginx(&self) -> f64 {
-        self.median_of(&self.nginx, |with, nginx| with / nginx)
+        median(self.of_nginx.iter().copied())
     }
 
-    fn median_of(&self, others: &[f64], figure: fn(f64, f64) -> f64) -> f64 {
-        median(self.with.iter().zip(others).map(|(with, other)| figure(*with, *other)))
+    fn median_of(&self, figure: fn(f64, f64) -> f64) -> f64 {
+        median(self.with.iter().zip(&self.without).map(|(with, without)| figure(*with, *without)))
     }
 }

@@ -237,7 +237,7 @@ fn measure_case(bench: &Bench, beside: &Beside, case: &Case) -> Result<Value> {
         Goal::OfNginx(limit) => (compared.of_nginx(), limit, "x nginx"),
     };
     let said = if figure <= limit { "met" } else { "MISSED" };
-    let side_by_side::Compared { without, with, nginx } = &compared;
+    let side_by_side::Compared { without, with, nginx, .. } = &compared;
     let [a, b, c] = [nginx, without, with].map(|costs| median(costs.iter().copied()));
     let more = compared.more();
     println!("  {:24} {a:8.2} {b:8.2} {c:8.2} {more:8.2}  {limit} {unit}: {figure:.2}, {said}", case.name);

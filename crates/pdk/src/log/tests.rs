@@ -1,6 +1,7 @@
 //! Tests of `log`.
 
 use super::*;
+use serde_json::json;
 
 #[test]
 fn sets_and_removes_members_by_path() {
@@ -19,8 +20,9 @@ fn repeated_values_become_arrays() {
     for (n, v) in [("X-A", "1"), ("x-a", "2"), ("Authorization", "secret")] {
         h.append(n, v.as_bytes());
     }
-    assert_eq!(Value::Object(headers(&h, true)), json!({ "x-a": ["1", "2"], "authorization": "REDACTED" }));
-    assert_eq!(headers(&h, false)["authorization"], "secret");
+    let shown = |is_request| serde_json::to_value(headers(&h, is_request)).unwrap();
+    assert_eq!(shown(true), json!({ "x-a": ["1", "2"], "authorization": "REDACTED" }));
+    assert_eq!(shown(false)["authorization"], "secret");
 }
 
 #[test]

@@ -280,7 +280,7 @@ impl Harness {
         cx.timing.upstream_end = cx.timing.upstream_head;
         cx.timing.end = Some(cx.timing.start);
         self.each(Phases::LOG, |plugin| plugin.log(&mut cx));
-        let log = (*document(&mut cx)).clone();
+        let log = document(&mut cx);
         Exchange {
             status: cx.response.status,
             headers: std::mem::take(&mut cx.response.headers),

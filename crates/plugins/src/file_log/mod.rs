@@ -57,8 +57,7 @@ struct FileLog {
 
 impl Plugin for FileLog {
     fn log(&self, cx: &mut Context) {
-        let mut line = self.documents.of(cx).to_string();
-        line.push('\n');
+        let line = format!("{}\n", self.documents.text(cx));
         writer::append(&self.path, self.is_reopened, line);
     }
 }

@@ -39,27 +39,6 @@ impl Shape {
         }
     }
 
-    /// A document as an entry of the queue.
-    pub(super) fn entry(self, document: &Value, node: &Node) -> String {
-        let started_at = || document["started_at"].clone();
-        match self {
-            Self::Object | Self::Array => document.to_string(),
-            Self::Bulk => {
-                let mut document = document.clone();
-                // Data streams want one.
-                document["@timestamp"] = started_at();
-                format!("{{\"create\":{{}}}}\n{document}\n")
-            }
-            Self::Hec => {
-                let time = started_at().as_f64().unwrap_or_default() / 1000.0;
-                let envelope = json!({
-                    "time": time, "host": node.hostname, "source": "http-log", "sourcetype": "_json", "event": document,
-                });
-                format!("{envelope}\n")
-            }
-        }
-    }
-
     fn payload(self, batch: &[Vec<u8>]) -> Bytes {
         match (self, batch) {
             (Self::Object, [one]) => one.clone().into(),
@@ -67,6 +46,22 @@ impl Shape {
             (Self::Bulk | Self::Hec, _) => batch.concat().into(),
         }
     }
+}
+
+/// A document in the shape of Elasticsearch's bulk API.
+pub(super) fn bulk(mut document: Value) -> String {
+    // Data streams want one.
+    document["@timestamp"] = document["started_at"].clone();
+    format!("{{\"create\":{{}}}}\n{document}\n")
+}
+
+/// A document in the shape of Splunk's HTTP Event Collector.
+pub(super) fn event(document: &Value, node: &Node) -> String {
+    let time = document["started_at"].as_f64().unwrap_or_default() / 1000.0;
+    let envelope = json!({
+        "time": time, "host": node.hostname, "source": "http-log", "sourcetype": "_json", "event": document,
+    });
+    format!("{envelope}\n")
 }
 
 impl Endpoint {

@@ -120,8 +120,12 @@ struct HttpLog {
 
 impl Plugin for HttpLog {
     fn log(&self, cx: &mut Context) {
-        let document = self.documents.of(cx);
-        self.queue.push(self.shape.entry(&document, &cx.shared.node));
+        let entry = match self.shape {
+            Shape::Object | Shape::Array => self.documents.text(cx).as_bytes().to_vec(),
+            Shape::Bulk => endpoint::bulk(self.documents.of(cx)).into_bytes(),
+            Shape::Hec => endpoint::event(&self.documents.of(cx), &cx.shared.node).into_bytes(),
+        };
+        self.queue.push(entry);
     }
 }
 

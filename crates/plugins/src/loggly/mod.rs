@@ -98,7 +98,7 @@ impl Plugin for Loggly {
         let now = cx.shared.clock.now().as_secs();
         let (year, month, day) = date(now / 86400);
         let (hour, minute, second) = time(now);
-        let json = self.documents.of(cx);
+        let json = self.documents.text(cx);
         let message = format!(
             "<{}>1 {year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z {} kong - - {} {json}",
             // Facility `user`.

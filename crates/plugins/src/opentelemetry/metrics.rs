@@ -4,7 +4,6 @@ use super::Sink;
 use super::otlp::{Attribute, attribute};
 use crate::prometheus::{Point, Points, snapshot};
 use crate::sender;
-use pdk::Context;
 use prost::Message;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -80,7 +79,8 @@ pub(super) struct HistogramPoint {
 
 /// Sends metrics while it lives.
 pub(super) struct Metrics {
-    sink: Arc<Sink>,
+    /// The task that sends ends with it.
+    _sink: Arc<Sink>,
 }
 
 impl Metrics {
@@ -89,11 +89,7 @@ impl Metrics {
         if let Some(runtime) = sender::runtime() {
             runtime.spawn(run(Arc::downgrade(&sink), interval));
         }
-        Self { sink }
-    }
-
-    pub(super) fn know(&self, cx: &Context) {
-        self.sink.know(cx);
+        Self { _sink: sink }
     }
 }
 

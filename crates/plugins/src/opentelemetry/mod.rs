@@ -168,16 +168,16 @@ struct Traces {
 /// The way to an endpoint.
 struct Sink {
     queue: Arc<Queue>,
-    collector: Arc<Collector>,
 }
 
 /// Where spans or log records go, and what they come from.
 struct Collector {
     way: Way,
     attributes: IndexMap<String, String>,
-    /// Known with the first request.
-    node: OnceLock<Arc<Node>>,
 }
+
+/// Known with the first request. It is not a collector's: an instance made anew takes the queue over, with what waits in it.
+static NODE: OnceLock<Arc<Node>> = OnceLock::new();
 
 /// How a collector is spoken to.
 enum Way {
@@ -216,27 +216,26 @@ impl Sink {
         };
         let name = format!("opentelemetry:{}:{what}", instance.entity.id);
         let attributes = config.resource_attributes.clone().unwrap_or_default();
-        let collector = Arc::new(Collector { way, attributes, node: OnceLock::new() });
+        let collector = Arc::new(Collector { way, attributes });
         let batch = config.batch_span_count.filter(|count| *count != 200);
         let delay = config.batch_flush_delay.filter(|delay| *delay != 3).map(|delay| delay as f64);
         let parameters = config.queue.clone().batching(batch, delay);
-        Ok(Self { queue: queue::named(&name, &label, parameters, collector.clone()), collector })
-    }
-
-    /// What is sent comes from this request's node.
-    fn know(&self, cx: &Context) {
-        self.collector.node.get_or_init(|| cx.shared.node.clone());
+        Ok(Self { queue: queue::named(&name, &label, parameters, collector) })
     }
 
     fn push<'a, M: Message + 'a>(&self, cx: &Context, items: impl IntoIterator<Item = &'a M>) {
-        self.know(cx);
+        know(cx);
         self.queue.push_all(items.into_iter().map(Message::encode_to_vec));
     }
 }
 
+/// What is sent comes from this request's node.
+fn know(cx: &Context) {
+    NODE.get_or_init(|| cx.shared.node.clone());
+}
+
 impl Collector {
     fn resource(&self) -> Resource {
-        let node = self.node.get();
         let mut attributes: Vec<Attribute> = Vec::new();
         let mut put = |key: &str, value: String| {
             if !self.attributes.contains_key(key) {
@@ -244,7 +243,7 @@ impl Collector {
             }
         };
         put("service.name", "kong".to_owned());
-        if let Some(node) = node {
+        if let Some(node) = NODE.get() {
             put("service.instance.id", node.id.to_string());
             put("service.version", node.version.clone());
         }
@@ -361,8 +360,8 @@ impl Plugin for OpenTelemetry {
     }
 
     fn log(&self, cx: &mut Context) {
-        if let Some(metrics) = &self.metrics {
-            metrics.know(cx);
+        if self.metrics.is_some() {
+            know(cx);
         }
         // A request that is not recorded is not sampled.
         if let Some(traces) = self.traces.as_ref().filter(|_| cx.trace.is_some()) {

@@ -103,8 +103,8 @@ impl Plugin for Syslog {
     fn log(&self, cx: &mut Context) {
         let Some(severity) = self.severities.of(cx.response.status) else { return };
         let now = cx.shared.clock.now().as_secs();
-        let json = self.documents.of(cx);
-        self.sender.send(message(self.facility, severity, now, &json.to_string()).into_bytes());
+        let json = self.documents.text(cx);
+        self.sender.send(message(self.facility, severity, now, &json).into_bytes());
     }
 }
 

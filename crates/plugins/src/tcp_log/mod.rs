@@ -71,8 +71,7 @@ struct TcpLog {
 
 impl Plugin for TcpLog {
     fn log(&self, cx: &mut Context) {
-        let mut line = self.documents.of(cx).to_string();
-        line.push('\n');
+        let line = format!("{}\n", self.documents.text(cx));
         self.sender.send(line.into_bytes());
     }
 }

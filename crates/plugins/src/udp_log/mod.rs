@@ -57,7 +57,7 @@ struct UdpLog {
 
 impl Plugin for UdpLog {
     fn log(&self, cx: &mut Context) {
-        self.sender.send(self.documents.of(cx).to_string().into_bytes());
+        self.sender.send(self.documents.text(cx).as_bytes().to_vec());
     }
 }
 
