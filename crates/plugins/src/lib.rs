@@ -54,6 +54,7 @@ mod script;
 mod sender;
 pub mod session;
 mod severity;
+mod stack_text;
 pub mod standard_webhooks;
 mod stats;
 pub mod statsd;

@@ -1,30 +1,18 @@
 //! Writing trace contexts.
 
 use super::{Format, Incoming, Outgoing};
+use crate::stack_text::StackText;
 use pdk::Headers;
 use pdk::log::LogField;
 use std::fmt::Write;
 
-/// Text on the stack. What does not fit is cut off; no context is that long.
-pub(crate) struct Text {
-    bytes: [u8; 96],
-    len: usize,
-}
+/// No context is longer.
+pub(crate) type Text = StackText<96>;
 
 impl Text {
-    fn new() -> Self {
-        Self { bytes: [0; 96], len: 0 }
-    }
-
     /// A number in this many hexadecimal digits.
     pub(crate) fn hex(value: u128, digits: u32) -> Self {
         Self::new().then_hex(value, digits)
-    }
-
-    fn decimal(value: u64) -> Self {
-        let mut text = Self::new();
-        let _ = write!(text, "{value}");
-        text
     }
 
     fn then(mut self, piece: &str) -> Self {
@@ -35,34 +23,13 @@ impl Text {
     fn then_hex(mut self, value: u128, digits: u32) -> Self {
         for at in (0..digits).rev() {
             let digit = b"0123456789abcdef"[(value >> (4 * at)) as usize & 15];
-            if let Some(room) = self.bytes.get_mut(self.len) {
-                *room = digit;
-                self.len += 1;
-            }
+            self.push(digit);
         }
         self
     }
 
     fn then_span(self, id: u64) -> Self {
         self.then_hex(id.into(), 16)
-    }
-
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
-    }
-}
-
-impl Write for Text {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        let end = self.len + text.len();
-        let room = self.bytes.get_mut(self.len..end).ok_or(std::fmt::Error)?;
-        room.copy_from_slice(text.as_bytes());
-        self.len = end;
-        Ok(())
     }
 }
 
@@ -127,10 +94,10 @@ pub(super) fn write(format: Format, out: &Outgoing, headers: &mut Headers) -> Lo
             log("trace_id.ot", &trace(digits))
         }
         Format::Datadog => {
-            set("x-datadog-trace-id", Text::decimal(id as u64));
-            set("x-datadog-parent-id", Text::decimal(out.span));
+            set("x-datadog-trace-id", Text::of(id as u64));
+            set("x-datadog-parent-id", Text::of(out.span));
             set("x-datadog-sampling-priority", Text::new().then(bit(out.is_sampled)));
-            log("trace_id.datadog", &Text::decimal(id as u64))
+            log("trace_id.datadog", &Text::of(id as u64))
         }
         Format::Aws => {
             let root = Text::new().then("1-").then_hex(id >> 96, 8).then("-").then_hex(id, 24);
@@ -139,7 +106,7 @@ pub(super) fn write(format: Format, out: &Outgoing, headers: &mut Headers) -> Lo
             log("trace_id.aws", &root)
         }
         Format::Gcp => {
-            let text = trace(32).then("/").then(Text::decimal(out.span).as_str());
+            let text = trace(32).then("/").then(Text::of(out.span).as_str());
             set("X-Cloud-Trace-Context", text.then(";o=").then(bit(out.is_sampled)));
             log("trace_id.gcp", &trace(32))
         }

@@ -1,8 +1,8 @@
 //! Whose requests are counted together.
 
+use crate::stack_text::StackText;
 use aws_lc_rs::digest::{SHA256, digest};
 use pdk::Context;
-use std::fmt::Write;
 
 /// Longer identifiers are told to others as their hashes.
 const LONGEST_TOLD: usize = 128;
@@ -65,41 +65,13 @@ impl By {
     }
 }
 
-/// Text on the stack, long enough for an address, a UUID or a number.
-pub(crate) struct Short {
-    bytes: [u8; 46],
-    len: usize,
-}
+/// Long enough for an address, a UUID or a number.
+pub(crate) type Short = StackText<46>;
 
 impl Short {
-    pub(crate) fn of(value: impl std::fmt::Display) -> Self {
-        let mut text = Self { bytes: [0; 46], len: 0 };
-        // What does not fit is cut off; nothing longer is written.
-        let _ = write!(text, "{value}");
-        text
-    }
-
     /// A count: mostly whole, which needs none of what formatting a fraction does.
     pub(crate) fn of_count(count: f64) -> Self {
         let whole = count as u64;
         if whole as f64 == count { Self::of(whole) } else { Self::of(count) }
-    }
-
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
-    }
-}
-
-impl Write for Short {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        let end = self.len + text.len();
-        let room = self.bytes.get_mut(self.len..end).ok_or(std::fmt::Error)?;
-        room.copy_from_slice(text.as_bytes());
-        self.len = end;
-        Ok(())
     }
 }
