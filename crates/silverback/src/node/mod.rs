@@ -52,9 +52,7 @@ pub fn run_with(worker: Worker, plugins: &[Definition]) -> anyhow::Result<()> {
     let node = Node::assemble(&conf, plugins, threads, log)?;
     let running = node.serve(&conf, listeners, threads)?;
     control.ready().context("the supervisor is gone")?;
-    if let Err(error) = footprint::give_back_start() {
-        log::info!("memory of the start is kept: {error}");
-    }
+    crate::supervisor::give_back_start();
     loop {
         match control.wait()? {
             Event::Stop => break,

@@ -120,9 +120,7 @@ impl Supervisor {
             log::warn!(target: "notice", "started, {} threads", self.plan.threads);
             self.announce()?;
         }
-        if let Err(error) = footprint::give_back_start() {
-            log::info!("memory of the start is kept: {error}");
-        }
+        super::give_back_start();
         Ok(())
     }
 

@@ -136,6 +136,13 @@ pub(crate) fn supervise() -> anyhow::Result<()> {
     Supervisor::new(upgrade::take_over()?, signals)?.supervise()
 }
 
+/// Gives back what only the start of this process, supervisor or worker, needed.
+pub(crate) fn give_back_start() {
+    if let Err(error) = footprint::give_back_start() {
+        log::info!("memory of the start is kept: {error}");
+    }
+}
+
 impl Supervisor {
     fn new(handover: Handover, signals: Signals) -> anyhow::Result<Self> {
         let Handover { program, plan, in_background, sockets, pid_file, workers, state, is_upgrade } = handover;
