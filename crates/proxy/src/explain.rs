@@ -1,6 +1,6 @@
 //! What would become of a request, for people who ask: the same look-up as a request's, over the current snapshot.
 
-use crate::phases::route::{Found, find, lookup};
+use crate::phases::route::{Found, RequestFields, find};
 use crate::snapshot::{Endpoint, Snapshot, Terms};
 use entities::{Plugin, Route, Service};
 use pdk::{Client, Phases, Request, Upstream};
@@ -74,18 +74,19 @@ impl Snapshot {
         let normal = path::normalize(request.path()).map_err(|_| 400_u16)?;
         let host = String::from_utf8_lossy(request.host()).to_ascii_lowercase();
         let mut near: Vec<_> = self
-            .endpoints()
+            .router
+            .iter()
             .filter(|endpoint| Some(endpoint.route.id) != own)
             .map(|endpoint| (closeness(&endpoint.route, &host, &normal), endpoint))
             .collect();
         near.sort_by(|(one, a), (two, b)| two.cmp(one).then(a.route.id.cmp(&b.route.id)));
         near.truncate(LOOKED_AT);
+        let fields = RequestFields::new(request, max_headers);
+        let query = fields.query(client, &normal);
         let mut others: Vec<_> = near
             .into_iter()
             .map(|(close, endpoint): (usize, &Arc<Endpoint>)| {
-                let unmet = lookup(max_headers, request, client, &normal, |query| {
-                    router::unmet(self.router.flavor(), &endpoint.route, query)
-                });
+                let unmet = router::unmet(self.router.flavor(), &endpoint.route, &query);
                 (endpoint.route.clone(), unmet, close)
             })
             .collect();

@@ -13,15 +13,14 @@ use crate::expressions::{self, Predicate};
 use crate::index::NameKey;
 use crate::pattern::{Dialect, Pattern, required_prefix};
 use crate::rank::{self, PathKind, Rank};
-use crate::{Flavor, Protocol, Route};
+use crate::{Flavor, Protocol};
 
 /// Kong's namespace for the ids of a route's path groups, which decide ties.
 const GROUPS: Uuid = uuid!("7f145bf9-0dce-4f91-98eb-debbce4b9f6b");
 
-/// One path (or the lack of paths, or an expression) of one route.
+/// What is to be checked of one path (or the lack of paths, or an expression) of one route, once the index leads there.
 #[derive(Debug)]
 pub(crate) struct Candidate {
-    pub(crate) route: Arc<Route>,
     pub(crate) has_sni: bool,
     path: PathRule,
     /// None for no checks, which is the rule.
@@ -30,9 +29,8 @@ pub(crate) struct Candidate {
 
 #[derive(Debug)]
 enum PathRule {
-    Any,
-    /// The index has compared it already.
-    Prefix(usize),
+    /// The index has compared it.
+    Settled,
     Regex(Box<Pattern>),
     Expression(Box<Predicate>),
 }
@@ -44,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) order: u16,
     pub(crate) names: Vec<(NameKey, Option<u16>)>,
     pub(crate) keys: Vec<Vec<u8>>,
+    /// How long the path prefix is that the candidate stands for.
+    pub(crate) prefix: Option<u32>,
     pub(crate) uses_path: bool,
     pub(crate) uses_sni: bool,
     path: PathPlan,
@@ -51,26 +51,22 @@ pub(crate) struct Plan {
 
 #[derive(Debug)]
 enum PathPlan {
-    Any,
-    Prefix(usize),
+    /// The index does it.
+    Settled,
     Regex(String),
     Expression(Box<Predicate>),
 }
 
 impl Candidate {
-    pub(crate) fn matches<'a>(&'a self, cx: &mut Context<'a>) -> Option<Found<'a>> {
+    /// `found`: what the index has found out.
+    pub(crate) fn matches<'a>(&'a self, cx: &mut Context<'a>, mut found: Found<'a>) -> Option<Found<'a>> {
         if let Some(checks) = &self.checks
             && !checks.iter().all(|check| check.holds(cx))
         {
             return None;
         }
-        let mut found = Found::default();
         match &self.path {
-            PathRule::Any => Some(found),
-            PathRule::Prefix(length) => {
-                found.prefix = cx.query.path.get(..*length);
-                Some(found)
-            }
+            PathRule::Settled => Some(found),
             PathRule::Regex(pattern) => found.by_pattern(pattern, cx.query.path).then_some(found),
             PathRule::Expression(predicate) => predicate.holds(cx, &mut found).then_some(found),
         }
@@ -96,12 +92,13 @@ pub(crate) fn plans(flavor: Flavor, definition: &Definition) -> Result<Vec<Plan>
         return Ok(vec![expression_plan(definition, predicate)]);
     }
     let names = names(definition);
-    let plan = |path: PathPlan, keys: Vec<Vec<u8>>, rank: Rank, order: usize| Plan {
+    let plan = |prefix: Option<u32>, path: PathPlan, keys: Vec<Vec<u8>>, rank: Rank, order: usize| Plan {
         rank,
         order: u16::try_from(order).unwrap_or(u16::MAX),
         names: names.clone(),
         keys,
-        uses_path: !matches!(path, PathPlan::Any),
+        prefix,
+        uses_path: prefix.is_some() || !matches!(path, PathPlan::Settled),
         uses_sni: !definition.snis.is_empty(),
         path,
     };
@@ -111,25 +108,28 @@ pub(crate) fn plans(flavor: Flavor, definition: &Definition) -> Result<Vec<Plan>
             _ => rank::compatible(definition, PathKind::None, definition.id),
         };
         let keys = if definition.is_stream { port_keys(definition) } else { vec![Vec::new()] };
-        return Ok(vec![plan(PathPlan::Any, keys, rank, 0)]);
+        return Ok(vec![plan(None, PathPlan::Settled, keys, rank, 0)]);
     }
     let ids = group_ids(definition);
     let by_path = definition.paths.iter().zip(ids).enumerate();
     Ok(by_path
         .map(|(order, (path, id))| {
-            let (kind, path, key) = match path.strip_prefix('~') {
+            let (kind, prefix, path, key) = match path.strip_prefix('~') {
                 Some(regex) => {
                     let pattern = anchored(flavor, regex);
                     let key = required_prefix(&pattern);
-                    (PathKind::Regex, PathPlan::Regex(pattern), key)
+                    (PathKind::Regex, None, PathPlan::Regex(pattern), key)
                 }
-                None => (PathKind::Prefix(path.len()), PathPlan::Prefix(path.len()), path.as_bytes().to_vec()),
+                None => {
+                    let length = u32::try_from(path.len()).ok();
+                    (PathKind::Prefix(path.len()), length, PathPlan::Settled, path.as_bytes().to_vec())
+                }
             };
             let rank = match flavor {
                 Flavor::Traditional => rank::traditional(definition, kind),
                 _ => rank::compatible(definition, kind, id),
             };
-            plan(path, vec![key], rank, order)
+            plan(prefix, path, vec![key], rank, order)
         })
         .collect())
 }
@@ -150,6 +150,7 @@ fn expression_plan(definition: &Definition, predicate: Predicate) -> Plan {
         order: 0,
         names: names.into_iter().map(|name| (name, None)).collect(),
         keys: predicate.path_keys(definition.is_stream).unwrap_or_else(|| vec![Vec::new()]),
+        prefix: None,
         uses_path: predicate.uses_path(),
         uses_sni: false,
         path: PathPlan::Expression(Box::new(predicate)),
@@ -211,28 +212,27 @@ pub(crate) fn name_key(name: &NameRule) -> Option<NameKey> {
     }
 }
 
-/// The candidates of a route, one for each plan.
+/// The candidates of a route, one for each plan; `None` where the index checks everything.
 pub(crate) fn candidates(
     flavor: Flavor,
     definition: &Definition,
     plans: &mut [Plan],
-    route: &Arc<Route>,
-) -> Result<Vec<Arc<Candidate>>, String> {
+) -> Result<Vec<Option<Arc<Candidate>>>, String> {
     let checks = checks(flavor, definition)?;
     let checks: Option<Arc<[Check]>> = (!checks.is_empty()).then(|| checks.into());
     let dialect = if flavor == Flavor::Traditional { Dialect::Bytes } else { Dialect::Rust };
     let candidate = |plan: &mut Plan| {
-        let path = match std::mem::replace(&mut plan.path, PathPlan::Any) {
-            PathPlan::Any => PathRule::Any,
-            PathPlan::Prefix(length) => PathRule::Prefix(length),
+        let path = match std::mem::replace(&mut plan.path, PathPlan::Settled) {
+            PathPlan::Settled => PathRule::Settled,
             PathPlan::Regex(text) => {
                 let pattern = Pattern::new(&text, dialect)?;
                 PathRule::Regex(Box::new(pattern))
             }
             PathPlan::Expression(predicate) => PathRule::Expression(predicate),
         };
-        let (route, checks) = (Arc::clone(route), checks.clone());
-        Ok(Arc::new(Candidate { route, has_sni: plan.uses_sni, path, checks }))
+        let is_settled = matches!(path, PathRule::Settled) && checks.is_none() && !plan.uses_sni;
+        let candidate = || Arc::new(Candidate { has_sni: plan.uses_sni, path, checks: checks.clone() });
+        Ok((!is_settled).then(candidate))
     };
     plans.iter_mut().map(candidate).collect()
 }

@@ -23,5 +23,5 @@ mod tests;
 pub use entities::{Route, RouterFlavor as Flavor};
 pub use matched::{Captures, Match};
 pub use query::{Fields, NoFields, Protocol, Query};
-pub use router::{BuildError, Router};
+pub use router::{BuildError, HasRoute, Router};
 pub use why::unmet;

@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use crate::Route;
 use crate::pattern::{Groups, Pattern};
 
 /// The route found, and what of the path it matched.
-#[derive(Clone, Debug)]
-pub struct Match<'a> {
-    pub route: &'a Arc<Route>,
+#[derive(Debug)]
+pub struct Match<'r, 'q, R> {
+    pub route: &'r Arc<R>,
     /// What the route's path rule matched at the start of the path: the value of X-Forwarded-Prefix, and as many bytes of the
     /// path as `strip_path` takes off. None if no path rule matched, or matched elsewhere than at the start.
-    pub prefix: Option<&'a [u8]>,
+    pub prefix: Option<&'q [u8]>,
     /// Only if the matched regex has groups.
-    pub captures: Option<Captures<'a>>,
+    pub captures: Option<Captures<'q>>,
 }
 
 /// Groups of the path regex that matched.

@@ -28,38 +28,57 @@ impl std::fmt::Display for BuildError {
 
 impl std::error::Error for BuildError {}
 
-/// Immutable; a change makes a new one that shares what the change does not touch.
-#[derive(Clone, Debug, Default)]
-pub struct Router {
-    flavor: Flavor,
-    http: Table,
-    stream: Table,
-    routes: Shards<Uuid, Arc<Route>>,
+/// What a router leads to: a route, or what holds one.
+pub trait HasRoute {
+    fn route(&self) -> &Route;
 }
 
-impl Router {
+impl HasRoute for Route {
+    fn route(&self) -> &Route {
+        self
+    }
+}
+
+/// Immutable; a change makes a new one that shares what the change does not touch.
+#[derive(Debug)]
+pub struct Router<R = Route> {
+    flavor: Flavor,
+    http: Table<R>,
+    stream: Table<R>,
+    routes: Shards<Uuid, Arc<R>>,
+}
+
+impl<R> Clone for Router<R> {
+    fn clone(&self) -> Self {
+        let Self { flavor, http, stream, routes } = self;
+        Self { flavor: *flavor, http: http.clone(), stream: stream.clone(), routes: routes.clone() }
+    }
+}
+
+impl<R: HasRoute> Router<R> {
     /// Takes up every route that is sound; the others are named in the errors. Leave out routes of disabled services.
-    pub fn build(flavor: Flavor, routes: impl IntoIterator<Item = Arc<Route>>) -> (Self, Vec<BuildError>) {
-        let empty = Router { flavor, ..Router::default() };
+    pub fn build(flavor: Flavor, routes: impl IntoIterator<Item = Arc<R>>) -> (Self, Vec<BuildError>) {
+        let empty = Router { flavor, http: Table::default(), stream: Table::default(), routes: Shards::default() };
         empty.with_changes(&[], routes)
     }
 
     /// A router without the removed routes and with the added ones. An added route takes the place of one with its id. Costs in
-    /// proportion to the change.
+    /// proportion to the change, and little where an added one has the very route of the one before.
     #[must_use]
-    pub fn with_changes(
-        &self,
-        removed: &[Uuid],
-        added: impl IntoIterator<Item = Arc<Route>>,
-    ) -> (Self, Vec<BuildError>) {
+    pub fn with_changes(&self, removed: &[Uuid], added: impl IntoIterator<Item = Arc<R>>) -> (Self, Vec<BuildError>) {
         let mut router = self.clone();
         let mut errors = Vec::new();
         for id in removed {
             router.remove(*id);
         }
-        for route in added {
+        for added in added {
+            let route = added.route();
+            if router.routes.get(&route.id).is_some_and(|old| std::ptr::eq(old.route(), route)) {
+                router.replace(added);
+                continue;
+            }
             router.remove(route.id);
-            if let Err(message) = router.add(&route) {
+            if let Err(message) = router.add(&added) {
                 errors.push(BuildError { route: route.id, message });
             }
         }
@@ -69,16 +88,27 @@ impl Router {
     /// The route of a request or connection. Does not lock, and does not allocate unless headers, query arguments or captures
     /// are asked for.
     #[must_use]
-    pub fn find<'a>(&'a self, query: &Query<'a>) -> Option<Match<'a>> {
+    pub fn find<'r: 'q, 'q>(&'r self, query: &Query<'q>) -> Option<Match<'r, 'q, R>> {
         let is_traditional = self.flavor == Flavor::Traditional;
         let rules =
             Rules { needs_utf8: !is_traditional, star: usize::from(is_traditional), defers_snis: is_traditional };
         let port = if is_traditional { DefaultPort::Scheme } else { DefaultPort::Destination };
         let table = if query.protocol.is_stream() { &self.stream } else { &self.http };
         let mut cx = Context::new(*query, port);
-        let (candidate, found) = table.find(&mut cx, rules)?;
+        let (route, found) = table.find(&mut cx, rules)?;
         let captures = found.pattern.and_then(|pattern| Captures::new(pattern, query.path));
-        Some(Match { route: &candidate.route, prefix: found.prefix, captures })
+        Some(Match { route, prefix: found.prefix, captures })
+    }
+
+    /// What was taken up with this id.
+    #[must_use]
+    pub fn get(&self, id: Uuid) -> Option<&Arc<R>> {
+        self.routes.get(&id)
+    }
+
+    /// All that is taken up, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<R>> {
+        self.routes.iter().map(|(_, route)| route)
     }
 
     /// How many routes are taken up.
@@ -97,27 +127,42 @@ impl Router {
         self.flavor
     }
 
+    /// How many parts of its list of routes this router has in common with another.
+    #[must_use]
+    pub fn shared_routes(&self, other: &Self) -> usize {
+        self.routes.shared_with(&other.routes)
+    }
+
     /// How many shards of its exact names this router has in common with another.
     #[cfg(test)]
     pub(crate) fn shared_names(&self, other: &Self) -> usize {
         self.http.shared_names(&other.http)
     }
 
-    fn add(&mut self, route: &Arc<Route>) -> Result<(), String> {
-        let definition = Definition::from(route.as_ref());
+    fn add(&mut self, added: &Arc<R>) -> Result<(), String> {
+        let definition = Definition::from(added.route());
         let mut plans = plans(self.flavor, &definition)?;
-        let candidates = candidates(self.flavor, &definition, &mut plans, route)?;
+        let candidates = candidates(self.flavor, &definition, &mut plans)?;
         let table = if definition.is_stream { &mut self.stream } else { &mut self.http };
         for (plan, candidate) in plans.iter().zip(&candidates) {
-            table.insert(plan, candidate);
+            table.insert(plan, candidate.as_ref(), added);
         }
-        self.routes.insert(route.id, Arc::clone(route));
+        self.routes.insert(added.route().id, Arc::clone(added));
         Ok(())
+    }
+
+    fn replace(&mut self, other: Arc<R>) {
+        let definition = Definition::from(other.route());
+        let table = if definition.is_stream { &mut self.stream } else { &mut self.http };
+        for plan in plans(self.flavor, &definition).into_iter().flatten() {
+            table.replace(&plan, &other);
+        }
+        self.routes.insert(other.route().id, other);
     }
 
     fn remove(&mut self, id: Uuid) {
         let Some(route) = self.routes.remove(&id) else { return };
-        let definition = Definition::from(route.as_ref());
+        let definition = Definition::from(route.route());
         let table = if definition.is_stream { &mut self.stream } else { &mut self.http };
         // A route that is in the index had plans, and the same ones come out again.
         for plan in plans(self.flavor, &definition).into_iter().flatten() {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
 const CREATES: usize = 4_000;
@@ -149,7 +150,7 @@ pub(super) fn measure_many(bench: &Bench) -> Result<Value> {
         let verdict = if figure <= goal { "met" } else { "MISSED" };
         println!("consumers: {name} {figure:.1} {unit} (goal {goal} {unit}: {verdict})");
     };
-    let looked_up = look_ups(bench)?;
+    let looked_up = look_ups()?;
     println!("consumers: {CONSUMERS} with a key each written by batches in {:.1} s", filled.as_secs_f64());
     told("started from the store in", started.as_secs_f64(), "s", 60.0);
     told("resident memory", resident, "MB", 700.0);
@@ -166,10 +167,9 @@ pub(super) fn measure_many(bench: &Bench) -> Result<Value> {
 }
 
 /// What a look-up costs by itself: over the network it is lost in the noise.
-fn look_ups(bench: &Bench) -> Result<Value> {
-    let mut command = project::cargo();
-    command.args(["run", "--quiet", "--profile", &bench.profile, "-p", "pdk", "--example", "look_ups"]);
-    let output = command.output().context("cannot start cargo")?;
+fn look_ups() -> Result<Value> {
+    let program = project::build("quick", "--example", "look_ups")?;
+    let output = Command::new(program).output().context("cannot run the example look_ups")?;
     ensure!(output.status.success(), "the look-ups failed: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).context("the look-ups told no figures")
 }

@@ -22,8 +22,6 @@ pub(super) struct Bench {
     pub(super) access_log: bool,
     /// Of the soak.
     pub(super) minutes: u32,
-    /// The cargo profile of what is built.
-    pub(super) profile: String,
 }
 
 pub(super) enum Candidate {

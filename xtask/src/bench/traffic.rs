@@ -135,6 +135,19 @@ pub(super) fn measure(bench: &Bench, cases: &[&Case]) -> Result<Value> {
     Ok(report::json(&measured))
 }
 
+/// The traffic of every case for a while, to the candidate alone.
+pub(super) fn train(bench: &Bench) -> Result<()> {
+    let certificate = Certificate::make(&bench.scratch)?;
+    let (_upstream, upstream) = nginx::upstream(&bench.scratch.join("upstream"))?;
+    for case in CASES {
+        println!("  {}", case.name);
+        let folder = bench.scratch.join(case.name);
+        let candidate = bench.start_candidate(&folder, case.task, upstream, &certificate)?;
+        load::send(bench, case.load, &candidate, bench.time, &folder).context(case.name)?;
+    }
+    Ok(())
+}
+
 fn measure_case<'a>(
     bench: &Bench,
     case: &'a Case,

@@ -43,6 +43,7 @@ pub(crate) struct Forwarded {
 #[derive(Clone, Copy)]
 struct Way<'a> {
     thread: &'a Thread,
+    endpoint: &'a Endpoint,
     service: &'a ServiceTarget,
     terms: &'a Terms,
     upstream: &'a Upstream,
@@ -112,7 +113,7 @@ pub(crate) async fn forward(
         Held::from(body)
     };
     cx.received += request_body.len().unwrap_or_default();
-    let way = Way { thread, service, terms, upstream: &upstream };
+    let way = Way { thread, endpoint, service, terms, upstream: &upstream };
     let forwarded = with_retries(way, request_body, began, &mut deadline, cx, to).await;
     cx.upstream = Some(upstream);
     forwarded
@@ -134,7 +135,7 @@ async fn with_retries(
     cx: &mut Context,
     to: &mut Downstream,
 ) -> Result<Forwarded, Exit> {
-    let Way { thread, service, terms, upstream } = way;
+    let Way { thread, service, terms, upstream, .. } = way;
     if !deadline.allows(Duration::ZERO) {
         return Err(too_late(cx));
     }
@@ -347,12 +348,12 @@ async fn attempt(
     body: &mut Body,
     to: &mut Downstream,
 ) -> Result<Answer, Failure> {
-    let Way { service, upstream, .. } = way;
+    let Way { endpoint, service, upstream, .. } = way;
     let own = match &service.destination {
         Destination::Upstream(entity) => entity.entity.host_header.as_deref(),
         _ => None,
     };
-    let host = upstream_head::host(cx, upstream, own, &target.name, target.address.port());
+    let host = upstream_head::host(cx, upstream, endpoint.preserves_host, own, &target.name, target.address.port());
     // An upgrade needs HTTP/1.1.
     let tls = service.tls.as_deref().map(|tls| match &tls.without_http2 {
         Some(without) if cx.request.is_websocket() => &**without,
@@ -462,7 +463,7 @@ impl Try<'_> {
     }
 
     async fn over_http2(&self, channel: Channel, body: &mut Body, to: &mut Downstream) -> Result<Answer, Failure> {
-        let Self { way: Way { thread, service, terms, upstream }, cx, key, host, .. } = self;
+        let Self { way: Way { thread, service, terms, upstream, .. }, cx, key, host, .. } = self;
         let mut path = Vec::new();
         upstream_head::target(&mut path, cx, upstream);
         let scheme = if service.scheme.is_tls() { "https" } else { "http" };

@@ -10,9 +10,32 @@ use router::{Fields, Match, Protocol, Query, path};
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-struct RequestFields<'a> {
+/// What of a request is routed by.
+pub(crate) struct RequestFields<'a> {
     request: &'a Request,
     limit: usize,
+}
+
+impl<'a> RequestFields<'a> {
+    /// Header fields beyond the limit are not looked at.
+    pub(crate) fn new(request: &'a Request, limit: usize) -> Self {
+        Self { request, limit }
+    }
+
+    /// What is asked of a router. `normal`: the request's path in the normal form.
+    pub(crate) fn query(&'a self, client: &'a pdk::Client, normal: &'a [u8]) -> Query<'a> {
+        let host = self.request.host();
+        Query {
+            protocol: if client.scheme == Scheme::Https { Protocol::Https } else { Protocol::Http },
+            method: self.request.method.as_str(),
+            host: (!host.is_empty()).then_some(host),
+            path: normal,
+            sni: client.tls.as_ref().and_then(|t| t.sni.as_deref()),
+            source: Some(SocketAddr::new(client.ip, client.port)),
+            destination: Some(SocketAddr::new(client.local.ip(), client.public_port)),
+            fields: self,
+        }
+    }
 }
 
 impl Fields for RequestFields<'_> {
@@ -69,27 +92,6 @@ pub(crate) struct Found<'a> {
     pub(crate) captures: Vec<(String, String)>,
 }
 
-/// Asks something of a router about a request. `normal` is its path in the normal form.
-pub(crate) fn lookup<T>(
-    header_limit: usize,
-    request: &Request,
-    client: &pdk::Client,
-    normal: &[u8],
-    ask: impl FnOnce(&Query<'_>) -> T,
-) -> T {
-    let host = request.host();
-    ask(&Query {
-        protocol: if client.scheme == Scheme::Https { Protocol::Https } else { Protocol::Http },
-        method: request.method.as_str(),
-        host: (!host.is_empty()).then_some(host),
-        path: normal,
-        sni: client.tls.as_ref().and_then(|t| t.sni.as_deref()),
-        source: Some(SocketAddr::new(client.ip, client.port)),
-        destination: Some(SocketAddr::new(client.local.ip(), client.public_port)),
-        fields: &RequestFields { request, limit: header_limit },
-    })
-}
-
 pub(crate) fn find<'a>(
     header_limit: usize,
     snapshot: &'a Snapshot,
@@ -97,24 +99,23 @@ pub(crate) fn find<'a>(
     client: &pdk::Client,
 ) -> Result<Option<Found<'a>>, u16> {
     let normal = path::normalize(request.path()).map_err(|_| 400_u16)?;
-    lookup(header_limit, request, client, &normal, |query| {
-        let Some(found) = snapshot.router.find(query) else { return Ok(None) };
-        let Some(routed) = snapshot.routed(found.route.id) else { return Ok(None) };
-        let captures = captures(&found);
-        let upstream = routed.service.map(|service| upstream(routed.endpoint, service, &found, &normal, request));
-        Ok(Some(Found { routed, upstream: upstream.transpose()?, captures }))
-    })
+    let fields = RequestFields::new(request, header_limit);
+    let Some(found) = snapshot.router.find(&fields.query(client, &normal)) else { return Ok(None) };
+    let routed = snapshot.routed(found.route);
+    let captures = captures(&found);
+    let upstream = routed.service.map(|service| upstream(routed.endpoint, service, &found, &normal, request));
+    Ok(Some(Found { routed, upstream: upstream.transpose()?, captures }))
 }
 
 /// Where the request goes, and with which path; an error is the status for a path that must not go there.
 fn upstream(
     endpoint: &Endpoint,
     service: &ServiceTarget,
-    found: &Match<'_>,
+    found: &Match<'_, '_, Endpoint>,
     normal: &[u8],
     request: &Request,
 ) -> Result<Upstream, u16> {
-    let strip = endpoint.route.strip_path && !service.scheme.is_grpc();
+    let strip = endpoint.strips_path && !service.scheme.is_grpc();
     let base = service.service.path.as_deref();
     let path = if endpoint.forwards_raw {
         let matched = found.prefix.map(<[u8]>::len);
@@ -138,7 +139,7 @@ fn upstream(
     })
 }
 
-fn captures(found: &Match<'_>) -> Vec<(String, String)> {
+fn captures(found: &Match<'_, '_, Endpoint>) -> Vec<(String, String)> {
     let Some(captures) = &found.captures else { return Vec::new() };
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
     let numbered = captures.numbered().map(|(number, value)| (number.to_string(), text(value)));

@@ -257,13 +257,19 @@ fn via(out: &mut impl Sink, settings: &Settings, cx: &Context, before: Option<&[
 /// A Host field's value, mostly short enough to need no allocation.
 pub(crate) type Host = SmallVec<[u8; 64]>;
 
-/// The Host field: the client's where the route preserves it, else what the upstream entity or the target says, with
+/// The Host field: the client's where the route `preserves` it, else what the upstream entity or the target says, with
 /// the port unless it is the scheme's own.
-pub(crate) fn host(cx: &Context, upstream: &Upstream, own: Option<&str>, name: &str, port: u16) -> Host {
+pub(crate) fn host(
+    cx: &Context,
+    upstream: &Upstream,
+    preserves: bool,
+    own: Option<&str>,
+    name: &str,
+    port: u16,
+) -> Host {
     if let Some(set) = &upstream.host_header {
         return Host::from_slice(set);
     }
-    let preserves = cx.route.as_ref().is_some_and(|r| r.preserve_host);
     if preserves && !cx.request.host().is_empty() {
         return Host::from_slice(cx.request.host());
     }

@@ -301,21 +301,15 @@ impl Builder {
             let service = route.service.as_ref().and_then(|s| from.services.get(&s.id));
             service.is_none_or(|service| service.enabled)
         };
-        let endpoints = Arc::make_mut(&mut self.current.endpoints);
         let (mut removed, mut added) = (Vec::new(), Vec::new());
         for id in dirty.routes.iter().chain(dirty.endpoints.difference(&dirty.routes)) {
             let Some(route) = from.routes.get(id).filter(is_served) else {
-                if endpoints.remove(id).is_some() {
-                    removed.push(*id);
-                }
+                removed.push(*id);
                 continue;
             };
             let scope = Scope { route: Some(*id), service: route.service.as_ref().map(|s| s.id) };
             let plan = self.links.has_own(*id).then(|| Arc::new(Plan::new(&self.current.instances, scope)));
-            endpoints.insert(*id, Arc::new(Endpoint::new(route.clone(), plan, self.env.flavor)));
-            if dirty.routes.contains(id) {
-                added.push(route.clone());
-            }
+            added.push(Arc::new(Endpoint::new(route.clone(), plan, self.env.flavor)));
         }
         if removed.is_empty() && added.is_empty() {
             return;

@@ -2,13 +2,16 @@
 
 use super::{Plan, ServiceTarget, Terms};
 use entities::{PathForwarding, Route};
-use router::Flavor;
 use router::path::PathHandling;
+use router::{Flavor, HasRoute};
 use std::sync::Arc;
+use uuid::Uuid;
 
-/// What happens to requests of a route.
+/// What happens to requests of a route. What every request asks of its route stands here, beside each other: among very many
+/// routes each further place in memory is one to wait for.
 pub(crate) struct Endpoint {
     pub(crate) route: Arc<Route>,
+    pub(super) service: Option<Uuid>,
     /// Where the route has plugins of its own; otherwise its service's plan holds, or the global one.
     pub(super) plan: Option<Arc<Plan>>,
     /// The protocols hold `https` but not `http`.
@@ -16,6 +19,8 @@ pub(crate) struct Endpoint {
     pub(crate) is_grpc: bool,
     /// The protocols hold `grpcs` but not `grpc`.
     pub(crate) is_grpcs_only: bool,
+    pub(crate) strips_path: bool,
+    pub(crate) preserves_host: bool,
     pub(crate) handling: PathHandling,
     /// The path goes upstream as the client sent it.
     pub(crate) forwards_raw: bool,
@@ -31,12 +36,21 @@ impl Endpoint {
             is_https_only: has("https") && !has("http"),
             is_grpc: has("grpc") || has("grpcs"),
             is_grpcs_only: has("grpcs") && !has("grpc"),
+            service: route.service.as_ref().map(|service| service.id),
+            strips_path: route.strip_path,
+            preserves_host: route.preserve_host,
             handling: if is_v1 { PathHandling::V1 } else { PathHandling::V0 },
             forwards_raw: route.path_forwarding == Some(PathForwarding::Raw),
             has_own_terms: Terms::has_own(&route),
             route,
             plan,
         }
+    }
+}
+
+impl HasRoute for Endpoint {
+    fn route(&self) -> &Route {
+        &self.route
     }
 }
 

@@ -77,8 +77,7 @@ impl Environment {
 /// of a route do not hold its service's, so that a change of one service touches no route.
 #[derive(Clone)]
 pub struct Snapshot {
-    pub(crate) router: Arc<Router>,
-    endpoints: Arc<Shards<Uuid, Arc<Endpoint>>>,
+    pub(crate) router: Arc<Router<Endpoint>>,
     services: Arc<Shards<Uuid, ServiceEntry>>,
     pub(crate) upstreams: Arc<NamedUpstreams>,
     /// What runs where no route was found, and before routing.
@@ -97,7 +96,6 @@ impl Snapshot {
     fn empty(env: &Environment) -> Self {
         Self {
             router: Arc::new(Router::build(env.flavor, []).0),
-            endpoints: Arc::default(),
             services: Arc::default(),
             upstreams: Arc::default(),
             global: Arc::default(),
@@ -113,17 +111,11 @@ impl Snapshot {
         self.router.flavor()
     }
 
-    /// All routes that are served.
-    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
-        self.endpoints.iter().map(|(_, endpoint)| endpoint)
-    }
-
     /// What a request that matched a route has to do with.
-    pub(crate) fn routed(&self, route: Uuid) -> Option<Routed<'_>> {
-        let endpoint = self.endpoints.get(&route)?;
-        let entry = endpoint.route.service.as_ref().and_then(|service| self.services.get(&service.id));
+    pub(crate) fn routed<'a>(&'a self, endpoint: &'a Endpoint) -> Routed<'a> {
+        let entry = endpoint.service.and_then(|service| self.services.get(&service));
         let own = endpoint.plan.as_ref().or_else(|| entry?.plan.as_ref());
         let service = entry.and_then(|entry| entry.target.as_ref());
-        Some(Routed { endpoint, service, plan: own.unwrap_or(&self.global) })
+        Routed { endpoint, service, plan: own.unwrap_or(&self.global) }
     }
 }

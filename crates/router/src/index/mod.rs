@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 pub(crate) use names::NameKey;
 
+use crate::HasRoute;
 use crate::Protocol;
 use crate::compile::{Candidate, Plan};
 use crate::context::{Context, Found};
@@ -20,31 +21,62 @@ use crate::rank::Rank;
 use names::Names;
 use trie::Lists;
 
-/// A candidate where the index keeps it.
-#[derive(Clone, Debug)]
-pub(crate) struct Entry {
+/// A candidate where the index keeps it. Most match once the index leads to them; a request meets nothing else of these, so
+/// that among very many routes it waits for little memory.
+#[derive(Debug)]
+pub(crate) struct Entry<R> {
     rank: Rank,
     /// The port that goes with the name it is kept under.
     port: Option<u16>,
     /// Which of its route's paths it stands for: the first of equals wins.
     order: u16,
-    candidate: Arc<Candidate>,
+    /// How long the path prefix is that it is kept under, where it stands for one.
+    prefix: Option<u32>,
+    /// What is left to be checked.
+    candidate: Option<Arc<Candidate>>,
+    route: Arc<R>,
 }
 
-impl Entry {
+impl<R> Clone for Entry<R> {
+    fn clone(&self) -> Self {
+        Self { candidate: self.candidate.clone(), route: Arc::clone(&self.route), ..*self }
+    }
+}
+
+impl<R: HasRoute> Entry<R> {
+    fn id(&self) -> Uuid {
+        self.route.route().id
+    }
+
     /// Whether this one is tried before the other.
-    fn precedes(&self, other: &Entry) -> bool {
+    fn precedes(&self, other: &Self) -> bool {
         let by_rank = self.rank.cmp(&other.rank);
         let by_order = || other.order.cmp(&self.order);
-        let by_id = || self.candidate.route.id.cmp(&other.candidate.route.id);
+        let by_id = || self.id().cmp(&other.id());
         by_rank.then_with(by_order).then_with(by_id) == Ordering::Greater
+    }
+
+    fn has_sni(&self) -> bool {
+        self.candidate.as_ref().is_some_and(|candidate| candidate.has_sni)
+    }
+
+    fn matches<'a>(&'a self, cx: &mut Context<'a>) -> Option<Found<'a>> {
+        let mut found = Found::default();
+        if let Some(prefix) = self.prefix {
+            // The index has compared it already.
+            found.prefix = cx.query.path.get(..prefix as usize);
+        }
+        match &self.candidate {
+            Some(candidate) => candidate.matches(cx, found),
+            None => Some(found),
+        }
     }
 }
 
 /// The routes of one subsystem (http or stream).
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Table {
-    names: Names,
+#[derive(Debug)]
+pub(crate) struct Table<R> {
+    names: Names<R>,
     /// Candidates that look at the path, and at server names.
     with_path: usize,
     with_sni: usize,
@@ -61,14 +93,43 @@ pub(crate) struct Rules {
     pub(crate) defers_snis: bool,
 }
 
-impl Table {
-    pub(crate) fn insert(&mut self, plan: &Plan, candidate: &Arc<Candidate>) {
+impl<R> Default for Table<R> {
+    fn default() -> Self {
+        Self { names: Names::default(), with_path: 0, with_sni: 0 }
+    }
+}
+
+impl<R> Clone for Table<R> {
+    fn clone(&self) -> Self {
+        Self { names: self.names.clone(), ..*self }
+    }
+}
+
+impl<R: HasRoute> Table<R> {
+    pub(crate) fn insert(&mut self, plan: &Plan, candidate: Option<&Arc<Candidate>>, route: &Arc<R>) {
         self.count(plan, usize::wrapping_add);
         for (name, port) in &plan.names {
             let trie = self.names.trie(name);
             for key in &plan.keys {
-                let entry = Entry { rank: plan.rank, port: *port, order: plan.order, candidate: Arc::clone(candidate) };
+                let entry = Entry {
+                    rank: plan.rank,
+                    port: *port,
+                    order: plan.order,
+                    prefix: plan.prefix,
+                    candidate: candidate.cloned(),
+                    route: Arc::clone(route),
+                };
                 trie.insert(key, entry);
+            }
+        }
+    }
+
+    /// Puts something else in the place of a route whose definition has not changed.
+    pub(crate) fn replace(&mut self, plan: &Plan, route: &Arc<R>) {
+        for (name, _) in &plan.names {
+            let trie = self.names.trie(name);
+            for key in &plan.keys {
+                trie.replace(key, route);
             }
         }
     }
@@ -92,7 +153,7 @@ impl Table {
         self.with_sni = change(self.with_sni, usize::from(plan.uses_sni));
     }
 
-    pub(crate) fn find<'a>(&'a self, cx: &mut Context<'a>, rules: Rules) -> Option<(&'a Candidate, Found<'a>)> {
+    pub(crate) fn find<'r: 'q, 'q>(&'r self, cx: &mut Context<'q>, rules: Rules) -> Option<(&'r Arc<R>, Found<'q>)> {
         let query = cx.query;
         if rules.needs_utf8 && self.with_path > 0 && std::str::from_utf8(query.path).is_err() {
             return None;
@@ -110,21 +171,21 @@ impl Table {
             self.names.visit(cx.host, rules.star, &mut |trie| trie.collect(query.path, &mut lists));
         }
         if rules.defers_snis && self.with_sni > 0 && query.protocol == Protocol::Http {
-            let first = best(lists.clone(), cx, |candidate| !candidate.has_sni);
-            return first.or_else(|| best(lists, cx, |candidate| candidate.has_sni));
+            let first = best(lists.clone(), cx, |entry| !entry.has_sni());
+            return first.or_else(|| best(lists, cx, |entry| entry.has_sni()));
         }
         best(lists, cx, |_| true)
     }
 }
 
 /// Tries the candidates of all lists, best rank first: the first that matches is the answer.
-fn best<'a>(
-    mut lists: Lists<'a>,
-    cx: &mut Context<'a>,
-    is_wanted: impl Fn(&Candidate) -> bool,
-) -> Option<(&'a Candidate, Found<'a>)> {
+fn best<'r: 'q, 'q, R: HasRoute>(
+    mut lists: Lists<'r, R>,
+    cx: &mut Context<'q>,
+    is_wanted: impl Fn(&Entry<R>) -> bool,
+) -> Option<(&'r Arc<R>, Found<'q>)> {
     loop {
-        let mut best: Option<(usize, &'a Entry)> = None;
+        let mut best: Option<(usize, &'r Entry<R>)> = None;
         for (at, list) in lists.iter().enumerate() {
             if let Some(head) = list.first()
                 && best.is_none_or(|(_, other)| head.precedes(other))
@@ -140,10 +201,10 @@ fn best<'a>(
             }
         }
         if (entry.port.is_none() || entry.port == cx.host_port)
-            && is_wanted(&entry.candidate)
-            && let Some(found) = entry.candidate.matches(cx)
+            && is_wanted(entry)
+            && let Some(found) = entry.matches(cx)
         {
-            return Some((&entry.candidate, found));
+            return Some((&entry.route, found));
         }
     }
 }

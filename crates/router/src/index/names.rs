@@ -22,15 +22,27 @@ pub(crate) enum NameKey {
 }
 
 /// One side's wildcards: the texts, and which lengths they have.
-#[derive(Clone, Debug, Default)]
-struct Wildcards {
-    tries: Shards<Arc<[u8]>, Arc<Node>>,
+#[derive(Debug)]
+struct Wildcards<R> {
+    tries: Shards<Arc<[u8]>, Arc<Node<R>>>,
     /// Ascending, with how many texts have it.
     lengths: SmallVec<[(usize, usize); 8]>,
 }
 
-impl Wildcards {
-    fn trie(&mut self, text: &[u8]) -> &mut Arc<Node> {
+impl<R> Default for Wildcards<R> {
+    fn default() -> Self {
+        Self { tries: Shards::default(), lengths: SmallVec::new() }
+    }
+}
+
+impl<R> Clone for Wildcards<R> {
+    fn clone(&self) -> Self {
+        Self { tries: self.tries.clone(), lengths: self.lengths.clone() }
+    }
+}
+
+impl<R> Wildcards<R> {
+    fn trie(&mut self, text: &[u8]) -> &mut Arc<Node<R>> {
         if self.tries.get(text).is_none() {
             match self.lengths.binary_search_by_key(&text.len(), |(length, _)| *length) {
                 Ok(at) => self.lengths[at].1 += 1,
@@ -40,7 +52,7 @@ impl Wildcards {
         self.tries.entry(Arc::from(text), Arc::default)
     }
 
-    fn reduce(&mut self, text: &[u8], change: impl FnOnce(&mut Arc<Node>) -> bool) {
+    fn reduce(&mut self, text: &[u8], change: impl FnOnce(&mut Arc<Node<R>>) -> bool) {
         let before = self.tries.len();
         self.tries.reduce(text, change);
         if self.tries.len() < before
@@ -54,18 +66,43 @@ impl Wildcards {
     }
 }
 
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Names {
-    any: Arc<Node>,
-    exact: Shards<Arc<[u8]>, Arc<Node>>,
-    suffixes: Wildcards,
-    prefixes: Wildcards,
-    plaintext: Arc<Node>,
+#[derive(Debug)]
+pub(crate) struct Names<R> {
+    any: Arc<Node<R>>,
+    exact: Shards<Arc<[u8]>, Arc<Node<R>>>,
+    suffixes: Wildcards<R>,
+    prefixes: Wildcards<R>,
+    plaintext: Arc<Node<R>>,
 }
 
-impl Names {
+impl<R> Default for Names<R> {
+    fn default() -> Self {
+        Self {
+            any: Arc::default(),
+            exact: Shards::default(),
+            suffixes: Wildcards::default(),
+            prefixes: Wildcards::default(),
+            plaintext: Arc::default(),
+        }
+    }
+}
+
+impl<R> Clone for Names<R> {
+    fn clone(&self) -> Self {
+        let Self { any, exact, suffixes, prefixes, plaintext } = self;
+        Self {
+            any: Arc::clone(any),
+            exact: exact.clone(),
+            suffixes: suffixes.clone(),
+            prefixes: prefixes.clone(),
+            plaintext: Arc::clone(plaintext),
+        }
+    }
+}
+
+impl<R> Names<R> {
     /// Visits the trie of every key that the name satisfies. `star` is how many bytes a `*` must stand for at least.
-    pub(crate) fn visit<'a>(&'a self, name: Option<&[u8]>, star: usize, visit: &mut dyn FnMut(&'a Node)) {
+    pub(crate) fn visit<'a>(&'a self, name: Option<&[u8]>, star: usize, visit: &mut dyn FnMut(&'a Node<R>)) {
         visit(&self.any);
         let Some(name) = name else { return };
         if let Some(trie) = self.exact.get(name) {
@@ -96,12 +133,12 @@ impl Names {
         self.exact.shared_with(&other.exact)
     }
 
-    pub(crate) fn plaintext(&self) -> &Node {
+    pub(crate) fn plaintext(&self) -> &Node<R> {
         &self.plaintext
     }
 
     /// The trie of a key, to be added to.
-    pub(crate) fn trie(&mut self, key: &NameKey) -> &mut Arc<Node> {
+    pub(crate) fn trie(&mut self, key: &NameKey) -> &mut Arc<Node<R>> {
         match key {
             NameKey::Any => &mut self.any,
             NameKey::Exact(name) => self.exact.entry(Arc::from(name.as_bytes()), Arc::default),
@@ -112,7 +149,7 @@ impl Names {
     }
 
     /// Lets `change` take something out of the trie of a key; it answers whether nothing is left there.
-    pub(crate) fn reduce(&mut self, key: &NameKey, change: impl FnOnce(&mut Arc<Node>) -> bool) {
+    pub(crate) fn reduce(&mut self, key: &NameKey, change: impl FnOnce(&mut Arc<Node<R>>) -> bool) {
         match key {
             NameKey::Any => {
                 change(&mut self.any);

@@ -6,23 +6,38 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::Entry;
+use crate::HasRoute;
 
 /// Every list of entries that a look-up met.
-pub(crate) type Lists<'a> = SmallVec<[&'a [Entry]; 16]>;
+pub(crate) type Lists<'a, R> = SmallVec<[&'a [Entry<R>]; 16]>;
 
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Node {
+#[derive(Debug)]
+pub(crate) struct Node<R> {
     /// The bytes from the parent to here, then the first byte of each child.
     text: SmallVec<[u8; 24]>,
     label: usize,
-    children: Vec<Arc<Node>>,
-    /// Best rank first.
-    entries: Vec<Entry>,
+    children: Vec<Arc<Node<R>>>,
+    /// Best rank first. Most nodes at the ends have one.
+    entries: SmallVec<[Entry<R>; 1]>,
 }
 
-impl Node {
+impl<R> Clone for Node<R> {
+    fn clone(&self) -> Self {
+        let Self { text, label, children, entries } = self;
+        Self { text: text.clone(), label: *label, children: children.clone(), entries: entries.clone() }
+    }
+}
+
+impl<R> Default for Node<R> {
+    fn default() -> Self {
+        Self::new(b"")
+    }
+}
+
+impl<R> Node<R> {
     fn new(label: &[u8]) -> Self {
-        Node { text: SmallVec::from_slice(label), label: label.len(), ..Node::default() }
+        let text = SmallVec::from_slice(label);
+        Node { text, label: label.len(), children: Vec::new(), entries: SmallVec::new() }
     }
 
     fn label(&self) -> &[u8] {
@@ -34,7 +49,7 @@ impl Node {
     }
 
     /// Collects the entries of every key that `path` starts with.
-    pub(crate) fn collect<'a>(&'a self, path: &[u8], lists: &mut Lists<'a>) {
+    pub(crate) fn collect<'a>(&'a self, path: &[u8], lists: &mut Lists<'a, R>) {
         let mut node = self;
         let mut rest = path;
         loop {
@@ -48,14 +63,16 @@ impl Node {
         }
     }
 
-    pub(crate) fn insert(self: &mut Arc<Self>, key: &[u8], entry: Entry) {
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.children.is_empty()
+    }
+}
+
+impl<R: HasRoute> Node<R> {
+    pub(crate) fn insert(self: &mut Arc<Self>, key: &[u8], entry: Entry<R>) {
         let node = Arc::make_mut(self);
         let Some(first) = key.first() else {
             let at = node.entries.partition_point(|other| other.precedes(&entry));
-            // Most nodes hold one entry, and a vector's first allocation is for four.
-            if node.entries.is_empty() {
-                node.entries.reserve_exact(1);
-            }
             node.entries.insert(at, entry);
             return;
         };
@@ -79,6 +96,25 @@ impl Node {
         child.insert(&key[shared..], entry);
     }
 
+    /// Puts something else in the place of a route under that key.
+    pub(crate) fn replace(self: &mut Arc<Self>, key: &[u8], route: &Arc<R>) {
+        if !self.holds(key, route.route().id) {
+            return;
+        }
+        let node = Arc::make_mut(self);
+        match key.first().and_then(|first| node.child(*first)) {
+            None => {
+                let of_route = node.entries.iter_mut().filter(|entry| entry.id() == route.route().id);
+                of_route.for_each(|entry| entry.route = Arc::clone(route));
+            }
+            Some(next) => {
+                let child = &mut node.children[next];
+                let rest = &key[child.label..];
+                child.replace(rest, route);
+            }
+        }
+    }
+
     fn cut_label(&mut self, length: usize) {
         self.text.drain(..length);
         self.label -= length;
@@ -91,7 +127,7 @@ impl Node {
         }
         let node = Arc::make_mut(self);
         match key.first().and_then(|first| node.child(*first)) {
-            None => node.entries.retain(|entry| entry.candidate.route.id != route),
+            None => node.entries.retain(|entry| entry.id() != route),
             Some(next) => {
                 let child = &mut node.children[next];
                 let rest = &key[child.label..];
@@ -117,15 +153,11 @@ impl Node {
 
     fn holds(&self, key: &[u8], route: Uuid) -> bool {
         match key.first() {
-            None => self.entries.iter().any(|entry| entry.candidate.route.id == route),
+            None => self.entries.iter().any(|entry| entry.id() == route),
             Some(first) => self.child(*first).is_some_and(|next| {
                 let child = &self.children[next];
                 key.strip_prefix(child.label()).is_some_and(|rest| child.holds(rest, route))
             }),
         }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.children.is_empty()
     }
 }

@@ -177,7 +177,7 @@ pub(super) fn check_match(flavor: Flavor, text: &str, request: &str, prefix: Opt
     let router = router(flavor, &[text]);
     let request = Request::new(request);
     let query = request.query();
-    let found: Match<'_> = router.find(&query).unwrap();
+    let found: Match<'_, '_, _> = router.find(&query).unwrap();
     assert_eq!(found.prefix.map(String::from_utf8_lossy).as_deref(), prefix, "{text}");
     let mut got = Vec::new();
     if let Some(captured) = &found.captures {

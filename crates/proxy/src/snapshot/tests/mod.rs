@@ -99,5 +99,5 @@ fn query(path: &str) -> Query<'_> {
 }
 
 fn found(snapshot: &Snapshot, path: &str) -> Option<Uuid> {
-    snapshot.router.find(&query(path)).map(|found| found.route.id)
+    snapshot.router.find(&query(path)).map(|found| found.route.route.id)
 }

@@ -190,7 +190,7 @@ impl World {
 
 /// Everything that a request can find in a snapshot, as text.
 fn shown(snapshot: &Snapshot) -> String {
-    let mut text = format!("{} routes, {} services\n", snapshot.endpoints.len(), snapshot.services.len());
+    let mut text = format!("{} routes, {} services\n", snapshot.router.len(), snapshot.services.len());
     let consumers = (0..4).map(|number| Some(id(8, number))).chain([None]);
     let consumers: Vec<_> =
         consumers.filter(|c| c.is_none_or(|c| snapshot.consumers.consumer(c).ready().flatten().is_some())).collect();
@@ -211,8 +211,7 @@ fn shown(snapshot: &Snapshot) -> String {
         let path = format!("/{path}/x");
         let query = query(&path);
         let found = snapshot.router.find(&query);
-        let Some((found, routed)) = found.and_then(|found| Some((found.route.id, snapshot.routed(found.route.id)?)))
-        else {
+        let Some((found, routed)) = found.map(|found| (found.route.route.id, snapshot.routed(found.route))) else {
             let _ = writeln!(text, "{path}: none");
             continue;
         };
