@@ -358,6 +358,10 @@ impl Context {
         std::str::from_utf8(&self.request_id).unwrap_or_default()
     }
 
+    pub fn request_id_bytes(&self) -> &[u8; 32] {
+        &self.request_id
+    }
+
     /// Makes this the response. The early fields go before its own; where the response is the gateway's own, its fields
     /// win over early ones of the same name, as `kong.response.exit` overwrites what plugins have set. What comes out of a
     /// cache gives way to them: the early fields are of this request.

@@ -1,7 +1,7 @@
 //! The heads of HTTP/1 messages (RFC 9112, 2 to 5): parsed strictly, so that no two parsers can read them differently.
 
 use memchr::memmem::Finder;
-use pdk::{Headers, Method, Request, Span, Version};
+use pdk::{Headers, Method, Request, Span, Version, is_same_name};
 use std::sync::LazyLock;
 
 /// Limits of a request head (`large_client_header_buffers`).
@@ -59,9 +59,24 @@ pub(crate) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// A name that goes upstream. Others are dropped, as nginx does (`ignore_invalid_headers`).
-fn is_plain_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
+/// A byte of a name that goes upstream. Names with others are dropped, as nginx does (`ignore_invalid_headers`).
+const PLAIN: [bool; 256] = alphanumeric_and(b"-_");
+/// A byte of a host's name (RFC 3986, 3.2.2) below 128.
+const HOST: [bool; 256] = alphanumeric_and(b"-._~!$&'()*+;=%");
+
+const fn alphanumeric_and(others: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
 }
 
 /// Writes a field line.
@@ -159,7 +174,7 @@ pub(crate) fn parse_request(head: &[u8], limits: &HeadLimits) -> Result<RequestH
     let mut seen = Seen::default();
     fields(head, first_end + 1, limits.line, limits.fields, &mut |name, value| {
         seen.note(head, name, value)?;
-        if head[range(name)].iter().all(|b| is_plain_name(*b)) {
+        if head[range(name)].iter().all(|b| PLAIN[usize::from(*b)]) {
             headers.push_parsed(name, value);
         }
         Ok(())
@@ -230,7 +245,7 @@ fn fields(
         while value_end > value && line[value_end - 1] == b' ' {
             value_end -= 1;
         }
-        if !name_ok || line[value..value_end].iter().any(|b| matches!(b, 0 | b'\r')) {
+        if !name_ok || memchr::memchr2(0, b'\r', &line[value..value_end]).is_some() {
             return Err(HeadError::Malformed);
         }
         each(Span::new(at, at + colon), Span::new(at + value, at + value_end))?;
@@ -303,7 +318,7 @@ impl Seen {
 }
 
 fn is(head: &[u8], name: Span, lower: &[u8]) -> bool {
-    head[range(name)].eq_ignore_ascii_case(lower)
+    is_same_name(&head[range(name)], lower)
 }
 
 /// `1*DIGIT` below 2^63.
@@ -386,9 +401,7 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
         [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
         _ => false,
     };
-    port_ok
-        && name.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%".contains(b) || *b >= 128)
-        && check_escapes(name).is_ok()
+    port_ok && name.iter().all(|b| HOST[usize::from(*b)] || *b >= 128) && check_escapes(name).is_ok()
 }
 
 /// A response head, understood.
@@ -451,19 +464,24 @@ pub(crate) fn parse_response(head: &[u8], is_head: bool) -> Result<ResponseHead,
         }
         let (name, value) = response_field(line, at)?;
         let text = &head[range(value)];
-        if is(head, name, b"content-length") {
-            let parsed = self::length(text).ok_or(BadResponse)?;
-            if length.replace(parsed).is_some() {
-                return Err(BadResponse);
+        match name.len {
+            10 if is(head, name, b"connection") => {
+                for option in text.split(|b| *b == b',') {
+                    close |= option.trim_ascii().eq_ignore_ascii_case(b"close");
+                    keep |= option.trim_ascii().eq_ignore_ascii_case(b"keep-alive");
+                }
             }
-        } else if is(head, name, b"transfer-encoding") {
-            codings += 1;
-            chunked = text.eq_ignore_ascii_case(b"chunked");
-        } else if is(head, name, b"connection") {
-            for option in text.split(|b| *b == b',') {
-                close |= option.trim_ascii().eq_ignore_ascii_case(b"close");
-                keep |= option.trim_ascii().eq_ignore_ascii_case(b"keep-alive");
+            14 if is(head, name, b"content-length") => {
+                let parsed = self::length(text).ok_or(BadResponse)?;
+                if length.replace(parsed).is_some() {
+                    return Err(BadResponse);
+                }
             }
+            17 if is(head, name, b"transfer-encoding") => {
+                codings += 1;
+                chunked = text.eq_ignore_ascii_case(b"chunked");
+            }
+            _ => {}
         }
         headers.push_parsed(name, value);
         at += end + 1;
@@ -486,7 +504,7 @@ fn response_field(line: &[u8], at: usize) -> Result<(Span, Span), BadResponse> {
         return Err(BadResponse);
     }
     let value = &line[colon + 1..];
-    if value.iter().any(|b| matches!(b, 0 | b'\r')) {
+    if memchr::memchr2(0, b'\r', value).is_some() {
         return Err(BadResponse);
     }
     let lead = value.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();

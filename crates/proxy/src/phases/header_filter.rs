@@ -6,7 +6,7 @@ use crate::http::h2::is_connection_field;
 use crate::snapshot::Chosen;
 use crate::worker::Thread;
 use pdk::trace::{Instrumentations, Part};
-use pdk::{Context, Headers, Phases, Source, Version};
+use pdk::{Context, Headers, Phases, Source, Version, is_same_name};
 use std::time::Instant;
 
 pub(crate) fn header_filter(thread: &Thread, cx: &mut Context, chosen: &Chosen<'_>) {
@@ -55,9 +55,9 @@ fn add_charset(cx: &mut Context) {
 /// Whether a field could be one of those below: most responses have none of them more than once.
 fn needs_care(name: &[u8]) -> bool {
     match name.len() {
-        4 | 6 | 13 => SINGLE.iter().any(|s| name.eq_ignore_ascii_case(s)),
-        7 => name.eq_ignore_ascii_case(b"upgrade") || name.eq_ignore_ascii_case(b"trailer"),
-        8 => name.eq_ignore_ascii_case(b"location"),
+        4 | 6 | 13 => SINGLE.iter().any(|s| is_same_name(name, s)),
+        7 => is_same_name(name, b"upgrade") || is_same_name(name, b"trailer"),
+        8 => is_same_name(name, b"location"),
         10 | 16 | 17 => is_connection_field(name),
         _ => false,
     }
@@ -65,6 +65,9 @@ fn needs_care(name: &[u8]) -> bool {
 
 /// Fields that a response has once: the first counts.
 const SINGLE: [&[u8]; 4] = [b"server", b"etag", b"last-modified", b"location"];
+
+/// Options of `Connection` that name no field, or one that does not depend on it.
+const UNNAMED: [&[u8]; 3] = [b"close", b"keep-alive", b"content-length"];
 
 /// What was meant for us alone (RFC 9110, 7.6.1). An upgrade keeps its fields.
 fn drop_hop_by_hop(cx: &mut Context) {
@@ -79,22 +82,23 @@ fn drop_hop_by_hop(cx: &mut Context) {
     let named: Vec<Vec<u8>> = headers
         .get_all("connection")
         .flat_map(|v| v.split(|b| *b == b','))
-        .map(|option| option.trim_ascii().to_ascii_lowercase())
-        .filter(|option| !matches!(&option[..], b"" | b"close" | b"keep-alive" | b"content-length"))
+        .map(<[u8]>::trim_ascii)
+        .filter(|option| !option.is_empty() && !UNNAMED.iter().any(|known| is_same_name(option, known)))
+        .map(<[u8]>::to_vec)
         .collect();
     let mut seen = [false; SINGLE.len()];
     headers.retain(|name, _| {
         if named.is_empty() && !needs_care(name) {
             return true;
         }
-        if let Some(at) = SINGLE.iter().position(|s| name.eq_ignore_ascii_case(s))
+        if let Some(at) = SINGLE.iter().position(|s| is_same_name(name, s))
             && std::mem::replace(&mut seen[at], true)
         {
             return false;
         }
-        (!is_connection_field(name) || name.eq_ignore_ascii_case(b"proxy-connection"))
-            && (wants_trailers || !name.eq_ignore_ascii_case(b"trailer"))
-            && !named.iter().any(|n| name.eq_ignore_ascii_case(n))
+        (!is_connection_field(name) || is_same_name(name, b"proxy-connection"))
+            && (wants_trailers || !is_same_name(name, b"trailer"))
+            && !named.iter().any(|n| is_same_name(name, n))
     });
 }
 
@@ -150,7 +154,7 @@ fn add_own(thread: &Thread, cx: &mut Context) {
         }
     }
     if tokens.request_id {
-        let id: [u8; 32] = cx.request_id().as_bytes().try_into().unwrap_or([b'0'; 32]);
+        let id = *cx.request_id_bytes();
         cx.response.headers.set("X-Kong-Request-Id", &id);
     }
     if settings.debug_header && cx.request.headers.contains("kong-debug") {

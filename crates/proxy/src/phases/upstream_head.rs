@@ -4,7 +4,7 @@ use crate::http::h1::server::decimal;
 use crate::http::head::write_field;
 use crate::http::scratch;
 use crate::settings::Settings;
-use pdk::{Body, Context, Headers, Scheme, Upstream, host_without_port};
+use pdk::{Body, Context, Headers, Scheme, Upstream, host_without_port, is_same_name};
 use smallvec::SmallVec;
 use std::net::IpAddr;
 
@@ -113,7 +113,7 @@ pub(crate) fn fields(out: &mut impl Sink, settings: &Settings, cx: &Context, ups
     forwarded(out, cx, upstream, &notes);
     via(out, settings, cx, notes.via);
     if settings.upstream_request_id {
-        out.field("X-Kong-Request-Id", cx.request_id().as_bytes());
+        out.field("X-Kong-Request-Id", cx.request_id_bytes());
     }
     notes.had_framing
 }
@@ -130,7 +130,7 @@ fn named_by_connection(headers: &Headers) -> SmallVec<[&[u8]; 4]> {
 
 /// Whether a field is not passed on as it is.
 fn is_ours<'a>(name: &[u8], value: &'a [u8], notes: &mut Notes<'a>) -> bool {
-    let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+    let is = |known: &[u8]| is_same_name(name, known);
     match name.len() {
         2 if is(b"te") => notes.wants_trailers |= has_trailers(value),
         3 if is(b"via") => notes.via = notes.via.or(Some(value)),
@@ -181,6 +181,7 @@ fn forwarded(out: &mut impl Sink, cx: &Context, upstream: &Upstream, notes: &Not
     } else {
         client.ip
     };
+    let own_at = text.len();
     push_ip(&mut text, own);
     out.field("X-Forwarded-For", &text);
     // A trusted peer's empty word means that the field is not sent (as nginx does with empty values).
@@ -200,9 +201,13 @@ fn forwarded(out: &mut impl Sink, cx: &Context, upstream: &Upstream, notes: &Not
     if let Some(prefix) = trusted(PREFIX).or(upstream.prefix.as_deref()) {
         tell("X-Forwarded-Prefix", prefix);
     }
-    text.clear();
-    push_ip(&mut text, client.ip);
-    out.field("X-Real-IP", &text);
+    let mut real = text.get(own_at..).unwrap_or_default();
+    let mut other = SmallVec::<[u8; 64]>::new();
+    if own != client.ip {
+        push_ip(&mut other, client.ip);
+        real = &other;
+    }
+    out.field("X-Real-IP", real);
 }
 
 /// Writes an address behind the text; the common kind without an allocation.

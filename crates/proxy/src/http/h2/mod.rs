@@ -67,7 +67,7 @@ impl AsyncWrite for Rewound {
 pub(crate) fn is_connection_field(name: &[u8]) -> bool {
     [&b"connection"[..], b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"]
         .iter()
-        .any(|known| name.eq_ignore_ascii_case(known))
+        .any(|known| pdk::is_same_name(name, known))
 }
 
 /// Our fields as the `http` crate's; names and values that HTTP/2 cannot carry are left out.
