@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/silverback/target
 XTASK := cargo xtask
 
-.PHONY: help run build dist test check fmt bench conformance schemathesis h2spec fuzz tidy generate clean
+.PHONY: help run build test check fmt bench conformance schemathesis h2spec fuzz tidy generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,9 +15,6 @@ run: ## build the gateway and start it, with an upstream of its own, from exampl
 build: ## the optimised binary
 	cargo build --release --workspace --bin silverback
 	@echo "built $(CARGO_TARGET_DIR)/release/silverback"
-
-dist: ## the binary as it is shipped: optimised by a profile of its own traffic (20 minutes)
-	@$(XTASK) dist $(ARGS)
 
 test: ## every test of the workspace
 	cargo test --workspace $(ARGS)

@@ -54,8 +54,8 @@ pub(crate) struct Options {
     /// The program to measure instead of a new build, or `nginx`: then the bench measures its own error
     #[arg(long, value_name = "PATH|nginx")]
     candidate: Option<String>,
-    /// The cargo profile to build with, or `dist`: what `make dist` builds
-    #[arg(long, default_value = DIST)]
+    /// The cargo profile to build with
+    #[arg(long, default_value = "release")]
     profile: String,
     /// Both proxies without access logs, instead of both with buffered ones
     #[arg(long)]
@@ -67,12 +67,6 @@ pub(crate) struct Options {
 
 /// Takes as long as it is told to: measured only where it is named.
 const SOAK: &str = "soak";
-
-/// What is built where no profile is named: what is shipped.
-const DIST: &str = "dist";
-
-/// Seconds of each case's traffic that the counts of `make dist` are taken from.
-const TRAINING: u64 = 3;
 
 /// A name, what it measures, and what does.
 type Measurement = (&'static str, &'static str, fn(&Bench) -> Result<Value>);
@@ -141,24 +135,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     write_results(options.json.as_deref(), &Value::Object(results))
 }
 
-/// Puts a program under the traffic of every case, without measuring it.
-pub(crate) fn train(program: &Path) -> Result<()> {
-    machine::install_tools()?;
-    process::raise_open_files()?;
-    let bench = Bench {
-        candidate: Candidate::Gateway(program.to_path_buf()),
-        scratch: project::scratch("training")?,
-        rounds: 1,
-        time: Duration::from_secs(TRAINING),
-        connections: 64,
-        access_log: true,
-        minutes: 0,
-    };
-    traffic::train(&bench)?;
-    access::train(&bench)?;
-    traffic_plugins::train(&bench)
-}
-
 fn candidate(options: &Options) -> Result<Candidate> {
     match options.candidate.as_deref() {
         Some("nginx") => Ok(Candidate::Nginx),
@@ -166,7 +142,6 @@ fn candidate(options: &Options) -> Result<Candidate> {
             let path = Path::new(path).canonicalize().with_context(|| format!("no program at {path}"))?;
             Ok(Candidate::Gateway(path))
         }
-        None if options.profile == DIST => Ok(Candidate::Gateway(crate::dist::build(true)?)),
         None => {
             println!("building the gateway ({})", options.profile);
             Ok(Candidate::Gateway(project::build_gateway(&options.profile)?))

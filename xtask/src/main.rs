@@ -5,7 +5,6 @@
 mod bench;
 mod client;
 mod conformance;
-mod dist;
 mod fuzz;
 mod gateway;
 mod generate;
@@ -49,8 +48,6 @@ enum Command {
     H2spec(h2spec::Options),
     /// Measure the gateway against nginx on this machine
     Bench(bench::Options),
-    /// Build the program as it is shipped: optimised by a profile of its own traffic
-    Dist(dist::Options),
 }
 
 fn main() -> ExitCode {
@@ -64,7 +61,6 @@ fn main() -> ExitCode {
         Command::Fuzz(options) => fuzz::run(&options),
         Command::H2spec(options) => h2spec::run(&options),
         Command::Bench(options) => bench::run(&options),
-        Command::Dist(options) => dist::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

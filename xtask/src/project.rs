@@ -29,28 +29,8 @@ pub(crate) fn build_gateway(profile: &str) -> Result<PathBuf> {
 
 /// Builds a program of the workspace (`--bin` or `--example`) and says where it lies.
 pub(crate) fn build(profile: &str, kind: &str, name: &str) -> Result<PathBuf> {
-    build_by(cargo(), profile, kind, name)
-}
-
-/// The gateway, with flags for the compiler, in a folder of its own.
-pub(crate) fn build_gateway_with(profile: &str, flags: &str, folder: &Path) -> Result<PathBuf> {
-    let mut cargo = cargo();
-    // With a target named, the flags are not for build scripts and macros.
-    cargo.env("RUSTFLAGS", flags).env("CARGO_TARGET_DIR", folder).env("CARGO_BUILD_TARGET", host()?);
-    build_by(cargo, profile, "--bin", "silverback")
-}
-
-/// The target that the compiler builds for by itself.
-fn host() -> Result<String> {
-    let output = Command::new("rustc").arg("-vV").current_dir(root()).output().context("cannot run rustc")?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("rustc does not tell its host")?.to_owned())
-}
-
-fn build_by(mut cargo: Command, profile: &str, kind: &str, name: &str) -> Result<PathBuf> {
     // `--workspace` gives the dependencies the same features as `cargo test --workspace`: nothing is built twice.
-    let output = cargo
+    let output = cargo()
         .args(["build", "--quiet", "--workspace", kind, name, "--profile", profile])
         .args(["--message-format", "json-render-diagnostics"])
         .stderr(std::process::Stdio::inherit())

@@ -12,7 +12,6 @@ use crate::project;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -65,8 +64,8 @@ pub(super) fn measure(bench: &Bench) -> Result<Value> {
     std::fs::create_dir_all(&folder)?;
     let certificate = Certificate::make(&folder)?;
     let (_upstream, upstream) = nginx::upstream(&folder.join("upstream"))?;
-    let [one, other] = ["one", "other"].map(|name| start(bench, &folder.join(name), upstream, &certificate, 0..KEYS));
-    let (one, other) = (one?, other?);
+    let one = start(bench, &folder.join("one"), upstream, &certificate)?;
+    let other = start(bench, &folder.join("other"), upstream, &certificate)?;
     let nginx = bench.start_nginx(&folder.join("nginx"), upstream, &certificate)?;
     let bare = bare_rs256()?;
     println!("access: a bare verification of RS256 takes {bare:.1} us");
@@ -95,30 +94,9 @@ pub(super) fn measure(bench: &Bench) -> Result<Value> {
     Ok(json!({ "added": figures, "bare_rs256_us": bare, "p99_ms": { "alone": alone, "beside_logins": beside } }))
 }
 
-/// The traffic of every case for a while, to routes with few keys.
-pub(super) fn train(bench: &Bench) -> Result<()> {
-    let folder = bench.scratch.join("access");
-    let certificate = Certificate::make(&folder)?;
-    let (_upstream, upstream) = nginx::upstream(&folder.join("upstream"))?;
-    let gateway = start(bench, &folder.join("gateway"), upstream, &certificate, 777_000..778_000)?;
-    for case in &CASES {
-        println!("  {}", case.name);
-        let load = Load::Get { path: case.path, tls: false, header: Some(case.header) };
-        super::load::send(bench, load, &gateway, bench.time, &folder).context(case.name)?;
-    }
-    Ok(())
-}
-
-/// A gateway with the routes of all cases, and keys of these numbers.
-fn start(
-    bench: &Bench,
-    folder: &Path,
-    upstream: SocketAddr,
-    certificate: &Certificate,
-    keys: Range<usize>,
-) -> Result<Proxy> {
+fn start(bench: &Bench, folder: &Path, upstream: SocketAddr, certificate: &Certificate) -> Result<Proxy> {
     std::fs::create_dir_all(folder)?;
-    let properties = bench.properties(folder, &kong_yml(&upstream.to_string(), keys), certificate)?;
+    let properties = bench.properties(folder, &kong_yml(&upstream.to_string()), certificate)?;
     let setting =
         Setting { binary: bench.candidate.gateway()?, folder, properties: &properties, core: Some(PROXY_CORE) };
     let Gateway { running, ports, .. } = Gateway::start(&setting)?;
@@ -174,7 +152,7 @@ fn bare_rs256() -> Result<f64> {
     String::from_utf8_lossy(&output.stdout).trim().parse().context("rs256 prints a number")
 }
 
-fn kong_yml(upstream: &str, keys: Range<usize>) -> String {
+fn kong_yml(upstream: &str) -> String {
     let ranges: Vec<String> = (0..RANGES).map(|n| format!("10.{}.{}.0/25", n / 256 % 256, n % 256)).collect();
     let ranges: Vec<String> = ranges.into_iter().chain(["127.0.0.0/8".to_owned()]).collect();
     let plugins = [
@@ -192,7 +170,7 @@ fn kong_yml(upstream: &str, keys: Range<usize>) -> String {
     ];
     let routes =
         plugins.map(|(name, plugins)| json!({ "name": name, "paths": [format!("/{name}")], "plugins": plugins }));
-    let keys: Vec<Value> = keys.map(|n| json!({ "key": format!("key-{n}") })).collect();
+    let keys: Vec<Value> = (0..KEYS).map(|n| json!({ "key": format!("key-{n}") })).collect();
     let document = json!({
         "_format_version": "3.0",
         "services": [{ "name": "upstream", "url": format!("http://{upstream}"), "routes": routes }],

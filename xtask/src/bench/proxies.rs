@@ -35,6 +35,8 @@ pub(super) enum Candidate {
 pub(super) enum Task {
     /// As many routes, each with a path of its own: `/r0`, `/r1`, ...; one route takes every path.
     Routes(usize),
+    /// One route with a path of its own.
+    Path,
     /// As many routes of all kinds: see [`mixed`].
     Mixed(usize),
     /// One route behind key-auth and rate-limiting.
@@ -144,6 +146,7 @@ pub(super) fn declarative(task: Task, upstream: SocketAddr) -> String {
     let mut text = "_format_version: \"3.0\"\n".to_owned();
     match task {
         Task::Routes(1) => text += &service("upstream", upstream, "      - name: everything\n        paths: [\"/\"]\n"),
+        Task::Path => text += &service("upstream", upstream, "      - name: one\n        paths: [\"/r1000\"]\n"),
         Task::Terms => {
             let own = "read_timeout: 50000\n        request_timeout: 60000\n        retries: 2\n        path_forwarding: raw\n        \
                        retry_policy: { http_statuses: [503], backoff: 50 }\n";

@@ -1,6 +1,6 @@
 //! The figures as a table for people and as JSON for programs.
 
-use super::traffic::{Figures, Goal, Measured, ONE_ROUTE, Side};
+use super::traffic::{Figures, Goal, Measured, Side};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub(super) fn table(measured: &[Measured<'_>]) -> String {
         text += &line(one.case.name, "nginx", &one.nginx);
         text += "\n";
         text += &line("", "candidate", &one.candidate);
-        text += &format!("  {:.2} ({low:.2}-{high:.2}){}\n", one.ratio(), verdict(one, measured));
+        text += &format!("  {:.2} ({low:.2}-{high:.2}){}\n", one.ratio(), verdict(one));
     }
     text
 }
@@ -45,15 +45,11 @@ fn line(case: &str, proxy: &str, side: &Side) -> String {
 }
 
 /// How far a case is from its goal.
-fn verdict(one: &Measured<'_>, all: &[Measured<'_>]) -> String {
+fn verdict(one: &Measured<'_>) -> String {
     let (figure, limit, of) = match one.case.goal {
         None => return String::new(),
         Some(Goal::OfNginx(limit)) => (one.ratio(), limit, "nginx"),
-        Some(Goal::OfOwnOneRoute(limit)) => {
-            // Without the one-route case in the same run there is nothing to compare with.
-            let Some(base) = all.iter().find(|other| other.case.name == ONE_ROUTE) else { return String::new() };
-            (one.ratio() / base.ratio(), limit, ONE_ROUTE)
-        }
+        Some(Goal::Of(limit, less)) => (median(one.less.iter().copied()), limit, less.name),
     };
     let said = if figure <= limit { "met" } else { "MISSED" };
     format!("  goal {limit:.2} x {of}: {figure:.2}, {said}")
@@ -85,6 +81,7 @@ pub(super) fn json(measured: &[Measured<'_>]) -> Value {
             "about": one.case.about,
             "cpu_ratio_to_nginx": one.ratio(),
             "cpu_ratios_side_by_side": one.ratios,
+            "cpu_ratios_to_less_to_do": one.less,
             "nginx": side(&one.nginx),
             "candidate": side(&one.candidate),
         })

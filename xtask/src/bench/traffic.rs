@@ -24,18 +24,37 @@ pub(super) struct Case {
 #[derive(Clone, Copy)]
 pub(super) enum Goal {
     OfNginx(f64),
-    OfOwnOneRoute(f64),
+    /// Of what it costs another gateway with less to do, side by side.
+    Of(f64, Less),
 }
 
-pub(super) const ONE_ROUTE: &str = "one-route";
+/// What a gateway is compared with that has less to do, and the load that it gets.
+#[derive(Clone, Copy)]
+pub(super) struct Less {
+    pub(super) name: &'static str,
+    task: Task,
+    load: Load,
+}
+
+const PLAIN: Load = Load::Get { path: "/", tls: false, header: None };
+const ONE: Less = Less { name: "one route", task: Task::Routes(1), load: PLAIN };
+/// A path is taken off and told to the upstream, as that of each of many routes is.
+const ONE_PATH: Less = Less {
+    name: "one route with such a path",
+    task: Task::Path,
+    load: Load::Get { path: "/r1000/x", tls: false, header: None },
+};
+/// A regex costs what it costs also among few.
+const FEW: Less = Less { name: "20 routes of these kinds", task: Task::Mixed(20), load: Load::Mixed { count: 20 } };
+
 pub(super) const API_KEY: &str = "apikey: a-key-of-the-benchmark";
 
 pub(super) const CASES: &[Case] = &[
     Case {
-        name: ONE_ROUTE,
+        name: "one-route",
         about: "one route, no plugins, 100 B answers",
         task: Task::Routes(1),
-        load: Load::Get { path: "/", tls: false, header: None },
+        load: PLAIN,
         goal: Some(Goal::OfNginx(1.10)),
     },
     Case {
@@ -49,22 +68,22 @@ pub(super) const CASES: &[Case] = &[
         name: "route-terms",
         about: "one route with time-outs, a retry policy and a raw path of its own",
         task: Task::Terms,
-        load: Load::Get { path: "/", tls: false, header: None },
-        goal: Some(Goal::OfOwnOneRoute(1.05)),
+        load: PLAIN,
+        goal: Some(Goal::Of(1.05, ONE)),
     },
     Case {
         name: "10k-routes",
         about: "10,000 routes, requests spread over all of them; nginx with one location",
         task: Task::Routes(10_000),
         load: Load::Spread { count: 10_000 },
-        goal: Some(Goal::OfOwnOneRoute(1.05)),
+        goal: Some(Goal::Of(1.05, ONE_PATH)),
     },
     Case {
         name: "100k-routes",
         about: "100,000 routes by host, prefix and regex, requests spread over them; nginx with one location",
         task: Task::Mixed(super::changes::ROUTES),
         load: Load::Mixed { count: super::changes::ROUTES },
-        goal: Some(Goal::OfOwnOneRoute(1.10)),
+        goal: Some(Goal::Of(1.10, FEW)),
     },
     Case {
         name: "tls",
@@ -113,6 +132,8 @@ pub(super) struct Measured<'a> {
     pub(super) candidate: Side,
     /// The candidate's processor time for a request to nginx's, under load side by side.
     pub(super) ratios: Vec<f64>,
+    /// The same to a gateway with less to do, where the case names one.
+    pub(super) less: Vec<f64>,
 }
 
 #[derive(Default)]
@@ -135,19 +156,6 @@ pub(super) fn measure(bench: &Bench, cases: &[&Case]) -> Result<Value> {
     Ok(report::json(&measured))
 }
 
-/// The traffic of every case for a while, to the candidate alone.
-pub(super) fn train(bench: &Bench) -> Result<()> {
-    let certificate = Certificate::make(&bench.scratch)?;
-    let (_upstream, upstream) = nginx::upstream(&bench.scratch.join("upstream"))?;
-    for case in CASES {
-        println!("  {}", case.name);
-        let folder = bench.scratch.join(case.name);
-        let candidate = bench.start_candidate(&folder, case.task, upstream, &certificate)?;
-        load::send(bench, case.load, &candidate, bench.time, &folder).context(case.name)?;
-    }
-    Ok(())
-}
-
 fn measure_case<'a>(
     bench: &Bench,
     case: &'a Case,
@@ -163,7 +171,8 @@ fn measure_case<'a>(
         ensure!(answer.status == 200, "a request was answered {}", answer.status);
         load::send(bench, case.load, proxy, WARM_UP, folder)?;
     }
-    let mut measured = Measured { case, nginx: Side::default(), candidate: Side::default(), ratios: Vec::new() };
+    let mut measured =
+        Measured { case, nginx: Side::default(), candidate: Side::default(), ratios: Vec::new(), less: Vec::new() };
     for round in 0..bench.rounds {
         // Who goes first changes, so that a drift of the machine favours neither.
         let mut turns = [(&nginx, &mut measured.nginx), (&candidate, &mut measured.candidate)];
@@ -177,6 +186,14 @@ fn measure_case<'a>(
     for _ in 0..bench.rounds {
         let [ours, theirs] = side_by_side::costs(bench, [(&candidate, case.load), (&nginx, case.load)], folder)?;
         measured.ratios.push(ours / theirs);
+    }
+    if let Some(Goal::Of(_, less)) = case.goal {
+        let other = bench.start_candidate(&folder.join("less"), less.task, upstream, certificate)?;
+        load::send(bench, less.load, &other, WARM_UP, folder)?;
+        for _ in 0..bench.rounds {
+            let [ours, theirs] = side_by_side::costs(bench, [(&candidate, case.load), (&other, less.load)], folder)?;
+            measured.less.push(ours / theirs);
+        }
     }
     measured.nginx.peak_memory = nginx.running.memory().peak;
     measured.candidate.peak_memory = candidate.running.memory().peak;

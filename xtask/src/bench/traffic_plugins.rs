@@ -217,18 +217,6 @@ pub(super) fn measure(bench: &Bench) -> Result<Value> {
     Ok(Value::Object(results.into_iter().collect()))
 }
 
-/// The traffic of every case for a while.
-pub(super) fn train(bench: &Bench) -> Result<()> {
-    let beside = Beside::start(bench)?;
-    let load = Load::Get { path: WITH, tls: false, header: Some(super::traffic::API_KEY) };
-    for case in &CASES {
-        println!("  {}", case.name);
-        let gateway = beside.gateway(bench, case.name, case.plugins, case.properties)?;
-        load::send(bench, load, &gateway, bench.time, &bench.scratch.join(case.name)).context(case.name)?;
-    }
-    Ok(())
-}
-
 fn measure_case(bench: &Bench, beside: &Beside, case: &Case) -> Result<Value> {
     let folder = bench.scratch.join(case.name);
     let gateway = |name: &str| beside.gateway(bench, &format!("{}-{name}", case.name), case.plugins, case.properties);

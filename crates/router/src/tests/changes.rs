@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::naive::Dice;
 use super::{Request, route};
-use crate::{Flavor, Route, Router};
+use crate::{Flavor, HasRoute, Route, Router};
 
 fn find(router: &Router, request: &Request) -> Option<Uuid> {
     router.find(&request.query()).map(|found| found.route.id)
@@ -74,4 +74,35 @@ fn a_change_shares_the_names_it_does_not_touch() {
     let old = Router::build(Flavor::default(), routes).0;
     let new = old.with_changes(&[], [route(7, "hosts=h7.test paths=/b")]).0;
     assert_eq!(old.shared_names(&new), 255);
+}
+
+/// Something that holds a route.
+struct Numbered(Arc<Route>, u8);
+
+impl HasRoute for Numbered {
+    fn route(&self) -> &Route {
+        &self.0
+    }
+}
+
+#[test]
+fn what_holds_a_route_is_exchanged_wherever_the_route_is_found() {
+    let texts = ["hosts=a,*.b paths=/x,/y/z,~/r/[0-9]+$", "paths=/x methods=GET", "hosts=c"];
+    let routes: Vec<_> = texts.iter().enumerate().map(|(at, text)| route(at as u128 + 1, text)).collect();
+    let requests = ["GET http://a/x", "GET http://1.b/y/z/1", "GET http://a/r/12", "GET http://d/x", "GET http://c/"];
+    for flavor in [Flavor::TraditionalCompatible, Flavor::Traditional, Flavor::Expressions] {
+        let number = |router: &Router<Numbered>, text: &&str| {
+            let request = Request::new(text);
+            router.find(&request.query()).map(|found| (found.route.0.id.as_u128(), found.route.1))
+        };
+        let old = Router::build(flavor, routes.iter().map(|route| Arc::new(Numbered(Arc::clone(route), 0)))).0;
+        let (new, errors) = old.with_changes(&[], [Arc::new(Numbered(Arc::clone(&routes[0]), 1))]);
+        assert_eq!((errors.len(), old.len(), new.len()), (0, 3, 3));
+        for (router, first) in [(&old, 0), (&new, 1)] {
+            let found: Vec<_> = requests.iter().map(|text| number(router, text)).collect();
+            assert_eq!(found, [(1, first), (1, first), (1, first), (2, 0), (3, 0)].map(Some), "{flavor:?}");
+        }
+        assert_eq!(new.get(routes[0].id).map(|held| held.1), Some(1));
+        assert_eq!(new.iter().map(|held| held.1).sum::<u8>(), 1);
+    }
 }
