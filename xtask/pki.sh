@@ -12,7 +12,11 @@ fail() {
 }
 if ! command -v openssl >/dev/null; then
     [ "$(id -u)" = 0 ] || fail "not installed: install Debian's package openssl"
-    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends openssl; } >&2
+    {
+        # Tests run side by side, apt-get does not.
+        flock "${TMPDIR:-/tmp}/silverback-apt" apt-get update &&
+            DEBIAN_FRONTEND=noninteractive flock "${TMPDIR:-/tmp}/silverback-apt" apt-get install -y --no-install-recommends openssl
+    } >&2 || fail "installing openssl failed"
 fi
 mkdir -p "$folder"
 cd "$folder"

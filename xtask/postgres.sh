@@ -14,7 +14,9 @@ fail() {
 install() { # packages...
     [ "$(id -u)" = 0 ] || fail "not installed: install Debian's package $*"
     {
-        apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
+        # Tests run side by side, apt-get does not.
+        flock "${TMPDIR:-/tmp}/silverback-apt" apt-get update &&
+            DEBIAN_FRONTEND=noninteractive flock "${TMPDIR:-/tmp}/silverback-apt" apt-get install -y --no-install-recommends "$@"
     } >&2 || fail "installing $* failed"
 }
 

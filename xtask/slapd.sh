@@ -16,8 +16,9 @@ if [ ! -x /usr/sbin/slapd ]; then
     policy=/usr/sbin/policy-rc.d
     [ -e "$policy" ] || { printf '#!/bin/sh\nexit 101\n' >"$policy"; chmod +x "$policy"; ours=$policy; }
     {
-        apt-get update && echo 'slapd slapd/no_configuration boolean true' | debconf-set-selections &&
-            DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends slapd openssl
+        # Tests run side by side, apt-get does not.
+        flock "${TMPDIR:-/tmp}/silverback-apt" apt-get update && echo 'slapd slapd/no_configuration boolean true' | debconf-set-selections &&
+            DEBIAN_FRONTEND=noninteractive flock "${TMPDIR:-/tmp}/silverback-apt" apt-get install -y --no-install-recommends slapd openssl
     } >&2 || fail "installing slapd failed"
     [ -z "${ours:-}" ] || rm -f "$ours"
 fi

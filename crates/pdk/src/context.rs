@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// How a peer is spoken to.
@@ -121,11 +121,11 @@ pub struct Client {
 #[derive(Clone, Debug)]
 pub struct Credential {
     /// The credential entity's id, or whatever identifies it to its plugin.
-    pub id: String,
+    pub id: Rc<str>,
     /// The consumer it belongs to.
     pub consumer_id: Option<Uuid>,
     /// What goes upstream as `X-Credential-Identifier`.
-    pub identifier: Option<String>,
+    pub identifier: Option<Rc<str>>,
 }
 
 /// Where the response came from.
@@ -190,6 +190,8 @@ pub struct Attempt {
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
     pub start: Instant,
+    /// When that was, after the epoch.
+    pub started_at: Duration,
     /// The access phase has ended: the upstream is contacted, or the response is the gateway's own.
     pub access_end: Option<Instant>,
     /// The upstream's response head is here.
@@ -201,8 +203,9 @@ pub struct Timing {
 }
 
 impl Timing {
-    pub fn started(now: Instant) -> Self {
-        Self { start: now, access_end: None, upstream_head: None, upstream_end: None, end: None }
+    /// `start` on both clocks.
+    pub fn started((start, started_at): (Instant, Duration)) -> Self {
+        Self { start, started_at, access_end: None, upstream_head: None, upstream_end: None, end: None }
     }
 
     fn ms(from: Instant, to: Instant) -> u64 {
@@ -227,12 +230,6 @@ impl Timing {
     /// Milliseconds of the whole request.
     pub fn total_ms(&self) -> u64 {
         self.elapsed_ms(self.end.unwrap_or_else(Instant::now))
-    }
-
-    /// When the request started, after the epoch.
-    pub fn started_at(&self) -> Duration {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        now.saturating_sub(self.start.elapsed())
     }
 }
 
@@ -319,8 +316,9 @@ pub struct Context {
 }
 
 impl Context {
-    /// `id` becomes the request id: 32 lower-case hexadecimal digits.
-    pub fn new(request: Request, client: Client, shared: Rc<Shared>, id: u128, now: Instant) -> Self {
+    /// `id` becomes the request id: 32 lower-case hexadecimal digits. `start` is the request's start on both clocks, the second
+    /// one after the epoch.
+    pub fn new(request: Request, client: Client, shared: Rc<Shared>, id: u128, start: (Instant, Duration)) -> Self {
         let mut request_id = [0; 32];
         for (at, digit) in request_id.iter_mut().enumerate() {
             *digit = b"0123456789abcdef"[((id >> (124 - 4 * at)) & 15) as usize];
@@ -339,7 +337,7 @@ impl Context {
             credential: None,
             authenticated_groups: None,
             data: Data::default(),
-            timing: Timing::started(now),
+            timing: Timing::started(start),
             source: Source::Exit,
             attempts: SmallVec::new(),
             upstream_statuses: SmallVec::new(),
@@ -444,8 +442,8 @@ impl Context {
                 headers.remove(name);
             }
         };
-        let id = consumer.as_ref().map(|c| c.id.to_string());
-        put("X-Consumer-ID", id.as_deref());
+        let mut id = Uuid::encode_buffer();
+        put("X-Consumer-ID", consumer.as_ref().map(|c| &*c.id.hyphenated().encode_lower(&mut id)));
         put("X-Consumer-Custom-ID", consumer.as_ref().and_then(|c| c.custom_id.as_deref()));
         put("X-Consumer-Username", consumer.as_ref().and_then(|c| c.username.as_deref()));
         put("X-Credential-Identifier", credential.as_ref().and_then(|c| c.identifier.as_deref()));

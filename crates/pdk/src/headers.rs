@@ -4,6 +4,12 @@
 //! are kept. Look-ups compare names without case (RFC 9110, 5.1). Fields that are added stand in the arena as lines too,
 //! so that neighbours are written out in one piece.
 
+use crate::swift::{ends_line, is_same_name};
+
+/// What a list begins with room for: bytes, and fields.
+const FIRST_BYTES: usize = 512;
+const FIRST_FIELDS: usize = 12;
+
 /// A range of bytes in the arena.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
@@ -59,6 +65,7 @@ impl Headers {
     }
 
     /// The bytes of a span of this arena.
+    #[inline]
     pub fn bytes(&self, span: Span) -> &[u8] {
         self.arena.get(span.range()).unwrap_or_default()
     }
@@ -107,6 +114,11 @@ impl Headers {
 
     /// Adds a field at the end. Bytes that would end the line are replaced by spaces (no header injection).
     pub fn append(&mut self, name: &str, value: &[u8]) {
+        if self.arena.capacity() == 0 {
+            // Fields come in company: what is short-lived grows at once to a size that allocators keep at hand.
+            self.arena.reserve(FIRST_BYTES);
+            self.entries.reserve(FIRST_FIELDS);
+        }
         self.arena.reserve(name.len() + value.len() + 4);
         let name = self.store(name.as_bytes());
         self.arena.extend_from_slice(b": ");
@@ -157,22 +169,25 @@ impl Headers {
         };
         let value = self.store_value(value);
         self.entries[at].value = value;
-        let mut rest = std::mem::take(&mut self.entries);
-        let mut index = 0;
-        rest.retain(|e| {
-            index += 1;
-            index - 1 <= at || !self.is(e, name)
-        });
-        self.entries = rest;
+        self.remove_from(at + 1, name);
     }
 
     /// Removes all fields of a name; tells whether there were any.
     pub fn remove(&mut self, name: &str) -> bool {
-        if !self.contains(name) {
+        self.remove_from(0, name)
+    }
+
+    /// Removes the fields of a name behind the first `kept` fields; tells whether there were any.
+    fn remove_from(&mut self, kept: usize, name: &str) -> bool {
+        if !self.entries.iter().skip(kept).any(|e| self.is(e, name)) {
             return false;
         }
         let mut entries = std::mem::take(&mut self.entries);
-        entries.retain(|e| !self.is(e, name));
+        let mut index = 0;
+        entries.retain(|e| {
+            index += 1;
+            index <= kept || !self.is(e, name)
+        });
         self.entries = entries;
         true
     }
@@ -189,8 +204,9 @@ impl Headers {
         let shift = self.arena.len() as u32;
         let moved = |span: Span| Span { start: span.start + shift, len: span.len };
         self.arena.extend_from_slice(&other.arena);
-        let entries = other.entries.iter().map(|e| Entry { name: moved(e.name), value: moved(e.value) });
-        self.entries.splice(0..0, entries);
+        let own = self.entries.len();
+        self.entries.extend(other.entries.iter().map(|e| Entry { name: moved(e.name), value: moved(e.value) }));
+        self.entries.rotate_left(own);
     }
 
     pub fn clear(&mut self) {
@@ -216,7 +232,7 @@ impl Headers {
 
     fn store_value(&mut self, value: &[u8]) -> Span {
         let span = self.store(value);
-        if memchr::memchr3(b'\r', b'\n', 0, value).is_some() {
+        if ends_line(value) {
             for byte in self.arena.iter_mut().skip(span.start as usize) {
                 if matches!(*byte, b'\r' | b'\n' | 0) {
                     *byte = b' ';

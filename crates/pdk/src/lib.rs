@@ -7,6 +7,7 @@ mod body;
 mod clock;
 mod consumers;
 mod context;
+pub mod digits;
 mod error;
 pub mod form;
 mod headers;
@@ -20,6 +21,7 @@ mod plugin;
 mod request;
 mod response;
 mod storage;
+mod swift;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod trace;
@@ -41,4 +43,5 @@ pub use plugin::{BuildError, Chunk, Definition, Flow, Instance, LimitedGroup, Ph
 pub use request::{Request, Version};
 pub use response::Response;
 pub use storage::{NoStorage, Storage, StorageError, Stored, Write};
+pub use swift::is_same_name;
 pub use upstreams::{Peer, Upstreams};

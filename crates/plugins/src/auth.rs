@@ -2,6 +2,7 @@
 
 use entities::Consumer;
 use pdk::{Consumers, Context, Credential, Lookup, Response, Step};
+use std::rc::Rc;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -54,10 +55,11 @@ pub(crate) fn is_done(cx: &Context, anonymous: Option<&str>) -> bool {
     anonymous.is_some() && cx.credential.is_some()
 }
 
-/// Lets the client in as its consumer.
-pub(crate) fn accept(cx: &mut Context, consumer: Arc<Consumer>, credential_id: Uuid, identifier: String) {
-    let credential =
-        Credential { id: credential_id.to_string(), consumer_id: Some(consumer.id), identifier: Some(identifier) };
+/// Lets the client in as its consumer. What identifies the credential to the upstream is its id, where nothing else is said.
+pub(crate) fn accept(cx: &mut Context, consumer: Arc<Consumer>, credential_id: Uuid, identifier: Option<&str>) {
+    let id: Rc<str> = Rc::from(&*credential_id.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
+    let identifier = identifier.map_or_else(|| id.clone(), Rc::from);
+    let credential = Credential { id, consumer_id: Some(consumer.id), identifier: Some(identifier) };
     cx.authenticate(Some(consumer), Some(credential), false);
 }
 

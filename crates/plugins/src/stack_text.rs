@@ -1,6 +1,9 @@
 //! Short text that is made on the stack.
 
+use pdk::digits;
 use std::fmt::{Display, Write};
+use std::net::IpAddr;
+use uuid::Uuid;
 
 /// Text of at most `N` bytes. What does not fit is left out.
 pub(crate) struct StackText<const N: usize> {
@@ -19,12 +22,31 @@ impl<const N: usize> StackText<N> {
         text
     }
 
-    /// Adds an ASCII character.
-    pub(crate) fn push(&mut self, character: u8) {
-        debug_assert!(character.is_ascii());
-        if let Some(room) = self.bytes.get_mut(self.len) {
-            *room = character;
-            self.len += 1;
+    pub(crate) fn of_number(number: u64) -> Self {
+        Self::of_ascii(digits::decimal(number, &mut [0; digits::LONGEST]))
+    }
+
+    pub(crate) fn of_address(address: IpAddr) -> Self {
+        Self::of_ascii(digits::address(address, &mut [0; digits::LONGEST]))
+    }
+
+    pub(crate) fn of_id(id: Uuid) -> Self {
+        Self::of_ascii(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes())
+    }
+
+    fn of_ascii(ascii: &[u8]) -> Self {
+        let mut text = Self::new();
+        text.push_ascii(ascii);
+        text
+    }
+
+    /// Adds ASCII text.
+    pub(crate) fn push_ascii(&mut self, text: &[u8]) {
+        debug_assert!(text.is_ascii());
+        let end = self.len + text.len();
+        if let Some(room) = self.bytes.get_mut(self.len..end) {
+            room.copy_from_slice(text);
+            self.len = end;
         }
     }
 
@@ -44,5 +66,19 @@ impl<const N: usize> Write for StackText<N> {
         room.copy_from_slice(text.as_bytes());
         self.len = end;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_left_out() {
+        let mut text = StackText::<4>::new();
+        text.push_ascii(b"abc");
+        text.push_ascii(b"de");
+        assert_eq!(text.as_str(), "abc");
+        assert_eq!(StackText::<2>::of_number(100).as_str(), "");
     }
 }

@@ -13,7 +13,7 @@ use crate::phases::send::send;
 use crate::phases::trace::trace;
 use crate::snapshot::{Chosen, Snapshot};
 use crate::worker::Thread;
-use pdk::{Client, Context, Format, Headers, Method, Request, Response, Source, Span, Version};
+use pdk::{Client, Context, Flow, Format, Headers, Method, Request, Response, Source, Span, Version};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -26,6 +26,14 @@ pub(crate) struct Exit {
 impl Exit {
     pub(crate) fn new(response: Response) -> Self {
         Self { response: Box::new(response), source: Source::Exit }
+    }
+
+    /// What a plugin's phase ended with.
+    pub(crate) fn of(flow: Flow) -> Result<(), Self> {
+        match flow {
+            Flow::Continue => Ok(()),
+            Flow::Exit(response) => Err(Self { source: Source::of_exit(&response), response }),
+        }
     }
 
     /// An error on the way to the upstream.

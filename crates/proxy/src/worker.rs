@@ -147,7 +147,8 @@ impl Thread {
 
     /// The request's surroundings.
     pub(crate) fn context(&self, pinned: &Pinned, request: Request, client: Client) -> Context {
-        Context::new(request, client, pinned.shared.clone(), fastrand::u128(..), Instant::now())
+        let now = Instant::now();
+        Context::new(request, client, pinned.shared.clone(), fastrand::u128(..), (now, self.wall_time(now)))
     }
 
     /// Busy connections end with their next answer, which says so; for quiet ones that may never come. Who has been quiet from
@@ -166,7 +167,7 @@ impl Thread {
             return;
         }
         let shared = self.pin().shared.clone();
-        let mut cx = Context::new(request, client, shared, fastrand::u128(..), begin);
+        let mut cx = Context::new(request, client, shared, fastrand::u128(..), (begin, self.wall_time(begin)));
         cx.response.status = status;
         write_access_log(self, &cx, body_sent);
     }

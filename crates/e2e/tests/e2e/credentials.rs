@@ -2,7 +2,9 @@
 
 use crate::client::{Client, get};
 use crate::gateway::Gateway;
+use crate::http2::call;
 use crate::upstream::Upstream;
+use http::Request;
 use serde_json::json;
 
 /// Words that stand for secrets, in requests and in the configuration.
@@ -83,5 +85,38 @@ fn no_log_and_no_answer_tells_a_credential() {
         let output = gateway.output();
         let line = output.lines().find(|line| line.contains(secret));
         assert!(line.is_none(), "a log tells {secret}: {line:?}");
+    }
+}
+
+#[test]
+fn a_hidden_key_stays_here_wherever_an_http2_client_shows_it() {
+    let upstream = Upstream::start();
+    let kong_yml = upstream.kong_yml(&["{ paths: [/] }"])
+        + "plugins:\n  - { name: key-auth, config: { hide_credentials: true, key_in_body: true } }\n\
+           consumers:\n  - { username: alice, keyauth_credentials: [{ key: secret-key-right }] }\n";
+    let gateway = Gateway::start(&kong_yml);
+    let part = "--B\r\nContent-Disposition: form-data; name=\"apikey\"\r\n\r\n";
+    let rest = format!("{}1\r\n--B--\r\n", part.replace("apikey", "a"));
+    let multipart = format!("{part}secret-key-right\r\n{rest}");
+    for (query, field, media, body, left) in [
+        ("", "secret-key-right", "text/plain", "a=1", "a=1"),
+        ("?a=1&apikey=secret-key-right", "", "text/plain", "a=1", "a=1"),
+        ("", "", "application/x-www-form-urlencoded", "apikey=secret-key-right&a=1", "a=1"),
+        ("", "", "application/json", r#"{"apikey":"secret-key-right","a":1}"#, r#"{"a":1}"#),
+        ("", "", "multipart/form-data; boundary=B", &*multipart, &*rest),
+    ] {
+        let mut request = Request::post(format!("http://gateway.test/x{query}")).header("content-type", media);
+        if !field.is_empty() {
+            request = request.header("apikey", field);
+        }
+        // In two pieces, whose lengths nothing tells beforehand.
+        let (first, second) = body.split_at(body.len() / 2);
+        let pieces = [first, second].map(|piece| &*piece.to_owned().leak());
+        let got = call(gateway.ports.proxy, None, request.body(()).unwrap(), &pieces, None);
+        assert_eq!(got.status, 200, "{media}: {got:?}");
+        let seen = upstream.seen().pop().unwrap();
+        assert!(!seen.contains("secret-key-right"), "{media}: {seen}");
+        assert!(seen.contains("X-Consumer-Username: alice"), "{media}: {seen}");
+        assert!(seen.ends_with(left), "{media}: {seen}");
     }
 }

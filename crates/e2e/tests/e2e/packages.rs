@@ -16,8 +16,10 @@ pub(crate) fn program(name: &str, package: &str) -> String {
         return path;
     }
     let apt_get = |arguments: &[&str]| {
-        let mut command = Command::new("apt-get");
-        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).stdout(Stdio::null());
+        // It does not wait for another one, which a script beside this program may have started.
+        let mut command = Command::new("flock");
+        command.arg(std::env::temp_dir().join("silverback-apt")).arg("apt-get").args(arguments);
+        command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).stdout(Stdio::null());
         command.status().is_ok_and(|status| status.success())
     };
     let install = ["install", "--yes", "--no-install-recommends", package];

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
 
 pub use storage::MemoryStorage;
@@ -309,7 +309,8 @@ impl Harness {
         let mut request = Request::new(Method::from_name(method), Version::Http11, headers, target, host);
         request.body = Body::from(body.as_bytes().to_vec());
         request.head_size = head.len() as u64;
-        Context::new(request, self.client.clone(), self.shared.clone(), 1, Instant::now())
+        let start = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+        Context::new(request, self.client.clone(), self.shared.clone(), 1, start)
     }
 
     /// Where a request goes, as routing says it.

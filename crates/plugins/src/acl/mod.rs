@@ -109,7 +109,11 @@ impl AccessList {
     /// where the groups are hidden.
     fn tell<'g>(&self, cx: &mut Context, name: &str, groups: impl Iterator<Item = &'g str>) {
         if self.is_told {
-            let all = groups.collect::<Vec<_>>().join(", ");
+            let mut all = String::new();
+            for group in groups {
+                all.push_str(if all.is_empty() { "" } else { ", " });
+                all.push_str(group);
+            }
             cx.request.headers.set(name, all.as_bytes());
         } else {
             cx.request.headers.remove(name);

@@ -142,7 +142,7 @@ impl BasicAuth {
         if !is_right {
             return self.refuse(cx);
         }
-        accept(cx, consumer, credential.id, credential.username.clone());
+        accept(cx, consumer, credential.id, Some(&credential.username));
         Step::Continue
     }
 
@@ -168,11 +168,10 @@ impl BasicAuth {
 
 /// Whether this is how Kong stores the password; takes the same time whatever the difference.
 fn is_sha1_of(stored: &str, password: &[u8], consumer: uuid::Uuid) -> bool {
-    let mut hash = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
-    hash.update(password);
-    hash.update(consumer.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()).as_bytes());
+    let salted = [password, consumer.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()).as_bytes()].concat();
+    let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &salted);
     let mut hex = [0; 40];
-    for (pair, byte) in hex.chunks_exact_mut(2).zip(hash.finish().as_ref()) {
+    for (pair, byte) in hex.chunks_exact_mut(2).zip(hash.as_ref()) {
         let digit = |n: u8| b"0123456789abcdef"[usize::from(n)];
         pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
     }
@@ -192,9 +191,14 @@ fn parse(value: &[u8]) -> Option<Shown> {
             .with_decode_padding_mode(DecodePaddingMode::Indifferent)
             .with_decode_allow_trailing_bits(true),
     );
-    let at = memchr::memmem::find_iter(value, b"asic").find(|at| *at > 0 && matches!(value[at - 1], b'B' | b'b'))?;
-    let encoded = value[at + 4..].trim_ascii_start();
-    let encoded = encoded.split(|b| *b == b'=').next().unwrap_or_default();
+    // Where it is as it should be, nothing has to be searched for.
+    let encoded = value.strip_prefix(b"Basic").or_else(|| {
+        let mut all = memchr::memmem::find_iter(value, b"asic");
+        let at = all.find(|at| *at > 0 && matches!(value[at - 1], b'B' | b'b'))?;
+        Some(&value[at + 4..])
+    })?;
+    let encoded = encoded.trim_ascii_start();
+    let encoded = memchr::memchr(b'=', encoded).map_or(encoded, |end| &encoded[..end]);
     let decoded = ENGINE.decode(encoded).ok()?;
     let start = decoded.iter().position(|b| *b != b':')?;
     let colon = start + decoded[start..].iter().position(|b| *b == b':')?;

@@ -148,7 +148,7 @@ impl HmacAuth {
         if !signature.is_of(cx, &credential) {
             return self.refuse(cx, WRONG);
         }
-        accept(cx, consumer, credential.id, credential.username.clone());
+        accept(cx, consumer, credential.id, Some(&credential.username));
         Step::Continue
     }
 

@@ -92,6 +92,11 @@ impl Verifier {
         Some(Self::Ed448(Box::new(key)))
     }
 
+    /// Whether verifying costs so much that what was verified is worth remembering.
+    pub(super) fn is_slow(&self) -> bool {
+        !matches!(self, Self::Secret(_))
+    }
+
     /// Whether the signature is the message's; takes the same time whatever the difference.
     pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         match self {

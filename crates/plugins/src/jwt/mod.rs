@@ -9,6 +9,7 @@
 mod claims;
 mod jwks;
 mod keys;
+mod proven;
 mod shown;
 mod token;
 
@@ -24,6 +25,7 @@ use serde::Deserialize;
 use shown::{Shown, Sources};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use token::{Malformed, Parts, Token};
@@ -203,27 +205,24 @@ impl Plugin for Jwt {
             return Step::Continue;
         }
         let shown = match self.sources.look(&cx.request) {
-            Shown::One(token) => token.into_owned(),
+            Shown::One(token) => token,
             Shown::None => return self.refuse(cx, Refusal::Missing),
             Shown::Many => return self.refuse(cx, "Multiple tokens provided".into()),
             Shown::Bare => return self.refuse(cx, "Unrecognizable token".into()),
         };
         if self.published.is_some() {
+            let shown = shown.into_owned();
             return Step::Wait(Box::pin(self.access_published(cx, shown)));
         }
-        let consumers = cx.shared.consumers.clone();
-        let judged = match self.parts_and_key(&shown) {
-            Ok((parts, key)) => match consumers.jwt_secret(&key) {
-                Lookup::Ready(secret) => self.verify(cx, &parts, secret),
-                Lookup::Later(_) => return Step::Wait(Box::pin(self.access_later(cx, shown))),
-            },
-            Err(refusal) => Err(refusal),
-        };
-        let verified = match judged {
-            Ok(verified) => verified,
+        let verified = match self.judge(cx, &shown) {
+            Ok(Some(verified)) => verified,
+            Ok(None) => {
+                let shown = shown.into_owned();
+                return Step::Wait(Box::pin(self.access_later(cx, shown)));
+            }
             Err(refusal) => return self.refuse(cx, refusal),
         };
-        let ready = consumers.consumer(verified.secret.consumer.id).ready();
+        let ready = cx.shared.consumers.consumer(verified.secret.consumer.id).ready();
         match ready {
             Some(consumer) => self.conclude(cx, verified, consumer),
             None => Step::Wait(Box::pin(async move {
@@ -236,14 +235,28 @@ impl Plugin for Jwt {
 }
 
 impl Jwt {
+    /// Judges a token; `None` where its credential must be waited for.
+    fn judge(&self, cx: &Context, shown: &[u8]) -> Result<Option<Verified>, Refusal> {
+        let parts = Parts::of(shown)?;
+        let token = parts.parse()?;
+        match cx.shared.consumers.jwt_secret(&self.key(&token)?) {
+            Lookup::Ready(secret) => self.verify(cx, &token, secret).map(Some),
+            Lookup::Later(_) => Ok(None),
+        }
+    }
+
+    /// As `judge`, where the credential must be waited for.
+    async fn judge_later(&self, cx: &Context, shown: &[u8]) -> Result<Verified, Refusal> {
+        let parts = Parts::of(shown)?;
+        let token = parts.parse()?;
+        let secret = cx.shared.consumers.jwt_secret(&self.key(&token)?).wait().await;
+        self.verify(cx, &token, secret)
+    }
+
     /// As `access`, where the credential must be waited for.
     async fn access_later(&self, cx: &mut Context, shown: Vec<u8>) -> Flow {
         let consumers = cx.shared.consumers.clone();
-        let judged = match self.parts_and_key(&shown) {
-            Ok((parts, key)) => self.verify(cx, &parts, consumers.jwt_secret(&key).wait().await),
-            Err(refusal) => Err(refusal),
-        };
-        match judged {
+        match self.judge_later(cx, &shown).await {
             Ok(verified) => {
                 let consumer = consumers.consumer(verified.secret.consumer.id).wait().await;
                 self.conclude(cx, verified, consumer).settle().await
@@ -254,10 +267,7 @@ impl Jwt {
 
     /// As `access`, where a token without a credential may be signed with a published key.
     async fn access_published(&self, cx: &mut Context, shown: Vec<u8>) -> Flow {
-        let consumers = cx.shared.consumers.clone();
-        if let Ok((_, key)) = self.parts_and_key(&shown)
-            && consumers.jwt_secret(&key).wait().await.is_some()
-        {
+        if self.has_credential(cx, &shown).await {
             return self.access_later(cx, shown).await;
         }
         match self.verify_published(cx, &shown).await {
@@ -268,6 +278,14 @@ impl Jwt {
             }
             Err(refusal) => self.refuse(cx, refusal).settle().await,
         }
+    }
+
+    /// Whether a token names a credential that there is.
+    async fn has_credential(&self, cx: &Context, shown: &[u8]) -> bool {
+        let Ok(parts) = Parts::of(shown) else { return false };
+        let Ok(token) = parts.parse() else { return false };
+        let Ok(key) = self.key(&token) else { return false };
+        cx.shared.consumers.jwt_secret(&key).wait().await.is_some()
     }
 
     async fn verify_published(&self, cx: &Context, shown: &[u8]) -> Result<Stranger, Refusal> {
@@ -296,30 +314,27 @@ impl Jwt {
                 Some(found.ok_or_else(missing)?)
             }
         };
-        let id = claim("sub").or_else(|| claim("iss")).unwrap_or_default();
+        let id: Rc<str> = claim("sub").or_else(|| claim("iss")).unwrap_or_default().into();
         let consumer_id = consumer.as_ref().map(|consumer| consumer.id);
         let identity = Credential { id: id.clone(), consumer_id, identifier: Some(id) };
         Ok((consumer, identity, self.told(&token)))
     }
 
-    /// The token's parts, and the key of its credential.
-    fn parts_and_key<'t>(&self, shown: &'t [u8]) -> Result<(Parts<'t>, String), Refusal> {
-        let parts = Parts::of(shown)?;
-        let token = parts.parse()?;
+    /// The key of a token's credential.
+    fn key<'t>(&self, token: &'t Token<'_>) -> Result<Cow<'t, str>, Refusal> {
         let name = &self.key_claim;
         let is_there = |raw: &&str| !matches!(*raw, "null" | "false");
         let raw = token.claims.raw(name).filter(is_there).or_else(|| token.header.raw(name).filter(is_there));
         let raw = raw.ok_or_else(|| Refusal::Message(format!("No mandatory '{name}' in claims").into()))?;
         // A number names a credential by its digits; no credential has an object or a list for its key.
-        let key = token::text(raw).unwrap_or(Cow::Borrowed(raw)).into_owned();
+        let key = token::text(raw).unwrap_or(Cow::Borrowed(raw));
         if key.is_empty() {
             return Err(Refusal::Message(format!("Invalid '{name}' in claims").into()));
         }
-        Ok((parts, key))
+        Ok(key)
     }
 
-    fn verify(&self, cx: &Context, parts: &Parts<'_>, secret: Option<Arc<JwtSecret>>) -> Result<Verified, Refusal> {
-        let token = parts.parse()?;
+    fn verify(&self, cx: &Context, token: &Token<'_>, secret: Option<Arc<JwtSecret>>) -> Result<Verified, Refusal> {
         let unknown = || Refusal::Message(format!("No credentials found for given '{}'", self.key_claim).into());
         let secret = secret.ok_or_else(unknown)?;
         // The credential says how its tokens are signed. What the token says of it is only compared.
@@ -327,11 +342,11 @@ impl Jwt {
             return Err("Invalid algorithm".into());
         }
         let verifier = keys::verifier(&secret, self.is_base64).ok_or(Refusal::from("Invalid key/secret"))?;
-        if !verifier.verify(token.signed, token.signature) {
+        if !proven::verify(&verifier, token) {
             return Err("Invalid signature".into());
         }
-        self.claims.verify(&token, cx.shared.clock.now().as_secs_f64().floor())?;
-        Ok(Verified { secret, told: self.told(&token) })
+        self.claims.verify(token, cx.shared.clock.now().as_secs_f64().floor())?;
+        Ok(Verified { secret, told: self.told(token) })
     }
 
     fn told(&self, token: &Token<'_>) -> Vec<(String, String)> {
@@ -349,7 +364,7 @@ impl Jwt {
             return self.refuse(cx, Refusal::Message(message.into()));
         };
         tell(cx, told);
-        accept(cx, consumer, secret.id, secret.key.clone());
+        accept(cx, consumer, secret.id, Some(&secret.key));
         Step::Continue
     }
 

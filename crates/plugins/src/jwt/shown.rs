@@ -84,10 +84,15 @@ fn cookie<'a>(request: &'a Request, name: &str) -> Option<&'a [u8]> {
 
 /// What stands behind `Bearer` (or `bearer`) and a space, wherever that is in the field.
 fn bearer(field: &[u8]) -> Option<&[u8]> {
-    memchr::memmem::find_iter(field, b"earer").find_map(|at| {
-        let is_scheme = at > 0 && matches!(field[at - 1], b'B' | b'b');
-        let behind = field.get(at + 5..).filter(|_| is_scheme)?;
+    fn token_of(behind: &[u8]) -> Option<&[u8]> {
         let token = behind.trim_ascii_start();
         (token.len() < behind.len() && !token.is_empty()).then_some(token)
+    }
+    // Where it is as it should be, nothing has to be searched for.
+    field.strip_prefix(b"Bearer").and_then(token_of).or_else(|| {
+        memchr::memmem::find_iter(field, b"earer").find_map(|at| {
+            let is_scheme = at > 0 && matches!(field[at - 1], b'B' | b'b');
+            field.get(at + 5..).filter(|_| is_scheme).and_then(token_of)
+        })
     })
 }

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
@@ -37,11 +37,12 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
             .with_decode_padding_mode(DecodePaddingMode::Indifferent)
             .with_decode_allow_trailing_bits(true),
     );
-    ENGINE.decode(text.split(|b| *b == b'=').next().unwrap_or_default()).ok()
+    ENGINE.decode(memchr::memchr(b'=', text).map_or(text, |end| &text[..end])).ok()
 }
 
 /// The parts of a token, decoded.
 pub(super) struct Parts<'a> {
+    text: &'a [u8],
     /// What is signed: header and claims as they are written.
     pub(super) signed: &'a [u8],
     header: Vec<u8>,
@@ -58,6 +59,7 @@ impl<'a> Parts<'a> {
         let second = first + 1 + memchr::memchr(b'.', &token[first + 1..]).ok_or(Malformed::Json)?;
         let part = |part: &[u8]| decode(part).filter(|json| !is_deep(json)).ok_or(Malformed::Json);
         Ok(Self {
+            text: token,
             signed: &token[..second],
             header: part(&token[..first])?,
             claims: part(&token[first + 1..second])?,
@@ -66,23 +68,26 @@ impl<'a> Parts<'a> {
     }
 
     pub(super) fn parse(&self) -> Result<Token<'_>, Malformed> {
-        let members = |json| serde_json::from_slice::<Part<'_>>(json).map_err(|_| Malformed::Json);
         let (header, claims) = (members(&self.header)?, members(&self.claims)?);
-        let Part::Object(header) = header else { return Err(Malformed::Algorithm) };
+        let header = header.ok_or(Malformed::Algorithm)?;
         let algorithm = header.text("alg").ok_or(Malformed::Algorithm)?;
         let algorithm = super::keys::ALGORITHMS.into_iter().find(|known| *known == algorithm);
         let algorithm = algorithm.ok_or(Malformed::Algorithm)?;
-        let Part::Object(claims) = claims else { return Err(Malformed::Claims) };
+        let claims = claims.ok_or(Malformed::Claims)?;
         let signature = self.signature.as_deref().ok_or(Malformed::Signature)?;
         if header.raw("crit").is_some() {
             return Err(Malformed::Critical);
         }
-        Ok(Token { algorithm, header, claims, signed: self.signed, signature })
+        Ok(Token { text: self.text, algorithm, header, claims, signed: self.signed, signature })
     }
 }
 
 /// Whether JSON nests deeper than any honest token's.
 fn is_deep(json: &[u8]) -> bool {
+    // Most have fewer brackets than that.
+    if memchr::memchr2_iter(b'[', b'{', json).nth(DEEPEST).is_none() {
+        return false;
+    }
     let (mut depth, mut is_text, mut is_escaped) = (0_usize, false, false);
     for byte in json {
         match (is_text, byte) {
@@ -102,6 +107,8 @@ fn is_deep(json: &[u8]) -> bool {
 
 /// A token as it claims to be.
 pub(super) struct Token<'a> {
+    /// The whole token, as the client shows it.
+    pub(super) text: &'a [u8],
     pub(super) algorithm: &'static str,
     pub(super) header: Members<'a>,
     pub(super) claims: Members<'a>,
@@ -109,20 +116,15 @@ pub(super) struct Token<'a> {
     pub(super) signature: &'a [u8],
 }
 
-/// A part of a token: JSON that is an object, or is not.
-enum Part<'a> {
-    Object(Members<'a>),
-    Other,
-}
-
-impl<'de> Deserialize<'de> for Part<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = <&RawValue>::deserialize(deserializer)?;
-        if !raw.get().starts_with('{') {
-            return Ok(Self::Other);
-        }
-        serde_json::from_str(raw.get()).map(Self::Object).map_err(D::Error::custom)
-    }
+/// The members of a part of a token; `None` where it is JSON of another kind.
+fn members(json: &[u8]) -> Result<Option<Members<'_>>, Malformed> {
+    let text = std::str::from_utf8(json).map_err(|_| Malformed::Json)?;
+    let parsed = if text.trim_ascii_start().starts_with('{') {
+        serde_json::from_str(text).map(Some)
+    } else {
+        serde_json::from_str::<IgnoredAny>(text).map(|_| None)
+    };
+    parsed.map_err(|_| Malformed::Json)
 }
 
 /// The members of an object, in order; no two have the same name (RFC 7519, 4).

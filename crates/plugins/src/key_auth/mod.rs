@@ -185,7 +185,7 @@ impl KeyAuth {
     fn conclude<'a>(&'a self, cx: &'a mut Context, found: Option<Known>) -> Step<'a> {
         match found {
             Some((credential, consumer)) => {
-                accept(cx, consumer, credential.id, credential.id.to_string());
+                accept(cx, consumer, credential.id, None);
                 Step::Continue
             }
             None => self.refuse(cx, UNKNOWN),

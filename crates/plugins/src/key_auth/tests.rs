@@ -82,12 +82,24 @@ fn looks_only_where_it_is_told_to() {
 fn hides_the_key_from_the_upstream() {
     let h = harness(json!({ "hide_credentials": true, "key_in_body": true }));
     let form = "Content-Type: application/x-www-form-urlencoded";
+    let multipart = "Content-Type: multipart/form-data; boundary=B";
+    let part =
+        |name: &str, value: &str| format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
     for (request, want) in [
         ("GET /?b=2&apikey=k-alice&a=1".to_owned(), "GET /?a=1&b=2\n".to_owned()),
         ("GET /?apikey=k-alice&z=%20x\nX-A: 1\napikey: k-alice".to_owned(), "GET /?z=%20x\nX-A: 1\n".to_owned()),
         (
             format!("POST /?apikey=k-alice\n{form}\n\napikey=k-alice&a=1"),
             format!("POST /\n{form}\nContent-Length: 3\n\na=1"),
+        ),
+        (
+            "POST /\nContent-Type: application/json\n\n{\"a\":{\"apikey\":1},\"apikey\":\"k-alice\",\"b\":[2]}"
+                .to_owned(),
+            "POST /\nContent-Type: application/json\nContent-Length: 26\n\n{\"a\":{\"apikey\":1},\"b\":[2]}".to_owned(),
+        ),
+        (
+            format!("POST /\n{multipart}\n\n{}{}--B--\r\n", part("apikey", "k-alice"), part("a", "1")),
+            format!("POST /\n{multipart}\nContent-Length: 59\n\n{}--B--\r\n", part("a", "1")),
         ),
     ] {
         let seen = h.send(&request).upstream.unwrap();

@@ -16,6 +16,7 @@ use entities::PluginSchema;
 use pdk::{BuildError, Context, Credential, Definition, Flow, Instance, Phases, Plugin, Response, Step};
 use schema::{Check, Record, RecordSchema, is};
 use serde::Deserialize;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -147,6 +148,7 @@ impl LdapAuth {
                             cx.request.headers.remove(field);
                         });
                     }
+                    let name = Rc::<str>::from(name);
                     let identity = Credential { id: name.clone(), consumer_id: None, identifier: Some(name) };
                     cx.authenticate(None, Some(identity), false);
                     return Flow::Continue;

@@ -214,7 +214,8 @@ impl MtlsAuth {
         if self.skips_consumer {
             let (cn, dn) = (&verified.common_name, &verified.distinguished_name);
             let group = if self.groups_by_dn { Some(dn) } else { cn.as_ref() };
-            let credential = Credential { id: group.unwrap_or(dn).clone(), consumer_id: None, identifier: None };
+            let credential =
+                Credential { id: group.unwrap_or(dn).as_str().into(), consumer_id: None, identifier: None };
             cx.authenticate(None, Some(credential), false);
             cx.authenticated_groups = Some(group.into_iter().cloned().collect());
             cx.request.headers.set(DN_HEADER, dn.as_bytes());
@@ -272,7 +273,7 @@ impl MtlsAuth {
 }
 
 fn credential(consumer: &Consumer, id: Uuid, identifier: &str) -> Credential {
-    Credential { id: id.to_string(), consumer_id: Some(consumer.id), identifier: Some(identifier.to_owned()) }
+    Credential { id: id.to_string().into(), consumer_id: Some(consumer.id), identifier: Some(identifier.into()) }
 }
 
 #[cfg(test)]

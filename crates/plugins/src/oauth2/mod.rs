@@ -179,9 +179,9 @@ impl Oauth2 {
         match known {
             Ok((token, credential, consumer)) => {
                 let identity = Credential {
-                    id: credential.id.to_string(),
+                    id: credential.id.to_string().into(),
                     consumer_id: Some(consumer.id),
-                    identifier: Some(credential.client_id.clone()),
+                    identifier: Some(credential.client_id.as_str().into()),
                 };
                 cx.authenticate(Some(consumer), Some(identity), false);
                 for (name, value) in HEADERS.into_iter().zip([token.scope, token.authenticated_userid]) {

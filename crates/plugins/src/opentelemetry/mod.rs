@@ -341,7 +341,10 @@ impl Plugin for OpenTelemetry {
         let Some(traces) = &self.traces else { return Step::Continue };
         let incoming = traces.propagation.extract(&cx.request.headers);
         let traced = self.begin(cx, incoming.as_ref());
-        cx.data.set(traced);
+        // Nobody asks for what is neither sent nor told.
+        if traced.is_sampled || self.response_header.is_some() || self.logs.is_some() {
+            cx.data.set(traced);
+        }
         let out = Outgoing {
             trace: traced.trace,
             span: traced.balancer.unwrap_or(traced.root),

@@ -13,7 +13,7 @@ fn nanos(time: Duration) -> u64 {
 
 /// The spans of a request: itself first, then its steps in the order of their ends, then its tries.
 pub(super) fn spans(cx: &Context, trace: &Trace, traced: &Traced) -> Vec<Span> {
-    let started_at = cx.timing.started_at();
+    let started_at = cx.timing.started_at;
     let wall = |when: Instant| started_at + when.saturating_duration_since(cx.timing.start);
     let end = wall(cx.timing.end.unwrap_or_else(Instant::now));
     let span = |id: u64, parent: Option<u64>, name: String, kind: Kind, start: Duration, end: Duration| Span {

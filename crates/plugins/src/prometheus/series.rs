@@ -30,13 +30,27 @@ pub(super) fn errors() -> u64 {
     ERRORS.load(Relaxed)
 }
 
+/// A number that one thread adds to, and others read: it takes no atomic addition.
+#[derive(Debug, Default)]
+struct Sum(AtomicU64);
+
+impl Sum {
+    fn add(&self, more: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(more), Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
 /// A count of one thread.
 #[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
+pub(super) struct Counter(Sum);
 
 impl Counter {
     pub(super) fn add(&self, count: u64) {
-        self.0.fetch_add(count, Relaxed);
+        self.0.add(count);
     }
 }
 
@@ -60,16 +74,16 @@ impl Exemplar {
 pub(super) struct Histogram {
     bounds: &'static [u64],
     /// One a bound, and one for what is beyond.
-    buckets: Box<[AtomicU64]>,
-    sum: AtomicU64,
+    buckets: Box<[Sum]>,
+    sum: Sum,
     /// The newest of each bucket, where there are any. Only sampled requests leave one, and only a scrape waits for them.
     exemplars: Mutex<Vec<Option<Exemplar>>>,
 }
 
 impl Histogram {
     fn new(bounds: &'static [u64]) -> Self {
-        let buckets = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
-        Self { bounds, buckets, sum: AtomicU64::new(0), exemplars: Mutex::default() }
+        let buckets = (0..=bounds.len()).map(|_| Sum::default()).collect();
+        Self { bounds, buckets, sum: Sum::default(), exemplars: Mutex::default() }
     }
 
     /// `trace` is the id of the request's trace, where it is an exemplar.
@@ -78,8 +92,8 @@ impl Histogram {
         if let Some(trace) = trace {
             self.put(at, Exemplar::now(trace, value));
         }
-        self.buckets[at].fetch_add(1, Relaxed);
-        self.sum.fetch_add(value, Relaxed);
+        self.buckets[at].add(1);
+        self.sum.add(value);
     }
 }
 
@@ -121,11 +135,11 @@ impl Value for Counter {
     const TYPE: &'static str = "counter";
 
     fn absorb(&self, other: &Self) {
-        self.add(other.0.load(Relaxed));
+        self.add(other.0.get());
     }
 
     fn write(&self, name: &str, labels: &str, _: Syntax, out: &mut String) {
-        let _ = writeln!(out, "{name}{{{labels}}} {}", self.0.load(Relaxed));
+        let _ = writeln!(out, "{name}{{{labels}}} {}", self.0.get());
     }
 }
 
@@ -134,9 +148,9 @@ impl Value for Histogram {
 
     fn absorb(&self, other: &Self) {
         for (mine, theirs) in self.buckets.iter().zip(&other.buckets) {
-            mine.fetch_add(theirs.load(Relaxed), Relaxed);
+            mine.add(theirs.get());
         }
-        self.sum.fetch_add(other.sum.load(Relaxed), Relaxed);
+        self.sum.add(other.sum.get());
         let theirs = other.exemplars.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (at, exemplar) in theirs.into_iter().enumerate() {
             exemplar.into_iter().for_each(|exemplar| self.put(at, exemplar));
@@ -150,14 +164,14 @@ impl Value for Histogram {
         };
         let mut count = 0;
         for (at, (bucket, bound)) in self.buckets.iter().zip(self.bounds).enumerate() {
-            count += bucket.load(Relaxed);
+            count += bucket.get();
             let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {count}{}", exemplar(at));
         }
-        count += self.buckets.last().map(|b| b.load(Relaxed)).unwrap_or_default();
+        count += self.buckets.last().map(Sum::get).unwrap_or_default();
         let last = exemplar(self.bounds.len());
         let _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {count}{last}");
         let _ = writeln!(out, "{name}_count{{{labels}}} {count}");
-        let _ = writeln!(out, "{name}_sum{{{labels}}} {}", self.sum.load(Relaxed));
+        let _ = writeln!(out, "{name}_sum{{{labels}}} {}", self.sum.get());
     }
 }
 
@@ -287,7 +301,7 @@ pub(crate) struct Point<T> {
 /// What the metrics of requests are now; those without series are left out.
 pub(crate) fn snapshot() -> Vec<Snapshot> {
     let counters = [&REQUESTS, &BANDWIDTH].map(|family| {
-        let points = family.points(Counter::default, |total| total.0.load(Relaxed));
+        let points = family.points(Counter::default, |total| total.0.get());
         (points.is_empty(), Snapshot { name: family.name, help: family.help, points: Points::Counts(points) })
     });
     let histograms = [&KONG_LATENCY, &UPSTREAM_LATENCY, &REQUEST_LATENCY].map(|family| {
@@ -295,8 +309,8 @@ pub(crate) fn snapshot() -> Vec<Snapshot> {
         let points = family.points(
             || Histogram::new(bounds),
             |total| {
-                let buckets = total.buckets.iter().map(|bucket| bucket.load(Relaxed)).collect();
-                (buckets, total.sum.load(Relaxed))
+                let buckets = total.buckets.iter().map(Sum::get).collect();
+                (buckets, total.sum.get())
             },
         );
         let is_empty = points.is_empty();

@@ -11,7 +11,7 @@ pub(crate) type Text = StackText<96>;
 
 impl Text {
     /// A number in this many hexadecimal digits.
-    pub(crate) fn hex(value: u128, digits: u32) -> Self {
+    pub(crate) fn hex(value: u128, digits: usize) -> Self {
         Self::new().then_hex(value, digits)
     }
 
@@ -20,11 +20,13 @@ impl Text {
         self
     }
 
-    fn then_hex(mut self, value: u128, digits: u32) -> Self {
-        for at in (0..digits).rev() {
-            let digit = b"0123456789abcdef"[(value >> (4 * at)) as usize & 15];
-            self.push(digit);
+    /// At most 32 digits, two a byte.
+    fn then_hex(mut self, value: u128, digits: usize) -> Self {
+        let mut all = [0; 32];
+        for (pair, byte) in all.as_chunks_mut::<2>().0.iter_mut().zip(value.to_be_bytes()) {
+            *pair = [byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]);
         }
+        self.push_ascii(&all[32 - digits..]);
         self
     }
 
@@ -44,7 +46,7 @@ pub(super) fn write(format: Format, out: &Outgoing, headers: &mut Headers) -> Lo
     let long = if out.trace.is_short == Some(true) { 16 } else { 32 };
     let log = |path: &'static str, id: &Text| LogField { path: path.into(), value: Some(id.as_str().into()) };
     let mut set = |name: &str, value: Text| headers.set(name, value.as_bytes());
-    let trace = |digits: u32| Text::hex(id, digits);
+    let trace = |digits: usize| Text::hex(id, digits);
     match format {
         Format::W3c => {
             let text = Text::new().then("00-").then_hex(id, 32).then("-").then_span(out.span);
@@ -94,10 +96,10 @@ pub(super) fn write(format: Format, out: &Outgoing, headers: &mut Headers) -> Lo
             log("trace_id.ot", &trace(digits))
         }
         Format::Datadog => {
-            set("x-datadog-trace-id", Text::of(id as u64));
-            set("x-datadog-parent-id", Text::of(out.span));
+            set("x-datadog-trace-id", Text::of_number(id as u64));
+            set("x-datadog-parent-id", Text::of_number(out.span));
             set("x-datadog-sampling-priority", Text::new().then(bit(out.is_sampled)));
-            log("trace_id.datadog", &Text::of(id as u64))
+            log("trace_id.datadog", &Text::of_number(id as u64))
         }
         Format::Aws => {
             let root = Text::new().then("1-").then_hex(id >> 96, 8).then("-").then_hex(id, 24);
@@ -106,7 +108,7 @@ pub(super) fn write(format: Format, out: &Outgoing, headers: &mut Headers) -> Lo
             log("trace_id.aws", &root)
         }
         Format::Gcp => {
-            let text = trace(32).then("/").then(Text::of(out.span).as_str());
+            let text = trace(32).then("/").then(Text::of_number(out.span).as_str());
             set("X-Cloud-Trace-Context", text.then(";o=").then(bit(out.is_sampled)));
             log("trace_id.gcp", &trace(32))
         }

@@ -35,12 +35,12 @@ impl By {
         let id;
         let identifier = match self {
             Self::Consumer if cx.consumer.is_some() => {
-                id = Short::of(cx.consumer.as_ref().map(|c| c.id).unwrap_or_default());
+                id = Short::of_id(cx.consumer.as_ref().map(|c| c.id).unwrap_or_default());
                 Some(id.as_str())
             }
-            Self::Consumer | Self::Credential => cx.credential.as_ref().map(|c| c.id.as_str()),
+            Self::Consumer | Self::Credential => cx.credential.as_ref().map(|c| &*c.id),
             Self::Service => {
-                id = Short::of(cx.service.as_ref().map(|s| s.id).unwrap_or_default());
+                id = Short::of_id(cx.service.as_ref().map(|s| s.id).unwrap_or_default());
                 cx.service.is_some().then_some(id.as_str())
             }
             Self::Header(name) => cx.request.headers.get_str(name),
@@ -49,7 +49,7 @@ impl By {
         };
         match identifier {
             Some(identifier) => then(identifier),
-            None => then(Short::of(cx.client.ip).as_str()),
+            None => then(Short::of_address(cx.client.ip).as_str()),
         }
     }
 
@@ -72,6 +72,6 @@ impl Short {
     /// A count: mostly whole, which needs none of what formatting a fraction does.
     pub(crate) fn of_count(count: f64) -> Self {
         let whole = count as u64;
-        if whole as f64 == count { Self::of(whole) } else { Self::of(count) }
+        if whole as f64 == count { Self::of_number(whole) } else { Self::of(count) }
     }
 }

@@ -311,7 +311,7 @@ impl RateLimiting {
         let mut response = Response::error(cx, self.error_code, &self.error_message);
         if self.is_told {
             let reset = self.tell(usage, now, &mut response.headers);
-            response.headers.append("Retry-After", Short::of(reset).as_bytes());
+            response.headers.append("Retry-After", Short::of_number(reset).as_bytes());
         }
         Some(Box::new(response))
     }
@@ -366,7 +366,7 @@ impl RateLimiting {
         let reset = self.limits[at].period.reset(now);
         headers.append("RateLimit-Limit", self.limits[at].limit_text.as_bytes());
         headers.append("RateLimit-Remaining", Short::of_count(remaining).as_bytes());
-        headers.append("RateLimit-Reset", Short::of(reset).as_bytes());
+        headers.append("RateLimit-Reset", Short::of_number(reset).as_bytes());
         reset
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Config;
 use super::window::{Kind, Outcome, SECOND, Window};
+use crate::rate_limiting::by::Short;
 use entities::GroupLimits;
 use pdk::{Context, Headers};
 use schema::lua;
@@ -9,6 +10,13 @@ use schema::lua;
 /// Whole seconds, at least one.
 pub(super) fn seconds(nanos: u64) -> u64 {
     nanos.div_ceil(SECOND).max(1)
+}
+
+/// A number as Lua writes it; counts are mostly whole and need nothing of what others do.
+fn number(count: f64) -> Short {
+    let whole = count as u64;
+    let is_plain = whole as f64 == count && whole < 100_000_000_000_000;
+    if is_plain { Short::of_number(whole) } else { Short::of(lua::number(count)) }
 }
 
 /// A window as header fields name it: by Kong's word, where there is one for its length, else by its seconds.
@@ -67,15 +75,15 @@ impl Limits {
         let mut tightest: Option<(&Limit, &Outcome)> = None;
         for (limit, outcome) in self.all.iter().zip(outcomes) {
             headers.append(&limit.limit_name, limit.limit_text.as_bytes());
-            headers.append(&limit.remaining_name, lua::number(outcome.remaining).as_bytes());
+            headers.append(&limit.remaining_name, number(outcome.remaining).as_bytes());
             if tightest.is_none_or(|(_, least)| outcome.remaining <= least.remaining) {
                 tightest = Some((limit, outcome));
             }
         }
         let Some((limit, outcome)) = tightest else { return };
         headers.append("RateLimit-Limit", limit.limit_text.as_bytes());
-        headers.append("RateLimit-Remaining", lua::number(outcome.remaining).as_bytes());
-        headers.append("RateLimit-Reset", seconds(outcome.reset).to_string().as_bytes());
+        headers.append("RateLimit-Remaining", number(outcome.remaining).as_bytes());
+        headers.append("RateLimit-Reset", Short::of_number(seconds(outcome.reset)).as_bytes());
     }
 
     /// A part of the jitter by the request's id, which is random.

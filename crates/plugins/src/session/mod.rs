@@ -22,6 +22,7 @@ use pdk::{
 };
 use sealed::{Contents, Head, Seal, Sealed};
 use serde_json::json;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -295,9 +296,9 @@ impl Session {
         };
         Some(Contents {
             audience: self.audience.clone(),
-            subject: consumer.map_or_else(|| credential.id.clone(), name),
+            subject: consumer.map_or_else(|| credential.id.to_string(), name),
             consumer: consumer.map(|consumer| consumer.id),
-            credential: Some(credential.id.clone()),
+            credential: Some(credential.id.to_string()),
             groups: cx.authenticated_groups.clone().unwrap_or_default(),
         })
     }
@@ -449,7 +450,7 @@ async fn write(storage: Arc<dyn Storage>, writes: Vec<Write>) {
 }
 
 fn authenticate(cx: &mut Context, consumer: Option<Arc<Consumer>>, contents: &Contents) {
-    let credential = contents.credential.clone().map(|id| Credential {
+    let credential = contents.credential.as_deref().map(Rc::<str>::from).map(|id| Credential {
         identifier: Some(id.clone()),
         id,
         consumer_id: consumer.as_ref().map(|consumer| consumer.id),

@@ -32,7 +32,7 @@ struct Phase {
 
 /// The spans of a request: its tries, the proxying, and the request itself.
 pub(super) fn spans(config: &Config, cx: &Context, traced: &Traced) -> Vec<Vec<u8>> {
-    let wall = Wall { start: cx.timing.start, started_at: cx.timing.started_at() };
+    let wall = Wall { start: cx.timing.start, started_at: cx.timing.started_at };
     let end = wall.at(cx.timing.end.unwrap_or_else(Instant::now));
     let mut out = tries(config, cx, traced, &wall, end);
     out.push(proxy(config, cx, traced, &wall, end));
@@ -211,7 +211,7 @@ fn request(config: &Config, cx: &Context, traced: &Traced, wall: &Wall, end: Dur
         tag("kong.consumer", consumer.id.to_string().into());
     }
     if let Some(credential) = cx.credential.as_ref().filter(|_| config.include_credential) {
-        tag("kong.credential", credential.id.as_str().into());
+        tag("kong.credential", (&*credential.id).into());
     }
     let rewrite = traced.access.map(|end| (start, wall.at(end)));
     tell(config, &mut out, &mut tags, "rf rs", &[Phase { letter: 'r', name: "rewrite", times: rewrite }]);

@@ -54,7 +54,7 @@ fn context() -> Context {
         upstreams: std::sync::Arc::new(crate::snapshot::NamedUpstreams::default()),
     });
     let start = Instant::now();
-    let mut cx = Context::new(request, client, shared, 5, start);
+    let mut cx = Context::new(request, client, shared, 5, (start, Duration::ZERO));
     let mut response = Response::new(200);
     response.headers.append("Content-Type", b"text/plain");
     cx.respond(response, Source::Upstream);

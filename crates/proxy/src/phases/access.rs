@@ -1,11 +1,10 @@
 //! Before the upstream is contacted: who may pass, how often, in which shape.
 
 use super::request_debug;
-use super::rewrite::finish;
 use crate::pipeline::Exit;
-use crate::snapshot::{Built, Chosen, Instances, Plan};
+use crate::snapshot::{Chosen, Instances, Plan};
 use pdk::trace::{Instrumentations, Part};
-use pdk::{Context, Phases};
+use pdk::{Context, Flow, Phases, Step};
 
 /// Runs the plan. What it chose stays chosen for the response phases, also behind an exit (Kong's rule).
 pub(crate) async fn access<'a>(
@@ -14,33 +13,39 @@ pub(crate) async fn access<'a>(
     cx: &mut Context,
     chosen: &mut Chosen<'a>,
 ) -> Result<(), Exit> {
-    if let Some(fixed) = plan.fixed() {
-        *chosen = Chosen::Fixed(fixed);
-        for built in fixed.iter().filter(|b| b.phases.contains(Phases::ACCESS)) {
-            run(built, cx).await?;
-        }
-        return Ok(());
+    let fixed = plan.fixed();
+    let mut own = Vec::new();
+    match fixed {
+        Some(fixed) => *chosen = Chosen::Fixed(fixed),
+        None => own.reserve(plan.len()),
     }
-    let mut own = Vec::with_capacity(plan.len());
     let mut ended = Ok(());
     for at in 0..plan.len() {
-        let consumer = cx.consumer.as_ref().map(|c| c.id);
-        let shared = cx.shared.clone();
-        let Some(built) = plan.choose(at, consumer, &shared.consumers, instances) else { continue };
-        own.push(built);
-        if ended.is_ok() && built.phases.contains(Phases::ACCESS) {
-            ended = run(built, cx).await;
+        let built = if let Some(fixed) = fixed {
+            &fixed[at]
+        } else {
+            let consumer = cx.consumer.as_ref().map(|c| c.id);
+            let Some(built) = plan.choose(at, consumer, &cx.shared.consumers, instances) else { continue };
+            own.push(built);
+            built
+        };
+        if !built.phases.contains(Phases::ACCESS) || ended.is_err() {
+            continue;
         }
+        let mark = cx.mark(Instrumentations::PLUGIN_ACCESS);
+        let started = request_debug::start(cx);
+        // Here and not in a function that waits: most plugins do not, and need no future.
+        let flow = match built.plugin.access(cx) {
+            Step::Continue => Flow::Continue,
+            Step::Exit(response) => Flow::Exit(response),
+            Step::Wait(wait) => wait.await,
+        };
+        request_debug::end_plugin(cx, started, built);
+        cx.record(mark, Part::Access(built.name));
+        ended = Exit::of(flow);
     }
-    *chosen = Chosen::Own(own);
+    if fixed.is_none() {
+        *chosen = Chosen::Own(own);
+    }
     ended
-}
-
-async fn run(built: &Built, cx: &mut Context) -> Result<(), Exit> {
-    let mark = cx.mark(Instrumentations::PLUGIN_ACCESS);
-    let started = request_debug::start(cx);
-    let done = finish(built.plugin.access(cx)).await;
-    request_debug::end_plugin(cx, started, built);
-    cx.record(mark, Part::Access(built.name));
-    done
 }

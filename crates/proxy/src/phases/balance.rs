@@ -166,7 +166,7 @@ struct FromContext<'a>(&'a Context);
 impl Inputs for FromContext<'_> {
     fn consumer(&self) -> Option<Cow<'_, str>> {
         let consumer = self.0.consumer.as_ref().map(|c| Cow::Owned(c.id.to_string()));
-        consumer.or_else(|| self.0.credential.as_ref().map(|c| Cow::Borrowed(c.id.as_str())))
+        consumer.or_else(|| self.0.credential.as_ref().map(|c| Cow::Borrowed(&*c.id)))
     }
 
     fn ip(&self) -> Cow<'_, str> {

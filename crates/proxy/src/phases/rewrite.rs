@@ -4,7 +4,7 @@ use super::request_debug;
 use crate::pipeline::Exit;
 use crate::snapshot::Chosen;
 use pdk::trace::{Instrumentations, Part};
-use pdk::{Context, Flow, Phases, Step};
+use pdk::{Context, Phases, Step};
 
 pub(crate) async fn rewrite(chosen: &Chosen<'_>, cx: &mut Context) -> Result<(), Exit> {
     request_debug::enter(cx, "rewrite");
@@ -21,14 +21,5 @@ pub(crate) async fn rewrite(chosen: &Chosen<'_>, cx: &mut Context) -> Result<(),
 
 /// Waits for a step where it has to be waited for.
 pub(crate) async fn finish(step: Step<'_>) -> Result<(), Exit> {
-    let exit = match step {
-        Step::Continue => return Ok(()),
-        Step::Exit(response) => response,
-        Step::Wait(future) => match future.await {
-            Flow::Continue => return Ok(()),
-            Flow::Exit(response) => response,
-        },
-    };
-    let source = pdk::Source::of_exit(&exit);
-    Err(Exit { response: exit, source })
+    Exit::of(step.settle().await)
 }

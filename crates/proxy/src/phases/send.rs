@@ -95,7 +95,17 @@ fn tell_logs(cx: &mut Context, chosen: &Chosen<'_>, length: BodyLength) {
     if chosen.any(Phases::LOG)
         && let BodyLength::Known(length) = length
     {
-        cx.response.headers.set("Content-Length", decimal(length, &mut [0; 20]));
+        let mut digits = [0; 20];
+        let length = decimal(length, &mut digits);
+        // An upstream has mostly said it already.
+        let headers = &mut cx.response.headers;
+        let is_said = {
+            let mut known = headers.get_all("content-length");
+            known.next() == Some(length) && known.next().is_none()
+        };
+        if !is_said {
+            headers.set("Content-Length", length);
+        }
     }
 }
 

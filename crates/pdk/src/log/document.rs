@@ -1,0 +1,312 @@
+//! The log document, written member by member: a request pays for its text and for nothing in between.
+
+use super::writer::Writer;
+use super::{CONSUMERS, ROUTES, SERVICES, entity, kong_latency, receive_time, shown, upstream_latency, without_nulls};
+use crate::args::Args;
+use crate::swift::is_same_name;
+use crate::{Attempt, Context, Headers, Node, Source, Version, host_without_port};
+use indexmap::IndexMap;
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// What a document has at its top, at most.
+pub(super) const MEMBERS: [&str; 15] = [
+    "request",
+    "upstream_uri",
+    "upstream_status",
+    "response",
+    "latencies",
+    "tries",
+    "authenticated_entity",
+    "route",
+    "service",
+    "consumer",
+    "client_ip",
+    "started_at",
+    "source",
+    "workspace",
+    "workspace_name",
+];
+
+pub(super) fn write(cx: &Context, out: &mut Writer) {
+    request(cx, out);
+    out.raw(",\"upstream_uri\":\"");
+    upstream_uri(cx, out);
+    out.raw("\",\"upstream_status\":\"");
+    upstream_status(cx, out);
+    out.raw("\",\"response\":{\"status\":");
+    out.number(cx.response.status.into());
+    out.raw(",\"headers\":{");
+    headers(&cx.response.headers, false, out);
+    connection(cx, out);
+    out.raw("},\"size\":");
+    out.number(cx.sent);
+    out.raw("},\"latencies\":{\"kong\":");
+    out.number(kong_latency(cx));
+    out.raw(",\"proxy\":");
+    match upstream_latency(cx) {
+        Some(latency) => out.number(latency),
+        None => out.raw("-1"),
+    }
+    out.raw(",\"request\":");
+    out.number(cx.timing.total_ms());
+    out.raw(",\"receive\":");
+    out.number(receive_time(cx));
+    out.raw("},\"tries\":[");
+    for (at, attempt) in cx.attempts.iter().enumerate() {
+        out.raw(if at > 0 { "," } else { "" });
+        try_(attempt, out);
+    }
+    out.raw("]");
+    entities(cx, out);
+    out.raw(",\"client_ip\":");
+    out.address(cx.client.ip);
+    out.raw(",\"started_at\":");
+    out.number(millis(cx.timing.started_at));
+    out.raw(",\"source\":");
+    out.raw(if cx.source == Source::Upstream { "\"upstream\"" } else { "\"kong\"" });
+    out.raw(",\"workspace\":");
+    let mut id = uuid::Uuid::encode_buffer();
+    out.text(cx.shared.node.workspace_id.hyphenated().encode_lower(&mut id).as_bytes());
+    out.raw(",\"workspace_name\":");
+    out.text(Node::WORKSPACE.as_bytes());
+    out.raw("}");
+}
+
+fn request(cx: &Context, out: &mut Writer) {
+    let request = &cx.request;
+    out.raw("{\"request\":{\"id\":");
+    out.text(cx.request_id().as_bytes());
+    out.raw(if cx.client.scheme.is_tls() { ",\"url\":\"https://" } else { ",\"url\":\"http://" });
+    out.part(&lower(host_without_port(request.host())));
+    out.raw(":");
+    out.number(cx.client.public_port.into());
+    out.part(request.target());
+    out.raw("\",\"uri\":");
+    out.text(request.target());
+    out.raw(",\"querystring\":{");
+    querystring(cx, out);
+    out.raw("},\"method\":");
+    out.text(request.method.as_str().as_bytes());
+    out.raw(",\"headers\":{");
+    headers(&request.headers, true, out);
+    out.raw("},\"size\":");
+    out.number(cx.received);
+    if let Some(tls) = &cx.client.tls {
+        out.raw(",\"tls\":{\"version\":");
+        out.text(tls.version.as_bytes());
+        out.raw(",\"cipher\":");
+        out.text(tls.cipher.as_bytes());
+        out.raw(",\"client_verify\":");
+        out.raw(if tls.client_certificates.is_empty() { "\"NONE\"}" } else { "\"FAILED:unverified\"}" });
+    }
+    out.raw("}");
+}
+
+fn lower(text: &[u8]) -> Cow<'_, [u8]> {
+    if text.iter().any(u8::is_ascii_uppercase) { text.to_ascii_lowercase().into() } else { text.into() }
+}
+
+/// Writes the values of one name: one as itself, several as an array.
+fn values<T>(first: T, others: impl Iterator<Item = T>, out: &mut Writer, write: impl Fn(T, &mut Writer)) {
+    let mut others = others.peekable();
+    if others.peek().is_none() {
+        return write(first, out);
+    }
+    out.raw("[");
+    write(first, out);
+    for other in others {
+        out.raw(",");
+        write(other, out);
+    }
+    out.raw("]");
+}
+
+/// Arguments by their names, in the order in which they first come.
+fn querystring(cx: &Context, out: &mut Writer) {
+    let Some(query) = cx.request.query().filter(|query| !query.is_empty()) else { return };
+    let args = Args::parse(query);
+    let mut lists: IndexMap<Cow<'_, str>, Vec<Option<&[u8]>>, ahash::RandomState> = IndexMap::default();
+    for (name, value) in args.iter() {
+        lists.entry(String::from_utf8_lossy(name)).or_default().push(value);
+    }
+    for (at, (name, list)) in lists.iter().enumerate() {
+        out.raw(if at > 0 { "," } else { "" });
+        out.text(name.as_bytes());
+        out.raw(":");
+        let mut list = list.iter();
+        let Some(first) = list.next() else { continue };
+        values(first, list, out, |value, out| match value {
+            Some(value) => out.text(value),
+            // An argument without a value.
+            None => out.raw("true"),
+        });
+    }
+}
+
+/// With more fields, those of one name are found by a map.
+const FEW: usize = 64;
+
+/// Fields by their names in small letters, in the order in which they first come.
+fn headers(headers: &Headers, is_request: bool, out: &mut Writer) {
+    if headers.len() > FEW {
+        return many_headers(headers, is_request, out);
+    }
+    // Names that are the same have the same place here; a place that is taken twice tells of those that may be.
+    let place = |name: &[u8]| {
+        let ends = [name.first(), name.last()].map(|byte| byte.map_or(0, |byte| usize::from(byte | 0x20)));
+        1 << ((name.len() * 5 + ends[0] * 3 + ends[1]) % 64)
+    };
+    let (mut once, mut twice) = (0_u64, 0_u64);
+    for (name, _) in headers.iter() {
+        twice |= once & place(name);
+        once |= place(name);
+    }
+    let mut is_first = true;
+    for (at, (name, value)) in headers.iter().enumerate() {
+        let may_repeat = twice & place(name) != 0;
+        if may_repeat && headers.iter().take(at).any(|(earlier, _)| is_same_name(earlier, name)) {
+            continue;
+        }
+        out.raw(if is_first { "" } else { "," });
+        is_first = false;
+        let others = headers.iter().skip(if may_repeat { at + 1 } else { FEW });
+        let others = others.filter(|(other, _)| is_same_name(other, name)).map(|(_, value)| value);
+        field(name, value, others, is_request, out);
+    }
+}
+
+fn many_headers(headers: &Headers, is_request: bool, out: &mut Writer) {
+    let mut lists: IndexMap<Vec<u8>, Vec<&[u8]>, ahash::RandomState> = IndexMap::default();
+    for (name, value) in headers.iter() {
+        lists.entry(name.to_ascii_lowercase()).or_default().push(value);
+    }
+    for (at, (name, list)) in lists.iter().enumerate() {
+        out.raw(if at > 0 { "," } else { "" });
+        let mut list = list.iter().copied();
+        let Some(first) = list.next() else { continue };
+        field(name, first, list, is_request, out);
+    }
+}
+
+fn field<'a>(name: &[u8], first: &'a [u8], others: impl Iterator<Item = &'a [u8]>, is_request: bool, out: &mut Writer) {
+    let secrets: [&[u8]; 2] = [b"authorization", b"proxy-authorization"];
+    let is_secret = is_request && secrets.iter().any(|secret| is_same_name(secret, name));
+    out.lower(name);
+    out.raw(":");
+    values(first, others, out, |value, out| if is_secret { out.raw("\"REDACTED\"") } else { out.text(value) });
+}
+
+/// The response's fields are told as sent. Those of the connection are the HTTP engine's, so they are told where it tells
+/// nothing.
+fn connection(cx: &Context, out: &mut Writer) {
+    if cx.request.version >= Version::Http2 || cx.response.headers.contains("connection") {
+        return;
+    }
+    let asked = cx.request.headers.get("connection").unwrap_or_default();
+    let says = |token: &[u8]| asked.split(|b| *b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(token));
+    let is_kept = if cx.request.version == Version::Http10 { says(b"keep-alive") } else { !says(b"close") };
+    out.raw(if cx.response.headers.is_empty() { "\"connection\":" } else { ",\"connection\":" });
+    out.raw(if is_kept { "\"keep-alive\"" } else { "\"close\"" });
+}
+
+fn upstream_uri(cx: &Context, out: &mut Writer) {
+    let (path, query) = match &cx.upstream {
+        Some(upstream) => (upstream.path.as_slice(), cx.upstream_query()),
+        None if cx.route.is_some() => (cx.request.path(), cx.request.query()),
+        None => (&[][..], None),
+    };
+    out.part(path);
+    if let Some(query) = query.filter(|q| !q.is_empty()) {
+        out.raw("?");
+        out.part(query);
+    }
+}
+
+/// The status of each try: of a failed one the status it was given up with.
+fn upstream_status(cx: &Context, out: &mut Writer) {
+    let answered = |at: usize| cx.upstream_statuses.get(at).or(cx.upstream_statuses.last()).copied();
+    let statuses = cx.attempts.iter().enumerate().filter_map(|(at, a)| a.failure.map(|f| f.1).or_else(|| answered(at)));
+    for (at, status) in statuses.enumerate() {
+        out.raw(if at > 0 { ", " } else { "" });
+        out.number(status.into());
+    }
+}
+
+fn try_(attempt: &Attempt, out: &mut Writer) {
+    out.raw("{\"balancer_start\":");
+    out.number(millis(attempt.started_at));
+    out.raw(",\"balancer_start_ns\":");
+    out.number(attempt.started_at.as_nanos() as u64);
+    out.raw(",\"ip\":");
+    out.address(attempt.address.ip);
+    out.raw(",\"port\":");
+    out.number(attempt.address.port.into());
+    out.raw(",\"balancer_latency\":");
+    out.number(millis(attempt.balancer_latency));
+    out.raw(",\"balancer_latency_ns\":");
+    out.number(attempt.balancer_latency.as_nanos() as u64);
+    if let Some((state, code)) = attempt.failure {
+        out.raw(",\"state\":");
+        out.text(state.as_bytes());
+        out.raw(",\"code\":");
+        out.number(code.into());
+    }
+    out.raw("}");
+}
+
+fn millis(time: Duration) -> u64 {
+    time.as_millis() as u64
+}
+
+/// What the request had to do with.
+fn entities(cx: &Context, out: &mut Writer) {
+    if let Some(known) = &cx.credential {
+        out.raw(",\"authenticated_entity\":{\"id\":");
+        out.text(known.id.as_bytes());
+        out.raw("}");
+    }
+    if let Some(route) = &cx.route {
+        out.raw(",\"route\":");
+        out.raw(&shown(&ROUTES, route, |route| entity(cx, route)));
+    }
+    if let Some(service) = &cx.service {
+        out.raw(",\"service\":");
+        out.raw(&shown(&SERVICES, service, |service| entity(cx, service)));
+    }
+    if let Some(consumer) = &cx.consumer {
+        out.raw(",\"consumer\":");
+        out.raw(&shown(&CONSUMERS, consumer, without_nulls));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn written(h: &Headers, is_request: bool) -> Value {
+        let mut out = Writer::on(b"{".to_vec());
+        headers(h, is_request, &mut out);
+        out.raw("}");
+        serde_json::from_slice(&out.into_bytes()).unwrap()
+    }
+
+    #[test]
+    fn repeated_values_become_arrays() {
+        let mut h = Headers::new();
+        for (n, v) in [("X-A", "1"), ("X-B", "\""), ("x-a", "2"), ("Authorization", "secret")] {
+            h.append(n, v.as_bytes());
+        }
+        assert_eq!(written(&h, true), json!({ "x-a": ["1", "2"], "x-b": "\"", "authorization": "REDACTED" }));
+        assert_eq!(written(&h, false)["authorization"], "secret");
+        for n in 0..FEW {
+            h.append(&format!("N-{n}"), b"v");
+        }
+        h.append("x-B", b"3");
+        assert_eq!(written(&h, true).as_object().unwrap().len(), FEW + 3);
+        assert_eq!(written(&h, true)["x-b"], json!(["\"", "3"]));
+        assert_eq!(written(&h, true)["x-a"], json!(["1", "2"]));
+        assert_eq!(written(&h, true)["authorization"], "REDACTED");
+    }
+}

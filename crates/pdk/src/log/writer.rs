@@ -1,0 +1,102 @@
+//! JSON in the making. Nearly all text stands in it as it is, which is seen eight bytes at a time.
+
+use crate::digits::{LONGEST, address, decimal};
+use crate::swift::is_plain_json;
+use std::net::IpAddr;
+
+/// A document that is written from its start to its end.
+pub(super) struct Writer(Vec<u8>);
+
+impl Writer {
+    /// Writes behind what is there.
+    pub(super) fn on(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// JSON, or a part of it, as it stands.
+    pub(super) fn raw(&mut self, json: &str) {
+        self.0.extend_from_slice(json.as_bytes());
+    }
+
+    pub(super) fn number(&mut self, number: u64) {
+        self.0.extend_from_slice(decimal(number, &mut [0; LONGEST]));
+    }
+
+    pub(super) fn text(&mut self, text: &[u8]) {
+        self.0.push(b'"');
+        self.part(text);
+        self.0.push(b'"');
+    }
+
+    pub(super) fn address(&mut self, ip: IpAddr) {
+        self.0.push(b'"');
+        self.0.extend_from_slice(address(ip, &mut [0; LONGEST]));
+        self.0.push(b'"');
+    }
+
+    /// Text in small letters.
+    pub(super) fn lower(&mut self, text: &[u8]) {
+        let start = self.0.len();
+        self.text(text);
+        if let Some(written) = self.0.get_mut(start..) {
+            written.make_ascii_lowercase();
+        }
+    }
+
+    /// A part of a text, whose quotes the caller writes. What is no UTF-8 is replaced.
+    pub(super) fn part(&mut self, text: &[u8]) {
+        if is_plain_json(text) {
+            self.0.extend_from_slice(text);
+        } else {
+            self.escaped(&String::from_utf8_lossy(text));
+        }
+    }
+
+    fn escaped(&mut self, text: &str) {
+        for byte in text.bytes() {
+            let escape = match byte {
+                b'"' | b'\\' => byte,
+                b'\n' => b'n',
+                b'\r' => b'r',
+                b'\t' => b't',
+                0x08 => b'b',
+                0x0c => b'f',
+                0..b' ' => {
+                    let hex = |digit: u8| b"0123456789abcdef"[usize::from(digit)];
+                    self.0.extend_from_slice(b"\\u00");
+                    self.0.extend_from_slice(&[hex(byte >> 4), hex(byte & 15)]);
+                    continue;
+                }
+                _ => {
+                    self.0.push(byte);
+                    continue;
+                }
+            };
+            self.0.extend_from_slice(&[b'\\', escape]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Writer;
+
+    #[test]
+    fn text_is_written_as_json_says() {
+        let mut all: Vec<String> = (0..=0x250).filter_map(char::from_u32).map(|c| format!("a{c}longer")).collect();
+        all.extend(["", "\"", "plain", "\u{2028}\u{1f600}\\"].map(str::to_owned));
+        for text in all {
+            let mut out = Writer::on(Vec::new());
+            out.text(text.as_bytes());
+            assert_eq!(String::from_utf8(out.into_bytes()).unwrap(), serde_json::to_string(&text).unwrap());
+        }
+        let mut out = Writer::on(Vec::new());
+        out.lower(b"A\xffB");
+        out.number(10);
+        assert_eq!(String::from_utf8(out.into_bytes()).unwrap(), "\"a\u{fffd}b\"10");
+    }
+}
