@@ -28,14 +28,6 @@ impl Span {
     }
 }
 
-/// Whether two names are the same without case (RFC 9110, 5.1).
-#[inline]
-pub fn is_same_name(one: &[u8], two: &[u8]) -> bool {
-    // The first byte tells most names of one length apart, and costs far less than a comparison.
-    let first = |name: &[u8]| name.first().map(|byte| byte | 0x20);
-    one.len() == two.len() && first(one) == first(two) && one.eq_ignore_ascii_case(two)
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     name: Span,

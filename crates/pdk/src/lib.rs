@@ -35,7 +35,7 @@ pub use context::{
     host_without_port,
 };
 pub use error::{Format, Templates, default_message, error_body, grpc_status, negotiate};
-pub use headers::{Headers, Span, is_same_name};
+pub use headers::{Headers, Span};
 pub use ledger::{Count, Ledger};
 pub use method::Method;
 pub use node::Node;
