@@ -82,7 +82,7 @@ impl Snapshot {
         near.truncate(LOOKED_AT);
         let mut others: Vec<_> = near
             .into_iter()
-            .map(|(close, endpoint): (usize, &Arc<Endpoint>)| {
+            .map(|(close, endpoint): (usize, &Endpoint)| {
                 let unmet = lookup(max_headers, request, client, &normal, |query| {
                     router::unmet(self.router.flavor(), &endpoint.route, query)
                 });

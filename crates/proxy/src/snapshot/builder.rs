@@ -312,7 +312,7 @@ impl Builder {
             };
             let scope = Scope { route: Some(*id), service: route.service.as_ref().map(|s| s.id) };
             let plan = self.links.has_own(*id).then(|| Arc::new(Plan::new(&self.current.instances, scope)));
-            endpoints.insert(*id, Arc::new(Endpoint::new(route.clone(), plan, self.env.flavor)));
+            endpoints.insert(*id, Endpoint::new(route.clone(), plan, self.env.flavor));
             if dirty.routes.contains(id) {
                 added.push(route.clone());
             }

@@ -7,6 +7,7 @@ use router::path::PathHandling;
 use std::sync::Arc;
 
 /// What happens to requests of a route.
+#[derive(Clone)]
 pub(crate) struct Endpoint {
     pub(crate) route: Arc<Route>,
     /// Where the route has plugins of its own; otherwise its service's plan holds, or the global one.
@@ -25,7 +26,7 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     pub(super) fn new(route: Arc<Route>, plan: Option<Arc<Plan>>, flavor: Flavor) -> Self {
-        let is_v1 = flavor == Flavor::Traditional && route.path_handling.as_deref() == Some("v1");
+        let is_v1 = flavor == Flavor::Traditional && route.path_handling == Some(entities::route::PathHandling::V1);
         let has = |name: &str| route.protocols.iter().any(|p| p == name);
         Self {
             is_https_only: has("https") && !has("http"),

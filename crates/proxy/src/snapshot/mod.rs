@@ -78,7 +78,7 @@ impl Environment {
 #[derive(Clone)]
 pub struct Snapshot {
     pub(crate) router: Arc<Router>,
-    endpoints: Arc<Shards<Uuid, Arc<Endpoint>>>,
+    endpoints: Arc<Shards<Uuid, Endpoint>>,
     services: Arc<Shards<Uuid, ServiceEntry>>,
     pub(crate) upstreams: Arc<NamedUpstreams>,
     /// What runs where no route was found, and before routing.
@@ -114,7 +114,7 @@ impl Snapshot {
     }
 
     /// All routes that are served.
-    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
         self.endpoints.iter().map(|(_, endpoint)| endpoint)
     }
 
