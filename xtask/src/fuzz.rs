@@ -34,7 +34,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for (name, package, test) in chosen {
         println!("{name}: {} s", options.seconds);
         let status = project::cargo()
-            .args(["test", "--quiet", "-p", package, "--lib", "--", "--exact", test])
+            .args(["test", "--quiet", "-p", package, "--lib", "--", "--nocapture", "--exact", test])
             .env("FUZZ_SECONDS", options.seconds.to_string())
             .status()
             .context("cannot run cargo")?;

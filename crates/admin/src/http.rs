@@ -38,7 +38,12 @@ impl Response {
     }
 
     pub fn json(status: u16, body: &Value) -> Response {
-        Response::empty(status).with("Content-Type", "application/json; charset=utf-8").with_body(json::encode(body))
+        Response::json_text(status, json::encode(body))
+    }
+
+    /// With a body that is JSON already.
+    pub(crate) fn json_text(status: u16, body: Vec<u8>) -> Response {
+        Response::empty(status).with("Content-Type", "application/json; charset=utf-8").with_body(body)
     }
 
     pub fn message(status: u16, message: &str) -> Response {

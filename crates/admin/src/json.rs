@@ -1,5 +1,6 @@
 //! JSON as lua-cjson writes it: slashes escaped, numbers with at most 16 significant digits and no fraction where it is zero.
 use serde_json::{Number, Value};
+use std::io::Write as _;
 
 pub(crate) fn encode(value: &Value) -> Vec<u8> {
     let mut out = Vec::with_capacity(512);
@@ -7,7 +8,25 @@ pub(crate) fn encode(value: &Value) -> Vec<u8> {
     out
 }
 
-fn write(value: &Value, out: &mut Vec<u8>) {
+/// Writes an object's fields, each with the function.
+pub(crate) fn write_object<'a, V>(
+    fields: impl IntoIterator<Item = (&'a String, V)>,
+    out: &mut Vec<u8>,
+    write: impl Fn(V, &mut Vec<u8>),
+) {
+    out.push(b'{');
+    for (i, (name, field)) in fields.into_iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        write_string(name, out);
+        out.push(b':');
+        write(field, out);
+    }
+    out.push(b'}');
+}
+
+pub(crate) fn write(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Null => out.extend_from_slice(b"null"),
         Value::Bool(true) => out.extend_from_slice(b"true"),
@@ -24,25 +43,18 @@ fn write(value: &Value, out: &mut Vec<u8>) {
             }
             out.push(b']');
         }
-        Value::Object(fields) => {
-            out.push(b'{');
-            for (i, (name, field)) in fields.iter().enumerate() {
-                if i > 0 {
-                    out.push(b',');
-                }
-                write_string(name, out);
-                out.push(b':');
-                write(field, out);
-            }
-            out.push(b'}');
-        }
+        Value::Object(fields) => write_object(fields, out, write),
     }
 }
 
 fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
-    for byte in text.bytes() {
-        match byte {
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | b'/' | 0..0x20 | 0x7f)) {
+        let (plain, after) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        let [special, after @ ..] = after else { break };
+        match special {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
             b'/' => out.extend_from_slice(b"\\/"),
@@ -51,10 +63,11 @@ fn write_string(text: &str, out: &mut Vec<u8>) {
             b'\n' => out.extend_from_slice(b"\\n"),
             b'\r' => out.extend_from_slice(b"\\r"),
             b'\t' => out.extend_from_slice(b"\\t"),
-            0..0x20 | 0x7f => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
-            _ => out.push(byte),
+            other => out.extend_from_slice(format!("\\u{other:04x}").as_bytes()),
         }
+        rest = after;
     }
+    out.extend_from_slice(rest);
     out.push(b'"');
 }
 
@@ -63,7 +76,7 @@ const EXACT: u64 = 9_999_999_999_999_999;
 
 fn write_number(number: &Number, out: &mut Vec<u8>) {
     if number.as_i64().is_some_and(|integer| integer.unsigned_abs() <= EXACT) {
-        out.extend_from_slice(number.to_string().as_bytes());
+        let _ = write!(out, "{number}");
         return;
     }
     out.extend_from_slice(general(number.as_f64().unwrap_or_default()).as_bytes());

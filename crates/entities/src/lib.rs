@@ -70,6 +70,7 @@ pub use oauth2_credential::Oauth2Credential;
 pub use oauth2_token::Oauth2Token;
 pub use parameter::Parameter;
 pub use plugin::Plugin;
+pub use protocols::Protocols;
 pub use retry_policy::{RetriedFailure, RetryPolicy};
 pub use route::{Net, PathForwarding, Route};
 pub use service::Service;

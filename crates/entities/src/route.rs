@@ -10,10 +10,10 @@ use indexmap::IndexMap;
 use schema::{Check, Entity, EntitySchema, Field, Foreign, Record, Uuid, is, typedefs};
 use serde::{Deserialize, Serialize};
 
-use crate::protocols::PROTOCOLS;
+use crate::protocols::{PROTOCOLS, Protocols};
 use crate::{RetryPolicy, RouterFlavor};
 
-/// A rule for requests or connections.
+/// A rule for requests or connections. There may be a hundred thousand: what few of them have takes little room where it is not.
 #[derive(Record, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[entity(name = "routes", endpoint_key = "name", subschema_key = "protocols", workspaceable)]
 #[check(conditional(
@@ -33,7 +33,7 @@ pub struct Route {
     pub updated_at: i64,
     /// The route's name.
     #[field(typedef = utf8_name, unique)]
-    pub name: Option<String>,
+    pub name: Option<Box<str>>,
     /// The protocols it takes; all of one family.
     #[field(
         set,
@@ -42,10 +42,10 @@ pub struct Route {
         elements(one_of(PROTOCOLS)),
         mutually_exclusive_subsets(crate::route::FAMILIES.map(<[&str]>::to_vec))
     )]
-    pub protocols: Vec<String>,
+    pub protocols: Protocols,
     /// The status that sends clients from http to https.
     #[field(default = 426, one_of([426, 301, 302, 307, 308]))]
-    pub https_redirect_status_code: i64,
+    pub https_redirect_status_code: u16,
     /// Whether the matched prefix of the path is left out upstream.
     #[field(default = true)]
     pub strip_path: bool,
@@ -60,39 +60,39 @@ pub struct Route {
     pub response_buffering: bool,
     /// Words for grouping and filtering.
     #[field(typedef = tags)]
-    pub tags: Option<Vec<String>>,
+    pub tags: Option<Box<[String]>>,
     /// Where its requests go.
     #[field(reference = "services")]
     pub service: Option<Foreign>,
     /// Server names of TLS connections.
     #[field(set, elements(typedef = wildcard_host))]
-    pub snis: Option<Vec<String>>,
+    pub snis: Option<Box<[String]>>,
     /// Addresses of clients, for stream routes.
     #[field(set)]
-    pub sources: Option<Vec<Net>>,
+    pub sources: Option<Box<[Net]>>,
     /// Addresses connected to, for stream routes.
     #[field(set)]
-    pub destinations: Option<Vec<Net>>,
+    pub destinations: Option<Box<[Net]>>,
     /// Request methods.
     #[field(typedef = methods)]
-    pub methods: Option<Vec<String>>,
+    pub methods: Option<Box<[String]>>,
     /// Host names, with a wildcard at their start or end.
     #[field(typedef = hosts)]
-    pub hosts: Option<Vec<String>>,
+    pub hosts: Option<Box<[String]>>,
     /// Prefixes of paths, or regexes behind a `~`.
     #[field(typedef = paths)]
-    pub paths: Option<Vec<String>>,
+    pub paths: Option<Box<[String]>>,
     /// Header values by name.
     #[field(typedef = headers)]
-    pub headers: Option<IndexMap<String, Vec<String>>>,
+    pub headers: Option<Box<IndexMap<String, Vec<String>>>>,
     /// Decides between regex paths.
     #[field(default = 0)]
     pub regex_priority: Option<i64>,
     /// How the service's, route's and request's paths are joined.
     #[field(default = "v0", one_of(["v0", "v1"]))]
-    pub path_handling: Option<String>,
+    pub path_handling: Option<PathHandling>,
     /// The whole condition, in the router's language (flavor `expressions`).
-    pub expression: Option<String>,
+    pub expression: Option<Box<str>>,
     /// Decides between expressions (flavor `expressions`).
     #[field(required, default = 0, between(0, 70_368_744_177_663_f64))]
     pub priority: Option<i64>,
@@ -117,6 +117,14 @@ pub struct Route {
     /// Whether the path goes upstream in its normal form, as in Kong, or as the client sent it.
     #[field(hidden)]
     pub path_forwarding: Option<PathForwarding>,
+}
+
+/// How paths are joined: the two ways of Kong's `path_handling`.
+#[derive(Record, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum PathHandling {
+    V0,
+    V1,
 }
 
 /// Which form of the path goes upstream. Routes are matched by the normal form in any case.

@@ -37,11 +37,10 @@ pub(crate) fn catalog(flavor: RouterFlavor) -> Catalog {
 
 /// Runs with a context that counts its random bytes up.
 pub(crate) fn with_context<T>(catalog: &Catalog, work: impl FnOnce(&Context<'_>) -> T) -> T {
-    let next = std::cell::Cell::new(0_u8);
+    let next = std::sync::atomic::AtomicU8::new(1);
     let random = |bytes: &mut [u8]| {
         for byte in bytes {
-            next.set(next.get().wrapping_add(1));
-            *byte = next.get();
+            *byte = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
     };
     work(&Context { now: NOW, random: &random, schemas: catalog })

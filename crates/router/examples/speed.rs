@@ -8,10 +8,10 @@ use router::{Flavor, NoFields, Protocol, Query, Route, Router};
 use uuid::Uuid;
 
 fn route(number: usize, kind: Kind) -> Route {
-    let list = |text: String| Some(vec![text]);
+    let list = |text: String| Some([text].into());
     let mut route = Route {
         id: Uuid::from_u128(number as u128 + 1),
-        protocols: vec!["http".into(), "https".into()],
+        protocols: ["http", "https"].map(str::to_owned).into_iter().collect(),
         ..Route::default()
     };
     let path = format!("/api/{}/v{number}/items", ["users", "orders", "billing", "search"][number % 4]);

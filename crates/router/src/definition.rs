@@ -184,7 +184,7 @@ pub(crate) struct Definition {
 
 impl From<&Route> for Definition {
     fn from(route: &Route) -> Self {
-        let list = |field: &Option<Vec<String>>| field.clone().unwrap_or_default();
+        let list = |field: &Option<Box<[String]>>| field.as_deref().unwrap_or_default().to_vec();
         let mut definition = Definition {
             id: route.id,
             created_at: route.created_at,
@@ -199,7 +199,7 @@ impl From<&Route> for Definition {
             sources: nets(route.sources.as_deref()),
             destinations: nets(route.destinations.as_deref()),
             regex_priority: route.regex_priority.unwrap_or(0),
-            expression: route.expression.clone(),
+            expression: route.expression.as_deref().map(str::to_owned),
             priority: route.priority.map_or(0, |priority| priority.max(0).cast_unsigned()),
         };
         let kinds = &mut definition.kinds;
@@ -215,7 +215,7 @@ impl From<&Route> for Definition {
 }
 
 fn headers(route: &Route) -> Vec<(String, Vec<String>)> {
-    let fields = route.headers.iter().flatten();
+    let fields = route.headers.iter().flat_map(|headers| headers.iter());
     fields.map(|(name, values)| (name.to_ascii_lowercase(), values.clone())).collect()
 }
 

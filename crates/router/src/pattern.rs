@@ -1,16 +1,23 @@
 //! Compiled regular expressions: linear-time, bounded in size, with the literal that every match starts with.
 
-use regex_automata::PatternID;
-use regex_automata::meta::{Config, Regex};
+use std::cell::RefCell;
+
+use regex_automata::nfa::thompson::backtrack::{BoundedBacktracker, Cache, Config as Backtracking};
+use regex_automata::nfa::thompson::pikevm::PikeVM;
+use regex_automata::nfa::thompson::{self, NFA};
+use regex_automata::util::primitives::NonMaxUsize;
 use regex_automata::util::syntax;
+use regex_automata::{Input, PatternID, meta};
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Hir, HirKind, Look};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 /// As the `regex` crate's own default, which atc-router validates with.
 const SIZE_LIMIT: usize = 10 << 20;
 /// Of the automaton that knows its way without looking back; larger patterns do without.
 const ONE_PASS_LIMIT: usize = 16 << 10;
+/// Bytes that a thread keeps to note where a pattern has been tried: enough for a path of some thousand bytes.
+const NOTES: usize = 16 << 10;
 
 /// Which rules a pattern was written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,61 +29,129 @@ pub(crate) enum Dialect {
 }
 
 #[derive(Debug)]
-pub(crate) struct Pattern {
-    regex: Regex,
+pub(crate) enum Pattern {
+    /// Matches at the start only, as the regexes of paths do. There may be thousands, each tried on a few bytes that begin as it
+    /// does: it is kept as its bare automaton, which takes one kilobyte where the engines of `Anywhere` take ten.
+    Anchored(BoundedBacktracker),
+    /// To be looked for in all of a text.
+    Anywhere(meta::Regex),
 }
 
 pub(crate) type Groups<'a> = SmallVec<[Option<&'a [u8]>; 6]>;
+/// Start and end of each group.
+type Slots = SmallVec<[Option<NonMaxUsize>; 12]>;
+
+thread_local! {
+    /// What the anchored patterns of a thread work with; at most [`NOTES`] and as much as the deepest of them goes back.
+    static NOTED: RefCell<Option<Cache>> = const { RefCell::new(None) };
+}
 
 impl Pattern {
     /// The error says what is wrong, and where.
     pub(crate) fn new(pattern: &str, dialect: Dialect) -> Result<Self, String> {
-        // There may be thousands: the lazy automata of the `regex` crate take tens of kilobytes each, and gain nothing on
-        // the few bytes of a path.
-        let config = Config::new()
-            .utf8_empty(false)
-            .nfa_size_limit(Some(SIZE_LIMIT))
-            .onepass_size_limit(Some(ONE_PASS_LIMIT))
-            .hybrid(false)
-            .dfa(false);
-        let build = |unicode| {
+        let parse = |unicode| {
             let syntax = syntax::Config::new().utf8(false).unicode(unicode);
-            let built = Regex::builder().configure(config.clone()).syntax(syntax).build(pattern);
-            built.map_err(|error| error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string))
+            syntax::parse_with(pattern, &syntax).map_err(|error| error.to_string())
         };
-        let regex = match dialect {
-            Dialect::Rust => build(true)?,
+        match dialect {
+            Dialect::Rust => Self::of(&parse(true)?),
             // A class with characters beyond ASCII needs Unicode mode.
-            Dialect::Bytes => build(false).or_else(|_| build(true))?,
-        };
-        Ok(Pattern { regex })
+            Dialect::Bytes => Self::of(&parse(false).or_else(|_| parse(true))?),
+        }
+    }
+
+    fn of(hir: &Hir) -> Result<Self, String> {
+        if !hir.properties().look_set_prefix().contains(Look::Start) {
+            // The lazy automata of the `regex` crate take tens of kilobytes each, and gain nothing on short texts.
+            let config = meta::Config::new()
+                .utf8_empty(false)
+                .nfa_size_limit(Some(SIZE_LIMIT))
+                .onepass_size_limit(Some(ONE_PASS_LIMIT))
+                .hybrid(false)
+                .dfa(false);
+            let built = meta::Regex::builder().configure(config).build_from_hir(hir);
+            return built.map(Pattern::Anywhere).map_err(|error| error.to_string());
+        }
+        let config = thompson::Config::new().utf8(false).nfa_size_limit(Some(SIZE_LIMIT));
+        let nfa = NFA::compiler().configure(config).build_from_hir(hir).map_err(|error| error.to_string())?;
+        let config = Backtracking::new().visited_capacity(NOTES);
+        let built = BoundedBacktracker::builder().configure(config).build_from_nfa(nfa);
+        built.map(Pattern::Anchored).map_err(|error| error.to_string())
     }
 
     pub(crate) fn is_match(&self, text: &[u8]) -> bool {
-        self.regex.is_match(text)
+        match self {
+            Pattern::Anchored(engine) => search(engine, text, &mut []),
+            Pattern::Anywhere(regex) => regex.is_match(text),
+        }
     }
 
     /// Where the first match starts, and what it is.
     pub(crate) fn find<'a>(&self, text: &'a [u8]) -> Option<(usize, &'a [u8])> {
-        let found = self.regex.find(text)?;
-        Some((found.start(), text.get(found.range())?))
+        match self {
+            Pattern::Anchored(engine) => {
+                let mut slots = [None; 2];
+                search(engine, text, &mut slots).then_some(())?;
+                let [start, end] = slots.map(|slot| slot.map(NonMaxUsize::get));
+                Some((start?, text.get(start?..end?)?))
+            }
+            Pattern::Anywhere(regex) => {
+                let found = regex.find(text)?;
+                Some((found.start(), text.get(found.range())?))
+            }
+        }
     }
 
     /// The groups of the first match; the first of them is all of it.
     pub(crate) fn captures<'a>(&self, text: &'a [u8]) -> Option<Groups<'a>> {
-        let mut captures = self.regex.create_captures();
-        self.regex.captures(text, &mut captures);
-        captures.is_match().then(|| captures.iter().map(|span| text.get(span?.range())).collect())
+        let mut slots: Slots = smallvec![None; 2 * self.groups()];
+        match self {
+            Pattern::Anchored(engine) => search(engine, text, &mut slots).then_some(())?,
+            Pattern::Anywhere(regex) => {
+                regex.search_slots(&Input::new(text), &mut slots)?;
+            }
+        }
+        let group = |slots: &[Option<NonMaxUsize>]| match slots {
+            [Some(start), Some(end)] => text.get(start.get()..end.get()),
+            _ => None,
+        };
+        Some(slots.chunks(2).map(group).collect())
     }
 
     /// The names of the groups, by their numbers.
     pub(crate) fn names(&self) -> impl Iterator<Item = Option<&str>> {
-        self.regex.group_info().pattern_names(PatternID::ZERO)
+        let groups = match self {
+            Pattern::Anchored(engine) => engine.get_nfa().group_info(),
+            Pattern::Anywhere(regex) => regex.group_info(),
+        };
+        groups.pattern_names(PatternID::ZERO)
     }
 
     pub(crate) fn has_groups(&self) -> bool {
-        self.regex.captures_len() > 1
+        self.groups() > 1
     }
+
+    /// How many there are, the whole match among them.
+    fn groups(&self) -> usize {
+        match self {
+            Pattern::Anchored(engine) => engine.get_nfa().group_info().all_group_len(),
+            Pattern::Anywhere(regex) => regex.captures_len(),
+        }
+    }
+}
+
+/// Whether the pattern matches at the start of the text, and where its groups do.
+fn search(engine: &BoundedBacktracker, text: &[u8], slots: &mut [Option<NonMaxUsize>]) -> bool {
+    let input = Input::new(text).earliest(slots.is_empty());
+    let found = NOTED.with_borrow_mut(|noted| {
+        let cache = noted.get_or_insert_with(|| engine.create_cache());
+        engine.try_search_slots(cache, &input, slots)
+    });
+    found.map(|found| found.is_some()).unwrap_or_else(|_| {
+        // A long text and a large pattern: slower, and in memory that does not grow with the text.
+        let Ok(engine) = PikeVM::new_from_nfa(engine.get_nfa().clone()) else { return false };
+        engine.search_slots(&mut engine.create_cache(), &input, slots).is_some()
+    })
 }
 
 /// The bytes that every text matched by `pattern` starts with; empty if the pattern is not anchored at the start, or not valid.

@@ -10,13 +10,14 @@ use uuid::Uuid;
 
 use crate::{EntitySchema, Error};
 
-/// The caller's clock, randomness and catalogue. The crate itself reads neither clocks nor entropy.
+/// The caller's clock, randomness and catalogue, for as many threads as want them. The crate itself reads neither clocks nor
+/// entropy.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     /// Time since the Unix epoch.
     pub now: Duration,
     /// Fills the slice with random bytes.
-    pub random: &'a dyn Fn(&mut [u8]),
+    pub random: &'a (dyn Fn(&mut [u8]) + Sync),
     pub schemas: &'a dyn Schemas,
 }
 
@@ -45,7 +46,7 @@ impl Context<'_> {
 }
 
 /// Finds the schema a foreign field refers to.
-pub trait Schemas {
+pub trait Schemas: Sync {
     fn entity(&self, name: &str) -> Option<&EntitySchema>;
 }
 
@@ -56,7 +57,7 @@ impl Schemas for () {
     }
 }
 
-impl<S: BuildHasher> Schemas for HashMap<String, Arc<EntitySchema>, S> {
+impl<S: BuildHasher + Sync> Schemas for HashMap<String, Arc<EntitySchema>, S> {
     fn entity(&self, name: &str) -> Option<&EntitySchema> {
         self.get(name).map(|schema| &**schema)
     }

@@ -39,13 +39,10 @@ impl Processor<'_> {
         if expands && !lookup.record.shorthands().is_empty() {
             self.expand(lookup.record, map)?;
         }
-        let mut old = std::mem::take(map);
+        let mut old = Given::new(std::mem::take(map));
         let mut new = Map::with_capacity(lookup.record.fields.len());
         for (name, field) in lookup.fields() {
-            let (key, mut value) = match old.swap_remove_entry(name) {
-                Some((key, value)) => (Some(key), Some(value)),
-                None => (None, None),
-            };
+            let (key, mut value) = old.take(name).unzip();
             self.generate(name, field, &mut value);
             self.adjust(field, &mut value)?;
             if let Some(value) = value {
@@ -53,7 +50,7 @@ impl Processor<'_> {
             }
         }
         // What the schema does not know stays for the validation to refuse.
-        new.extend(old);
+        new.extend(old.0.into_iter().flatten());
         if self.mode == Mode::Read {
             for shorthand in lookup.record.shorthands() {
                 if let Some(path) = &shorthand.backwards {
@@ -176,6 +173,19 @@ impl Processor<'_> {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// The fields of a record that is processed. They are few: to look at each is quicker than to hash a name.
+struct Given(Vec<Option<(String, Value)>>);
+
+impl Given {
+    fn new(map: Map<String, Value>) -> Self {
+        Self(map.into_iter().map(Some).collect())
+    }
+
+    fn take(&mut self, name: &str) -> Option<(String, Value)> {
+        self.0.iter_mut().find(|entry| entry.as_ref().is_some_and(|(key, _)| key == name))?.take()
     }
 }
 

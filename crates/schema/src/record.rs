@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use ahash::RandomState;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -88,7 +89,7 @@ impl fmt::Debug for Transformation {
 #[derive(Clone, Debug, Default)]
 pub struct RecordSchema {
     pub(crate) fields: Vec<(String, Field)>,
-    index: HashMap<String, usize>,
+    index: HashMap<String, usize, RandomState>,
     pub(crate) shorthands: Vec<Shorthand>,
     pub(crate) checks: Vec<Check>,
     pub(crate) transformations: Vec<Transformation>,

@@ -68,6 +68,12 @@ impl<T: Type> Type for Vec<T> {
     }
 }
 
+impl<T: Type> Type for Box<[T]> {
+    fn field() -> Field {
+        Vec::<T>::field()
+    }
+}
+
 macro_rules! sets {
     ($($type:ident),+) => {
         $(impl<T: Type> Type for $type<T> {

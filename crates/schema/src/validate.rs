@@ -256,8 +256,11 @@ impl Validator<'_> {
     ) -> Result<(), Map<String, Value>> {
         let mut errors = Map::new();
         let mut known = 0;
+        // A processed record has its fields in the schema's order.
+        let mut in_order = map.iter().peekable();
         for (name, field) in lookup.fields() {
-            match map.get(name) {
+            let next = in_order.next_if(|(key, _)| *key == name);
+            match next.map(|(_, value)| value).or_else(|| map.get(name)) {
                 None if full && field.is_required() => {
                     errors.insert(name.to_owned(), message::REQUIRED.into());
                 }

@@ -115,9 +115,9 @@ fn stray_credentials(from: &Configuration) -> Vec<Finding> {
 
 /// Policies of who never tries again.
 fn idle_retry_policies(from: &Configuration) -> Vec<Finding> {
-    let finding = |entity, id, name: &Option<String>| {
+    let finding = |entity, id, name: Option<&str>| {
         let message = "its retry_policy has no effect, since there are no retries".to_owned();
-        Finding { rule: "retry-policy-without-retries", entity, id, name: name.clone(), message }
+        Finding { rule: "retry-policy-without-retries", entity, id, name: name.map(str::to_owned), message }
     };
     let of_service = |route: &Route| from.services.get(&route.service.as_ref()?.id)?.retries;
     let retries = |route: &Route| route.retries.map(i64::from).or_else(|| of_service(route)).unwrap_or(5);
@@ -132,8 +132,8 @@ fn idle_retry_policies(from: &Configuration) -> Vec<Finding> {
     let services = from.services.values().filter(|service| {
         service.retry_policy.is_some() && service.retries == Some(0) && !served.contains(&service.id)
     });
-    let routes = routes.map(|route| finding("routes", route.id, &route.name));
-    routes.chain(services.map(|service| finding("services", service.id, &service.name))).collect()
+    let routes = routes.map(|route| finding("routes", route.id, route.name.as_deref()));
+    routes.chain(services.map(|service| finding("services", service.id, service.name.as_deref()))).collect()
 }
 
 /// Routes that no request reaches, as far as the requests tell that come closest to what they ask for.
@@ -167,7 +167,13 @@ fn shadowed(route: &Route, winner: &Route) -> Finding {
     let id = winner.id.to_string();
     let winner = winner.name.as_deref().unwrap_or(&id);
     let message = format!("whatever it matches, the route {winner} matches first");
-    Finding { rule: "shadowed-route", entity: "routes", id: route.id, name: route.name.clone(), message }
+    Finding {
+        rule: "shadowed-route",
+        entity: "routes",
+        id: route.id,
+        name: route.name.as_deref().map(str::to_owned),
+        message,
+    }
 }
 
 /// Stands for what a wildcard leaves open: no route names it.
@@ -193,7 +199,7 @@ fn shadow_of(route: &Arc<Route>, router: &Router) -> Option<Arc<Route>> {
         return None;
     }
     let mut fields = Vec::new();
-    for (name, values) in route.headers.iter().flatten() {
+    for (name, values) in route.headers.iter().flat_map(|headers| headers.iter()) {
         fields.push((name.clone(), values.iter().find(|value| !value.starts_with("~*"))?.clone()));
     }
     let hosts = match route.hosts.as_deref().unwrap_or_default() {

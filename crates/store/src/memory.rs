@@ -1,9 +1,12 @@
 //! Everything in memory: for tests, and beneath `database = off`.
 use crate::changes::Followers;
 use crate::packed::{self, Packer};
-use crate::rows::{Row, Rows, Scan, TagScan};
+use crate::rows::{Row, Rows, Scan, TagScan, tags};
 use crate::rules::{Rules, key_of, normal};
 use crate::{Change, Clock, Error, Follower, Index, Layout, Reader, Store, Table, TagFilter, Tagged, Writer};
+use ahash::RandomState;
+use hashbrown::HashTable;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -40,15 +43,32 @@ type Keys = BTreeSet<Key>;
 
 #[derive(Default)]
 struct Entity {
-    rows: BTreeMap<Key, Box<[u8]>>,
+    /// Packed; empty where a row was.
+    rows: Vec<Box<[u8]>>,
+    free: Vec<u32>,
+    /// The places of rows.
+    by_key: BTreeMap<Key, u32>,
     /// Of the rows that end by themselves, which are few: when.
     expires: HashMap<Key, f64>,
-    /// The place of an index, and values -> key.
-    unique: HashMap<(usize, Box<str>), Key>,
+    unique: HashTable<Named>,
     /// The place of a reference, and the id it is to -> keys.
     foreign: HashMap<(usize, Key), Keys>,
     /// Tag -> keys.
     tags: HashMap<String, Keys>,
+}
+
+/// A row in an index: the values themselves are looked up in the row.
+struct Named {
+    /// Of the index and the values.
+    hash: u32,
+    row: u32,
+}
+
+impl Named {
+    /// The bits of the hash in all places that the table looks at.
+    fn spread(hash: u32) -> u64 {
+        (u64::from(hash) << 32) | u64::from(hash)
+    }
 }
 
 #[derive(Default)]
@@ -57,6 +77,7 @@ struct State {
     /// Entity id, entity name, position -> tag.
     tags: BTreeMap<(String, String, i64), String>,
     packer: Packer,
+    hasher: RandomState,
 }
 
 /// A transaction: the state, and how to get back.
@@ -107,17 +128,18 @@ impl Store for Memory {
     }
 
     fn replace(&self, mut rows: Vec<Change>) -> Result<(), Error> {
-        let mut fresh = State::default();
         for change in &mut rows {
             let Some(table) = self.layout.table(&change.entity) else { continue };
-            let Some(value) = change.value.take() else { continue };
-            let row = Row { value: normal(table, value), expires: None };
-            fresh.put(table, key_of(table, &row.value)?, &row);
-            change.value = Some(row.value);
+            change.value = change.value.take().map(|value| normal(table, value));
+            change.value.as_ref().map(|row| key_of(table, row)).transpose()?;
         }
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        *state = fresh;
-        self.followers.replaced(&rows);
+        // The followers make of the same rows what traffic needs, which takes as long.
+        *state = std::thread::scope(|scope| {
+            let fresh = scope.spawn(|| State::of(&self.layout, &rows));
+            self.followers.replaced(&rows);
+            fresh.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
         Ok(())
     }
 
@@ -140,50 +162,77 @@ impl Store for Memory {
 }
 
 impl State {
+    /// Of rows that have their keys.
+    fn of(layout: &Layout, rows: &[Change]) -> Self {
+        let mut fresh = Self::default();
+        for change in rows {
+            if let (Some(table), Some(value)) = (layout.table(&change.entity), &change.value)
+                && let Ok(key) = key_of(table, value)
+            {
+                fresh.put(table, key, value, None);
+            }
+        }
+        fresh.entities.values_mut().for_each(Entity::shrink);
+        fresh
+    }
+
     fn entity(&self, table: &Table) -> Option<&Entity> {
         self.entities.get(&table.name)
     }
 
-    fn put(&mut self, table: &Table, key: &str, row: &Row) {
+    fn put(&mut self, table: &Table, key: &str, row: &Value, expires: Option<f64>) {
         self.remove(table, key);
-        let packed = self.packer.pack(&row.value);
-        let entity = self.entities.entry(table.name.clone()).or_default();
+        let packed = self.packer.pack(row);
+        if !self.entities.contains_key(&table.name) {
+            self.entities.insert(table.name.clone(), Entity::default());
+        }
+        let Some(entity) = self.entities.get_mut(&table.name) else { return };
         let own = Key::new(key);
+        let place = entity.place(packed);
         for (at, index) in table.unique.iter().enumerate() {
-            if let Some(values) = index.values(&row.value) {
-                entity.unique.insert((at, joined(&values)), own.clone());
+            let Some(values) = index.values(row) else { continue };
+            let hash = hash(&self.hasher, at, &values);
+            match entity.named(hash, index, &values, &self.packer) {
+                Some(row) => entity.rename(hash, row, place),
+                None => {
+                    let named = Named { hash, row: place };
+                    entity.unique.insert_unique(Named::spread(hash), named, |named| Named::spread(named.hash));
+                }
             }
         }
         for (at, id) in references(table, row) {
             entity.foreign.entry((at, Key::new(id))).or_default().insert(own.clone());
         }
-        for (position, tag) in row.tags().enumerate() {
+        for (position, tag) in tags(row).enumerate() {
             entity.tags.entry(tag.to_owned()).or_default().insert(own.clone());
             self.tags.insert((key.to_owned(), table.name.clone(), position as i64), tag.to_owned());
         }
-        if let Some(at) = row.expires {
+        if let Some(at) = expires {
             entity.expires.insert(own.clone(), at);
         }
-        entity.rows.insert(own, packed);
+        entity.by_key.insert(own, place);
     }
 
     fn remove(&mut self, table: &Table, key: &str) -> Option<Row> {
         let own = Key::new(key);
         let entity = self.entities.get_mut(&table.name)?;
-        let packed = entity.rows.remove(&own)?;
+        let place = entity.by_key.remove(&own)?;
+        let packed = std::mem::take(entity.rows.get_mut(place as usize)?);
+        entity.free.push(place);
         let row = Row { value: self.packer.unpack(&packed), expires: entity.expires.remove(&own) };
         for (at, index) in table.unique.iter().enumerate() {
-            if let Some(values) = index.values(&row.value) {
-                let place = (at, joined(&values));
-                if entity.unique.get(&place).is_some_and(|held| *held == own) {
-                    entity.unique.remove(&place);
-                }
+            let Some(values) = index.values(&row.value) else { continue };
+            let hash = hash(&self.hasher, at, &values);
+            // Another row may have taken the values over; it is known by its place.
+            let is_it = |named: &Named| named.hash == hash && named.row == place;
+            if let Ok(named) = entity.unique.find_entry(Named::spread(hash), is_it) {
+                named.remove();
             }
         }
-        for (at, id) in references(table, &row) {
+        for (at, id) in references(table, &row.value) {
             forget(&mut entity.foreign, &(at, Key::new(id)), &own);
         }
-        for (position, tag) in row.tags().enumerate() {
+        for (position, tag) in tags(&row.value).enumerate() {
             forget(&mut entity.tags, &tag.to_owned(), &own);
             self.tags.remove(&(key.to_owned(), table.name.clone(), position as i64));
         }
@@ -191,20 +240,61 @@ impl State {
     }
 
     fn row(&self, entity: &Entity, key: &Key) -> Option<Row> {
-        let value = self.packer.unpack(entity.rows.get(key)?);
+        let place = *entity.by_key.get(key)?;
+        let value = self.packer.unpack(entity.rows.get(place as usize)?);
         Some(Row { value, expires: entity.expires.get(key).copied() })
     }
 }
 
-/// Values that together are one key. None of them holds a NUL: no field of an index may.
-fn joined(values: &[&str]) -> Box<str> {
-    values.join("\0").into()
+impl Entity {
+    /// Keeps a row, and tells where.
+    fn place(&mut self, packed: Box<[u8]>) -> u32 {
+        if let Some(place) = self.free.pop()
+            && let Some(slot) = self.rows.get_mut(place as usize)
+        {
+            *slot = packed;
+            return place;
+        }
+        self.rows.push(packed);
+        // Four thousand million rows do not fit into any memory.
+        u32::try_from(self.rows.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// The place of the row with these values in an index.
+    fn named(&self, hash: u32, index: &Index, values: &[&str], packer: &Packer) -> Option<u32> {
+        let is_it = |named: &Named| {
+            let row = self.rows.get(named.row as usize).filter(|_| named.hash == hash);
+            row.is_some_and(|row| index.values(&packer.unpack(row)).is_some_and(|known| known == values))
+        };
+        self.unique.find(Named::spread(hash), is_it).map(|named| named.row)
+    }
+
+    /// Lets another row have the values that one had.
+    fn rename(&mut self, hash: u32, from: u32, to: u32) {
+        let is_it = |named: &Named| named.hash == hash && named.row == from;
+        if let Some(named) = self.unique.find_mut(Named::spread(hash), is_it) {
+            named.row = to;
+        }
+    }
+
+    /// Gives back what growing has left over: trees made in order are full.
+    fn shrink(&mut self) {
+        self.rows.shrink_to_fit();
+        self.by_key = std::mem::take(&mut self.by_key).into_iter().collect();
+        for keys in self.foreign.values_mut() {
+            *keys = std::mem::take(keys).into_iter().collect();
+        }
+    }
+}
+
+fn hash(hasher: &RandomState, index: usize, values: &[&str]) -> u32 {
+    (hasher.hash_one((index, values)) >> 32) as u32
 }
 
 /// The places of a row's references, and the ids they are to.
-fn references<'a>(table: &'a Table, row: &'a Row) -> impl Iterator<Item = (usize, &'a str)> {
+fn references<'a>(table: &'a Table, row: &'a Value) -> impl Iterator<Item = (usize, &'a str)> {
     table.references.iter().enumerate().filter_map(|(at, reference)| {
-        let id = row.value.get(&reference.field)?.get("id")?.as_str()?;
+        let id = row.get(&reference.field)?.get("id")?.as_str()?;
         Some((at, id))
     })
 }
@@ -226,7 +316,11 @@ impl Rows for &State {
     fn find(&self, table: &Table, index: &Index, values: &[&str]) -> Result<Option<Row>, Error> {
         let Some(entity) = self.entity(table) else { return Ok(None) };
         let Some(at) = table.unique.iter().position(|own| own.name == index.name) else { return Ok(None) };
-        Ok(entity.unique.get(&(at, joined(values))).and_then(|key| self.row(entity, key)))
+        let place = entity.named(hash(&self.hasher, at, values), index, values, &self.packer);
+        let Some(packed) = place.and_then(|place| entity.rows.get(place as usize)) else { return Ok(None) };
+        let value = self.packer.unpack(packed);
+        let expires = key_of(table, &value).ok().and_then(|key| entity.expires.get(&Key::new(key)).copied());
+        Ok(Some(Row { value, expires }))
     }
 
     fn scan(&self, table: &Table, scan: &Scan<'_>) -> Result<Vec<Row>, Error> {
@@ -244,7 +338,7 @@ impl Rows for &State {
         let row = |key| self.row(entity, key);
         Ok(match scan.foreign {
             None => {
-                let keys = entity.rows.range(range).map(|(key, _)| key);
+                let keys = entity.by_key.range(range).map(|(key, _)| key);
                 keys.filter(fits).filter_map(row).take(scan.limit).collect()
             }
             Some((field, id)) => {
@@ -311,7 +405,7 @@ impl Rows for Rewritable<'_> {
 
     fn put(&mut self, table: &Table, key: &str, row: Row, old: Option<&Row>) -> Result<(), Error> {
         self.remember(table, key, old);
-        self.state.put(table, key, &row);
+        self.state.put(table, key, &row.value, row.expires);
         Ok(())
     }
 
@@ -332,7 +426,7 @@ impl Rewritable<'_> {
     fn roll_back(&mut self) {
         while let Some((table, key, old)) = self.undo.pop() {
             match old {
-                Some(row) => self.state.put(table, &key, &row),
+                Some(row) => self.state.put(table, &key, &row.value, row.expires),
                 None => {
                     self.state.remove(table, &key);
                 }

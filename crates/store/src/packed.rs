@@ -1,13 +1,17 @@
 //! Rows in little memory. As trees of values, a hundred thousand rows take hundreds of megabytes, most of it for the same
-//! names again and again: here the names of an object are kept once for all objects that have the same.
+//! names and defaults again and again: here the names of an object are kept once for all objects that have the same, and with
+//! them the fields of the first such object. Of the others only what differs from it is kept.
 
+use ahash::RandomState;
 use serde_json::{Map, Number, Value};
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hasher};
 use uuid::Uuid;
 
 /// What users may name as they like must not fill the memory: beyond this, objects keep their names themselves.
 const MOST_SHAPES: usize = 4096;
+/// Longer fields are each object's own: they are hardly ever the same.
+const LONGEST_SHARED: usize = 32;
 
 const NULL: u8 = 0;
 const FALSE: u8 = 1;
@@ -21,11 +25,18 @@ const LIST: u8 = 8;
 const SHAPED: u8 = 9;
 const NAMED: u8 = 10;
 
-/// The names that objects have, in their order.
+/// What objects have in common: their names, in their order, and the packed fields of the first one; empty where none is shared.
+struct Shape {
+    names: Box<[String]>,
+    first: Box<[Box<[u8]>]>,
+}
+
+/// The shapes of all objects.
 #[derive(Default)]
 pub(crate) struct Packer {
-    shapes: Vec<Box<[String]>>,
-    by_hash: HashMap<u64, Vec<usize>>,
+    shapes: Vec<Shape>,
+    by_hash: HashMap<u64, Vec<usize>, RandomState>,
+    hasher: RandomState,
 }
 
 impl Packer {
@@ -52,36 +63,61 @@ impl Packer {
                 pack_length(items.len() as u64, out);
                 items.iter().for_each(|item| self.value(item, out));
             }
-            Value::Object(fields) => {
-                match self.shape(fields) {
-                    Some(shape) => {
-                        out.push(SHAPED);
-                        pack_length(shape as u64, out);
-                    }
-                    None => {
-                        out.push(NAMED);
-                        pack_length(fields.len() as u64, out);
-                        fields.keys().for_each(|name| pack_bytes(name.as_bytes(), out));
-                    }
+            Value::Object(fields) => match self.shape(fields) {
+                Some(shape) => self.shaped(shape, fields, out),
+                None => {
+                    out.push(NAMED);
+                    pack_length(fields.len() as u64, out);
+                    fields.keys().for_each(|name| pack_bytes(name.as_bytes(), out));
+                    fields.values().for_each(|field| self.value(field, out));
                 }
-                fields.values().for_each(|field| self.value(field, out));
+            },
+        }
+    }
+
+    /// The shape, a bit for each field that is other than the first object's, and those fields.
+    fn shaped(&mut self, shape: usize, fields: &Map<String, Value>, out: &mut Vec<u8>) {
+        out.push(SHAPED);
+        pack_length(shape as u64, out);
+        let bits = out.len();
+        out.resize(bits + fields.len().div_ceil(8), 0);
+        for (at, field) in fields.values().enumerate() {
+            let begin = out.len();
+            self.value(field, out);
+            if out[begin..] == *self.shapes[shape].first[at] {
+                out.truncate(begin);
+            } else {
+                out[bits + at / 8] |= 1 << (at % 8);
             }
         }
     }
 
     fn shape(&mut self, fields: &Map<String, Value>) -> Option<usize> {
-        let mut hasher = DefaultHasher::new();
-        fields.keys().for_each(|name| name.hash(&mut hasher));
-        let known = self.by_hash.entry(hasher.finish()).or_default();
-        let is_it = |shape: &&usize| self.shapes.get(**shape).is_some_and(|names| names.iter().eq(fields.keys()));
-        if let Some(shape) = known.iter().find(is_it) {
+        let mut hasher = self.hasher.build_hasher();
+        for name in fields.keys() {
+            hasher.write(name.as_bytes());
+            hasher.write_u8(0xFF);
+        }
+        let hash = hasher.finish();
+        let is_it = |shape: &&usize| self.shapes.get(**shape).is_some_and(|shape| shape.names.iter().eq(fields.keys()));
+        if let Some(shape) = self.by_hash.get(&hash).and_then(|known| known.iter().find(is_it)) {
             return Some(*shape);
         }
         if self.shapes.len() >= MOST_SHAPES {
             return None;
         }
-        known.push(self.shapes.len());
-        self.shapes.push(fields.keys().cloned().collect());
+        let first = fields.values().map(|field| {
+            let mut packed = Vec::new();
+            self.value(field, &mut packed);
+            if packed.len() <= LONGEST_SHARED { packed.into() } else { Box::default() }
+        });
+        let shape = Shape { first: first.collect(), names: fields.keys().cloned().collect() };
+        // Fields, too, may have had new shapes.
+        if self.shapes.len() >= MOST_SHAPES {
+            return None;
+        }
+        self.by_hash.entry(hash).or_default().push(self.shapes.len());
+        self.shapes.push(shape);
         Some(self.shapes.len() - 1)
     }
 }
@@ -138,7 +174,7 @@ fn pack_length(mut number: u64, out: &mut Vec<u8>) {
 
 struct Reader<'a> {
     rest: &'a [u8],
-    shapes: &'a [Box<[String]>],
+    shapes: &'a [Shape],
 }
 
 impl<'a> Reader<'a> {
@@ -161,9 +197,15 @@ impl<'a> Reader<'a> {
             }
             SHAPED => {
                 let shape = usize::try_from(self.length()?).ok()?;
-                let names = self.shapes.get(shape)?;
-                let fields = names.iter().map(|name| Some((name.clone(), self.value()?)));
-                Value::Object(fields.collect::<Option<_>>()?)
+                let Shape { names, first } = self.shapes.get(shape)?;
+                let bits = self.bytes(names.len().div_ceil(8))?;
+                let mut fields = Map::with_capacity(names.len());
+                for (at, (name, first)) in names.iter().zip(first).enumerate() {
+                    let is_own = bits.get(at / 8)? & (1 << (at % 8)) != 0;
+                    let value = if is_own { self.value()? } else { Reader { rest: first, ..*self }.value()? };
+                    fields.insert(name.clone(), value);
+                }
+                Value::Object(fields)
             }
             NAMED => {
                 let count = self.length()?;
@@ -220,6 +262,26 @@ mod tests {
             let unpacked = packer.unpack(packed);
             assert_eq!(unpacked.to_string(), value.to_string());
         }
+    }
+
+    #[test]
+    fn fields_that_are_as_in_the_first_object_take_no_room() {
+        let row = |name: &str, list: Value, inner: Value| json!({ "name": name, "list": list, "long": "l".repeat(99), "inner": inner });
+        let rows = [
+            row("a", json!([1, "x"]), json!({ "id": 1, "none": null })),
+            row("a", json!([1, "x"]), json!({ "id": 1, "none": null })),
+            row("b", json!([1, "y"]), json!({ "id": 2, "none": null })),
+            row("a", json!([]), Value::Null),
+            row("", Value::Null, json!({ "id": 1, "none": 0 })),
+        ];
+        let mut packer = Packer::default();
+        let packed: Vec<_> = rows.iter().map(|row| packer.pack(row)).collect();
+        for (row, packed) in rows.iter().zip(&packed) {
+            assert_eq!(packer.unpack(packed).to_string(), row.to_string());
+        }
+        let lengths: Vec<usize> = packed.iter().map(|packed| packed.len() - 99).collect();
+        assert_eq!(lengths[..2], [5, 5], "{lengths:?}");
+        assert!(lengths.iter().all(|length| *length < 25), "{lengths:?}");
     }
 
     #[test]

@@ -15,9 +15,14 @@ impl Row {
     }
 
     pub(crate) fn tags(&self) -> impl Iterator<Item = &str> {
-        let tags = self.value.get("tags").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        tags.iter().filter_map(Value::as_str)
+        tags(&self.value)
     }
+}
+
+/// The tags of a row.
+pub(crate) fn tags(row: &Value) -> impl Iterator<Item = &str> {
+    let tags = row.get("tags").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    tags.iter().filter_map(Value::as_str)
 }
 
 /// Rows after a key, in the order of the keys, without the expired ones.

@@ -92,6 +92,8 @@ pub trait Store: Send + Sync {
     fn replace(&self, rows: Vec<Change>) -> Result<(), Error>;
     /// Deletes rows whose time has come, at most some thousands at once; how many.
     fn purge(&self) -> Result<usize, Error>;
+    /// Nothing has been changed for a while: gives up memory that only changes need.
+    fn rest(&self) {}
     /// Adds to all counts or to none; what they are then, in the same order.
     fn count(&self, _counts: &[Count<'_>]) -> Result<Vec<i64>, Error> {
         Err(Error::database("this database keeps no counts"))

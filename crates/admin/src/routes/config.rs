@@ -2,10 +2,10 @@
 use crate::body::Body;
 use crate::dispatch::{Call, Routes};
 use crate::failure::{Failure, Outcome};
-use crate::{Api, Response};
+use crate::{Api, Response, json};
 use entities::declarative::{self, Declarative, Invalid};
 use schema::Error;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use store::Change;
 use uuid::Uuid;
 
@@ -38,7 +38,7 @@ fn read_back(api: &Api) -> Outcome {
     let mut rows = Vec::new();
     api.store.each(&mut |entity, row| rows.push((entity.to_owned(), row)))?;
     let text = declarative::export(rows.iter().map(|(entity, row)| (entity.as_str(), row)), &api.catalog);
-    Ok(Response::json(200, &json!({ "config": text })))
+    Ok(Response::json(200, &serde_json::json!({ "config": text })))
 }
 
 /// What a body holds: a configuration's text, or the configuration itself.
@@ -95,7 +95,7 @@ fn replace(api: &Api, call: &Call<'_>) -> Outcome {
     }
     let read = apart(|| -> Result<_, Box<Invalid>> {
         let declared = parse(api, given)?;
-        let answer = Response::json(201, &declared.to_json());
+        let answer = Response::json_text(201, shown(&declared));
         Ok((Rows::from(declared), answer))
     });
     match read {
@@ -105,6 +105,13 @@ fn replace(api: &Api, call: &Call<'_>) -> Outcome {
         }
         Err(invalid) => Ok(refusal(&invalid, flattens)),
     }
+}
+
+/// The entities as JSON, without making a copy of them first: there may be hundreds of megabytes.
+fn shown(declared: &Declarative) -> Vec<u8> {
+    let mut out = Vec::new();
+    json::write_object(&declared.entities, &mut out, |all, out| json::write_object(all, out, json::write));
+    out
 }
 
 /// Does work of which little remains on a thread of its own, for the sake of the memory: the allocator keeps what a thread

@@ -1,8 +1,9 @@
 //! Every entity of a file: taken out of its parent, given an id, completed and checked.
 
+use ahash::HashMap;
 use indexmap::IndexMap;
 use schema::{Constraint, Context, EntitySchema, Map, Value};
-use std::collections::HashMap;
+use std::thread;
 
 use super::{Entities, ids, references, sparse};
 use crate::Catalog;
@@ -12,6 +13,12 @@ const VERSIONS: [&str; 3] = ["1.1", "2.1", "3.0"];
 const UNRESOLVED: &str = "00000000-0000-0000-0000-000000000000";
 const REQUIRED: &str = "required field missing";
 const UNKNOWN: &str = "unknown field";
+/// Lists of so many entities are read by several threads.
+const LONG: usize = 256;
+/// Threads for one list. Each holds as much memory as its part of the list takes.
+const MOST_THREADS: usize = 8;
+/// The number of the first entry where a part of a list is read by itself. Smaller ones are of the reader that has all.
+const APART: usize = usize::MAX / 2;
 
 /// What is wrong with a file.
 pub(super) struct Problem {
@@ -58,8 +65,10 @@ pub(super) struct Entry<'a> {
 }
 
 pub(super) struct Reader<'a> {
-    pub(super) collections: HashMap<&'a str, Collection<'a>>,
+    pub(super) collections: &'a HashMap<&'a str, Collection<'a>>,
     cx: &'a Context<'a>,
+    /// The number of the first entry: 0, or [`APART`].
+    first: usize,
     /// Parents before their children.
     pub(super) entries: Vec<Entry<'a>>,
 }
@@ -80,7 +89,8 @@ pub(super) type Read = (IndexMap<String, Entities>, IndexMap<(String, String), V
 pub(super) fn read(config: &Value, catalog: &Catalog, cx: &Context<'_>) -> Result<Read, Problem> {
     let empty = Map::new();
     let config = config.as_object().unwrap_or(&empty);
-    let mut reader = Reader { collections: collections(catalog), cx, entries: Vec::new() };
+    let collections = collections(catalog);
+    let mut reader = Reader { collections: &collections, cx, first: 0, entries: Vec::new() };
     let mut errors = head(config, catalog);
     for schema in catalog.entities() {
         let Some(list) = config.get(&schema.name) else { continue };
@@ -162,13 +172,62 @@ impl<'a> Reader<'a> {
             Value::Object(map) if map.is_empty() => return Ok(()),
             _ => return Err("expected an array".into()),
         };
-        let mut errors = Vec::new();
-        for (index, item) in list.iter().enumerate() {
-            if let Err(error) = self.item(collection, index, item, parent) {
-                errors.push((index, error));
-            }
-        }
+        let threads = match self.first {
+            0 if list.len() >= LONG => thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS),
+            _ => 1,
+        };
+        let errors = match threads {
+            1 => self.items(collection, 0, list, parent),
+            threads => self.items_by(threads, collection, list, parent),
+        };
         if errors.is_empty() { Ok(()) } else { Err(sparse::list(errors)) }
+    }
+
+    /// The errors of entities, the first of which has the place `from` in its list.
+    fn items(
+        &mut self,
+        collection: &str,
+        from: usize,
+        items: &[Value],
+        parent: Option<Parent<'_>>,
+    ) -> Vec<(usize, Value)> {
+        let read = |(index, item)| Some((index, self.item(collection, index, item, parent).err()?));
+        (from..).zip(items).filter_map(read).collect()
+    }
+
+    /// The same, read by several threads.
+    fn items_by(
+        &mut self,
+        threads: usize,
+        collection: &str,
+        list: &[Value],
+        parent: Option<Parent<'_>>,
+    ) -> Vec<(usize, Value)> {
+        let (collections, cx) = (self.collections, self.cx);
+        let length = list.len().div_ceil(threads);
+        let part = |(number, items): (usize, &[Value])| {
+            let mut reader = Reader { collections, cx, first: APART, entries: Vec::new() };
+            let errors = reader.items(collection, number * length, items, parent);
+            (reader.entries, errors)
+        };
+        let part = &part;
+        let parts = thread::scope(|scope| {
+            let parts = list.chunks(length).enumerate().map(|items| scope.spawn(move || part(items)));
+            let parts: Vec<_> = parts.collect();
+            let parts = parts.into_iter().map(thread::ScopedJoinHandle::join);
+            parts.map(|part| part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect::<Vec<_>>()
+        });
+        let mut all = Vec::new();
+        for (entries, errors) in parts {
+            let first = self.entries.len();
+            let placed = |entry: Entry<'a>| {
+                let parent = entry.parent.map(|parent| parent.checked_sub(APART).map_or(parent, |own| own + first));
+                Entry { parent, ..entry }
+            };
+            self.entries.extend(entries.into_iter().map(placed));
+            all.extend(errors);
+        }
+        all
     }
 
     fn item(&mut self, collection: &str, index: usize, item: &Value, parent: Option<Parent<'_>>) -> Result<(), Value> {
@@ -195,7 +254,7 @@ impl<'a> Reader<'a> {
                 None
             }
         };
-        let id = entry.and_then(|entry| self.entries.get(entry)).map_or(id, |entry| entry.id.clone());
+        let id = entry.and_then(|entry| self.entries.get(entry - self.first)).map_or(id, |entry| entry.id.clone());
         for (child, field) in children {
             let Some(list) = item.get(child) else { continue };
             if let Err(error) = self.list(child, list, Some(Parent { field, id: &id, entry })) {
@@ -215,7 +274,7 @@ impl<'a> Reader<'a> {
         errors: &mut Map<String, Value>,
     ) -> (Map<String, Value>, Vec<(&'a str, Value)>) {
         let Some(this) = self.collections.get(name) else { return Default::default() };
-        let mut entity = Map::with_capacity(this.schema.fields().count());
+        let mut entity = Map::with_capacity(item.len() + 2);
         let mut references = Vec::new();
         for (field, value) in item {
             let field = field.as_str();
@@ -275,7 +334,7 @@ impl<'a> Reader<'a> {
             let parent = parent.and_then(|parent| parent.entry);
             self.entries.push(Entry { collection: name, entity, id, parent, index, references });
         }
-        self.entries.len() - 1
+        self.first + self.entries.len() - 1
     }
 
     /// The way to an entry in the file.
@@ -296,7 +355,7 @@ impl<'a> Reader<'a> {
     }
 
     fn finish(self, catalog: &Catalog, is_transformed: bool) -> Result<Read, Problem> {
-        let mut by_name: HashMap<&str, Entities> = HashMap::new();
+        let mut by_name: HashMap<&str, Entities> = HashMap::default();
         let mut rows = IndexMap::new();
         let mut errors = Map::new();
         for entry in self.entries {

@@ -1,7 +1,7 @@
 //! Entities referring to each other by name or id; and no two of one name.
 
+use ahash::{HashMap, HashSet};
 use schema::{Map, Value};
-use std::collections::{HashMap, HashSet};
 
 use super::reader::{Entry, Places, Reader};
 
@@ -123,7 +123,7 @@ fn push(errors: &mut Map<String, Value>, collection: &str, label: String, messag
 
 /// Unique fields besides the one in URLs.
 fn unique_fields(reader: &Reader<'_>) -> Result<(), Map<String, Value>> {
-    let mut seen: HashSet<(&str, &str, String)> = HashSet::new();
+    let mut seen: HashSet<(&str, &str, String)> = HashSet::default();
     let mut errors = Map::new();
     let unique: HashMap<&str, Vec<&str>> = reader
         .collections

@@ -423,3 +423,41 @@ fn a_large_file_loads_whole() {
     let counts = (configuration.routes.len(), configuration.services.len(), configuration.plugins.len());
     assert_eq!(counts, (5000, 5000, 10_000));
 }
+
+/// So many services that several threads read them, each with a route.
+fn many() -> Value {
+    let service = |n: usize| json!({"name": format!("s{n}"), "host": "a.test", "routes": [{"name": format!("r{n}"), "paths": [format!("/{n}")]}]});
+    json!({"_format_version": "3.0", "services": (0..700).map(service).collect::<Vec<_>>()})
+}
+
+#[test]
+fn what_several_threads_read_is_in_the_order_of_the_file() {
+    let declarative = load_value(many()).unwrap();
+    let names =
+        |collection: &str| declarative.entities[collection].values().map(|e| e["name"].clone()).collect::<Vec<_>>();
+    assert_eq!(names("services"), (0..700).map(|n| json!(format!("s{n}"))).collect::<Vec<_>>());
+    assert_eq!(names("routes"), (0..700).map(|n| json!(format!("r{n}"))).collect::<Vec<_>>());
+    for (route, service) in declarative.entities["routes"].values().zip(declarative.entities["services"].values()) {
+        assert_eq!(route["service"]["id"], service["id"], "{}", route["name"]);
+    }
+}
+
+#[test]
+fn errors_that_several_threads_find_stand_where_their_entities_do() {
+    let mut invalid = many();
+    invalid["services"][3]["host"] = json!(true);
+    invalid["services"][698]["routes"][0]["paths"] = json!(["x"]);
+    let found = errors(invalid);
+    let places = |list: &Value| (0..list.as_array().unwrap().len()).filter(|n| !list[n].is_null()).collect::<Vec<_>>();
+    assert_eq!(places(&found["services"]), [3, 698]);
+    assert_eq!(found["services"][3], json!({"host": "expected a string"}));
+    assert_eq!(
+        found["services"][698],
+        json!({"routes": [{"paths": ["should start with: / (fixed path) or ~/ (regex path)"]}]})
+    );
+    // Parents are found again when all are together.
+    let mut twice = many();
+    twice["services"][650]["routes"][0]["name"] = json!("r5");
+    let message = "uniqueness violation: 'routes' entity with name set to 'r5' already declared";
+    assert_eq!(errors(twice)["services"][650], json!({"routes": [message]}));
+}

@@ -27,24 +27,24 @@ pub struct Matchers<'a> {
     pub headers: Vec<(&'a str, Vec<&'a str>)>,
 }
 
-fn list(field: Option<&Vec<String>>) -> Vec<&str> {
+fn list(field: Option<&[String]>) -> Vec<&str> {
     field.into_iter().flatten().map(String::as_str).collect()
 }
 
 impl<'a> From<&'a Route> for Matchers<'a> {
     fn from(route: &'a Route) -> Self {
         let nets =
-            |nets: &'a Option<Vec<Net>>| nets.iter().flatten().map(|net| (net.ip.as_deref(), net.port)).collect();
-        let headers = route.headers.iter().flatten();
+            |nets: &'a Option<Box<[Net]>>| nets.iter().flatten().map(|net| (net.ip.as_deref(), net.port)).collect();
+        let headers = route.headers.iter().flat_map(|headers| headers.iter());
         Self {
             is_stream: route.protocols.first().is_some_and(|protocol| is_stream(protocol)),
-            snis: list(route.snis.as_ref()),
+            snis: list(route.snis.as_deref()),
             sources: nets(&route.sources),
             destinations: nets(&route.destinations),
-            methods: list(route.methods.as_ref()),
-            hosts: list(route.hosts.as_ref()),
-            paths: list(route.paths.as_ref()),
-            headers: headers.map(|(name, values)| (name.as_str(), list(Some(values)))).collect(),
+            methods: list(route.methods.as_deref()),
+            hosts: list(route.hosts.as_deref()),
+            paths: list(route.paths.as_deref()),
+            headers: headers.map(|(name, values)| (name.as_str(), list(Some(values.as_slice())))).collect(),
         }
     }
 }
@@ -85,13 +85,14 @@ impl Matchers<'_> {
             && self.headers.is_empty()
     }
 
-    /// Whether all are texts of ours to compare with: nothing that the expression's parser could refuse.
+    /// Whether all are texts of ours to compare with, or regexes that are surely taken: nothing that the expression's parser could
+    /// refuse.
     fn are_plain(&self) -> bool {
         self.sources.is_empty()
             && self.destinations.is_empty()
             && self.headers.is_empty()
             && !self.hosts.iter().any(|host| host.contains(':'))
-            && !self.paths.iter().any(|path| path.starts_with('~'))
+            && self.paths.iter().all(|path| path.strip_prefix('~').is_none_or(is_surely_taken))
     }
 
     /// The expression; empty without attributes.
@@ -160,6 +161,20 @@ pub fn protocol_expression<S: AsRef<str>>(protocols: &[S]) -> Option<String> {
 /// A path's regex for Rust's engine: anchored, and with its way to name a group.
 pub fn path_regex(regex: &str) -> String {
     format!("^{}", regex.replace("?<", "?P<"))
+}
+
+/// Whether the router takes the regex of a path: that it can be read is enough where it is too short to become too large, and
+/// costs a twentieth of making what runs it.
+pub(crate) fn is_surely_taken(regex: &str) -> bool {
+    const SHORT: usize = 64;
+    const FEW: usize = 8;
+    let count = |wanted| regex.bytes().filter(|byte| *byte == wanted).count();
+    // Repetitions multiply; the depth of parentheses is bounded by `parse`.
+    regex.len() <= SHORT
+        && !regex.contains(['{', '"'])
+        && count(b'(') == count(b')')
+        && count(b'(') <= FEW
+        && regex_syntax::parse(&path_regex(regex)).is_ok()
 }
 
 fn any(tests: impl Iterator<Item = String>) -> String {

@@ -4,7 +4,7 @@ use schema::{Record, Value, json};
 
 use crate::RouterFlavor;
 use crate::route::Route;
-use crate::route::expression::{Matchers, check, parse, protocol_expression, segments};
+use crate::route::expression::{Matchers, check, is_surely_taken, parse, protocol_expression, segments};
 
 fn expression(route: &Value) -> String {
     Matchers::from(route.as_object().unwrap()).expression()
@@ -118,4 +118,40 @@ fn an_expression_cannot_exhaust_the_stack() {
     assert!(parse(&deep, false).unwrap_err().contains("nested too deeply"));
     let long = format!(r#"http.path == "{}""#, "a".repeat(70_000));
     assert!(parse(&long, false).unwrap_err().contains("too long"));
+}
+
+#[test]
+fn a_regex_that_is_surely_taken_is_taken() {
+    let sure = [
+        r"/a/(?<id>[a-z]+)$",
+        r"/[^/]+/\d+",
+        "",
+        r"/(a|b)(?:c|d)?",
+        r"/\w+\.\W+\s*",
+        r"/(?i)ä+",
+        "/[[:alpha:]]",
+        r"/#\x2f",
+    ];
+    let unsure = [
+        r"/(?=a)",
+        r"/\1",
+        "/(",
+        "/)(",
+        r"/\((",
+        "/[",
+        "/a{2}",
+        "/a{9999}",
+        r"/\p{Greek}",
+        "/\"#",
+        r"/(?<a>)(?<a>)",
+        r"/\Qa\E",
+    ];
+    for regex in sure.into_iter().chain(unsure) {
+        let is_sure = is_surely_taken(regex);
+        let text = expression(&json!({"paths": [format!("~{regex}")]}));
+        assert!(!is_sure || parse(&text, false).is_ok(), "{regex}");
+        assert_eq!(is_sure, sure.contains(&regex), "{regex}");
+    }
+    let long = "a".repeat(65);
+    assert!(!is_surely_taken(&long));
 }

@@ -101,7 +101,7 @@ fn entity_tags(cx: &Context) -> Map<String, Value> {
     if let Some(route) = &cx.route {
         tags.insert("kong.route".into(), route.id.to_string().into());
         if let Some(name) = &route.name {
-            tags.insert("kong.route_name".into(), name.as_str().into());
+            tags.insert("kong.route_name".into(), (&**name).into());
         }
     }
     tags

@@ -35,6 +35,7 @@ const REQUESTS: &[&[u8]] = &[
     b"POST http://a.test:80/x?y HTTP/1.1\r\nHost: b\r\nContent-Length: 5\r\n\r\nhello",
     b"PUT /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n",
     b"POST http://a.test%00:80/x?y HTTP/1.1\r\nHost: b\r\n\r\n",
+    b"POST http://a.test:80/x?Transfe://a.test%00:80/x?y HTTP/1.1\r\nHost: b\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: [::1]:8000\r\nAuthorization: x\r\nX_A:  v \r\nConnection: a, Upgrade\r\nUpgrade: h2c\r\n\r\n",
 ];
 
@@ -85,7 +86,9 @@ fn a_request_head_is_read_one_way_only() {
         let hosts = all("host");
         assert!(hosts.len() <= 1 && (hosts.len() == 1 || first.ends_with("HTTP/1.0")), "{hosts:?}");
         assert_eq!(first.split(' ').count(), 3, "{first}");
-        assert!(first.split(' ').nth(1).is_some_and(|target| !target.contains("%00")), "{first}");
+        // In a query it is as good as any other byte.
+        let uri = first.split(' ').nth(1).and_then(|target| target.split('?').next());
+        assert!(uri.is_some_and(|uri| !uri.contains("%00")), "{first}");
         for (name, value) in parsed.request.headers.iter() {
             assert!(!name.is_empty() && name.iter().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(b)));
             assert!(!value.iter().any(|b| matches!(b, 0 | b'\r' | b'\n')));

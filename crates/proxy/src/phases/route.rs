@@ -213,7 +213,7 @@ fn check_protocol(endpoint: &Endpoint, cx: &Context) -> Result<(), Exit> {
 }
 
 fn to_https(endpoint: &Endpoint, cx: &Context) -> Response {
-    let status = u16::try_from(endpoint.route.https_redirect_status_code).unwrap_or(426);
+    let status = endpoint.route.https_redirect_status_code;
     if status == 426 {
         let mut response = Response::error(cx, 426, "Please use HTTPS protocol");
         response.headers.set("Connection", b"Upgrade");

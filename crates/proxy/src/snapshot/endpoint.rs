@@ -30,7 +30,7 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     pub(super) fn new(route: Arc<Route>, plan: Option<Arc<Plan>>, flavor: Flavor) -> Self {
-        let is_v1 = flavor == Flavor::Traditional && route.path_handling.as_deref() == Some("v1");
+        let is_v1 = flavor == Flavor::Traditional && route.path_handling == Some(entities::route::PathHandling::V1);
         let has = |name: &str| route.protocols.iter().any(|p| p == name);
         Self {
             is_https_only: has("https") && !has("http"),

@@ -42,7 +42,8 @@ impl SnapshotHandle {
         self.current.load_full()
     }
 
-    pub(crate) fn version(&self) -> u64 {
+    /// Another number for each snapshot.
+    pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 }

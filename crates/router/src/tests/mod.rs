@@ -24,7 +24,7 @@ pub(super) fn route(number: u128, text: &str) -> Arc<Route> {
     while !rest.trim().is_empty() {
         rest = rest.trim_start();
         if let Some(expression) = rest.strip_prefix("expression=") {
-            route.expression = Some(expression.to_owned());
+            route.expression = Some(expression.into());
             break;
         }
         let (word, after) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -54,7 +54,7 @@ fn set(route: &mut Route, word: &str) {
     }
 }
 
-fn words(text: &str) -> Vec<String> {
+fn words<L: FromIterator<String>>(text: &str) -> L {
     text.split(',').map(str::to_owned).collect()
 }
 

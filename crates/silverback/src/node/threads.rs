@@ -233,17 +233,31 @@ async fn until_stop(mut seen: watch::Receiver<Phase>, accepting: Vec<Listening>,
     }
 }
 
-/// Deletes what has expired (`ttl`), and frees snapshots of the past.
+/// Deletes what has expired (`ttl`), and frees snapshots of the past: what changes have left behind is given back to the system
+/// once they have come to rest.
 async fn purge(store: Arc<dyn Store>, proxy: Arc<Proxy>) {
+    let mut given_back = proxy.snapshots.version();
+    let mut before = given_back;
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let (store, proxy) = (store.clone(), proxy.clone());
+        let now = proxy.snapshots.version();
+        let rests = std::mem::replace(&mut before, now) == now && given_back != now;
         let purged = tokio::task::spawn_blocking(move || {
-            proxy.snapshots.sweep();
-            store.purge()
+            let purged = store.purge();
+            let left = proxy.snapshots.sweep();
+            let gives_back = rests && left == 0;
+            if gives_back {
+                store.rest();
+                footprint::give_back_freed();
+            }
+            (gives_back, purged)
         });
-        let purged = purged.await;
-        if let Ok(Err(error)) = purged {
+        let Ok((gave_back, purged)) = purged.await else { continue };
+        if gave_back {
+            given_back = now;
+        }
+        if let Err(error) = purged {
             log::error!("expired rows cannot be deleted: {error}");
         }
     }

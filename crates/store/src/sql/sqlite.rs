@@ -254,6 +254,18 @@ impl Store for Sqlite {
         purged
     }
 
+    /// Pages that connections have cached, up to megabytes each.
+    fn rest(&self) {
+        // Without it a connection keeps its pages, and nothing is lost.
+        let shrink = |connection: &Connection| drop(connection.execute_batch("PRAGMA shrink_memory"));
+        if let Ok(writing) = self.writer.try_lock()
+            && !writing.commits.is_open
+        {
+            shrink(&writing.connection);
+        }
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(shrink);
+    }
+
     fn count(&self, counts: &[Count<'_>]) -> Result<Vec<i64>, Error> {
         let mut counted = Ok(Vec::new());
         self.transact(&mut |connection| {

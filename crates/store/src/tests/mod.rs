@@ -6,8 +6,9 @@ mod postgres_server;
 mod sqlite;
 
 use crate::layout::{Index, OnDelete, Part, Reference, Table};
-use crate::{Change, Clock, Follower, Layout, Memory, Postgres, Sqlite, Store};
+use crate::{Change, Clock, Error, Follower, Layout, Memory, Postgres, Sqlite, Store, Ttl};
 use contract::Fixture;
+use serde_json::json;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -107,6 +108,35 @@ fn memory_keeps_the_contract() {
         let time = Time::default();
         fixture(Arc::new(Memory::new(layout(), time.clock())), time)
     });
+}
+
+#[test]
+fn a_row_that_goes_takes_its_own_values_out_of_the_indexes_in_memory() {
+    let store: Arc<dyn Store> = Arc::new(Memory::new(layout(), Time::default().clock()));
+    let id = |n: usize| format!("00000000-0000-4000-8000-{n:012}");
+    let row = |n: usize| json!({ "id": id(n), "name": format!("p{n}"), "instance_name": format!("i{n}") });
+    let rows = 0..3000;
+    let insert = |n| store.writing(|writer| writer.insert("plugins", row(n), Ttl::Keep)).map(drop) as Result<(), Error>;
+    rows.clone().try_for_each(insert).unwrap();
+    let is_kept = |n: &usize| !n.is_multiple_of(3);
+    let gone = rows.clone().filter(|n| !is_kept(n));
+    for n in gone {
+        let deleted: Result<bool, Error> = store.writing(|writer| writer.delete("plugins", &id(n)));
+        assert!(deleted.unwrap(), "{n}");
+    }
+    for n in rows {
+        let found = |index: &str, values: &[&str]| -> Result<_, Error> {
+            store.reading(|reader| reader.select_by("plugins", index, values))
+        };
+        let by_key = found("cache_key", &[&format!("p{n}"), "", ""]).unwrap();
+        let by_name = found("instance_name", &[&format!("i{n}")]).unwrap();
+        assert_eq!(by_key, is_kept(&n).then(|| row(n)), "{n}");
+        assert_eq!(by_name, by_key, "{n}");
+    }
+    // Freed places are taken again.
+    insert(0).unwrap();
+    let again: Result<_, Error> = store.reading(|reader| reader.select("plugins", &id(0)));
+    assert_eq!(again.unwrap(), Some(row(0)));
 }
 
 #[test]

@@ -75,9 +75,9 @@ fn id(kind: u128, number: usize) -> Uuid {
 fn route(number: usize, path: &str, service: Option<Uuid>) -> Arc<Route> {
     Arc::new(Route {
         id: id(1, number),
-        protocols: vec!["http".into(), "https".into()],
-        snis: number.is_multiple_of(2).then(|| vec![format!("s{number}.test")]),
-        paths: Some(vec![path.to_owned()]),
+        protocols: ["http", "https"].map(str::to_owned).into_iter().collect(),
+        snis: number.is_multiple_of(2).then(|| [format!("s{number}.test")].into()),
+        paths: Some([path.to_owned()].into()),
         service: service.map(|id| serde_json::from_value(serde_json::json!({ "id": id })).unwrap()),
         strip_path: true,
         https_redirect_status_code: 426,
