@@ -16,8 +16,9 @@ use smallvec::{SmallVec, smallvec};
 const SIZE_LIMIT: usize = 10 << 20;
 /// Of the automaton that knows its way without looking back; larger patterns do without.
 const ONE_PASS_LIMIT: usize = 16 << 10;
-/// Bytes that a thread keeps to note where a pattern has been tried: enough for a path of some thousand bytes.
-const NOTES: usize = 16 << 10;
+/// Bytes that a thread notes at most where a pattern has been tried in: enough for a path of a thousand bytes and a pattern with
+/// classes of all Unicode's letters. Most take some dozens.
+const NOTES: usize = 256 << 10;
 
 /// Which rules a pattern was written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +146,8 @@ fn search(engine: &BoundedBacktracker, text: &[u8], slots: &mut [Option<NonMaxUs
     let input = Input::new(text).earliest(slots.is_empty());
     let found = NOTED.with_borrow_mut(|noted| {
         let cache = noted.get_or_insert_with(|| engine.create_cache());
+        // The pattern before was another one.
+        cache.reset(engine);
         engine.try_search_slots(cache, &input, slots)
     });
     found.map(|found| found.is_some()).unwrap_or_else(|_| {
