@@ -73,8 +73,18 @@ start() {
 }
 stop() { # signal
     [ -n "$server" ] || return 0
-    kill "-$1" "$(head -n 1 "$folder/data/postmaster.pid")" 2>/dev/null || true
+    local main children child
+    main=$(head -n 1 "$folder/data/postmaster.pid")
+    children=$(cat "/proc/$main/task/$main/children" 2>/dev/null || true)
+    kill "-$1" "$main" 2>/dev/null || true
     wait "$server" 2>/dev/null || true
+    # A killed server's children live on for a moment, and no other one starts beside them.
+    for child in $children; do
+        for _ in $(seq 300); do
+            [ -d "/proc/$child" ] && [ "$(cut -d ' ' -f 3 "/proc/$child/stat" 2>/dev/null)" != Z ] || break
+            sleep 0.05
+        done
+    done
     server=
 }
 pool() { # port

@@ -171,11 +171,6 @@ macro_rules! configuration {
                 }
             }
 
-            /// Takes over the entities of another, which come before those with the same ids.
-            pub fn extend(&mut self, other: Self) {
-                $(self.$name.extend(other.$name);)+
-            }
-
             /// The number of entities.
             pub fn len(&self) -> usize {
                 [$(self.$name.len(),)+].iter().sum()

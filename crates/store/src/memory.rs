@@ -134,12 +134,8 @@ impl Store for Memory {
             change.value.as_ref().map(|row| key_of(table, row)).transpose()?;
         }
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        // The followers make of the same rows what traffic needs, which takes as long.
-        *state = std::thread::scope(|scope| {
-            let fresh = scope.spawn(|| State::of(&self.layout, &rows));
-            self.followers.replaced(&rows);
-            fresh.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        });
+        *state = State::of(&self.layout, &rows);
+        self.followers.replaced(&rows);
         Ok(())
     }
 

@@ -7,17 +7,12 @@ use entities::{Configuration, Touched};
 use proxy::{Builder, Environment, Snapshot, SnapshotHandle, Upstreams};
 use serde_json::Value;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::thread;
 use std::time::SystemTime;
 use store::{Change, HealthMark, Held, Loaded};
 use uuid::Uuid;
 
 /// Rows that plugins keep while they work (`pdk::Storage`): they are read from the store, never from a snapshot.
 const KEPT_BY_PLUGINS: [&str; 4] = ["oauth2_authorization_codes", "oauth2_tokens", "session_metadatas", "sessions"];
-
-/// How many threads make entities of the rows of a whole configuration, and from how many rows on there is more than one.
-const MOST_THREADS: usize = 8;
-const LEAST_ROWS: usize = 1024;
 
 /// Holds the configuration and makes snapshots of it. Writers take turns; readers see whole snapshots only.
 pub(super) struct ConfigLine {
@@ -91,18 +86,13 @@ impl ConfigLine {
 
     /// Replaces the whole configuration.
     pub(super) fn replace(&self, rows: &[Change]) {
-        let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
-        let share = rows.len().div_ceil(threads).max(LEAST_ROWS);
-        let new = thread::scope(|scope| {
-            let parts: Vec<_> = rows.chunks(share).map(|rows| scope.spawn(|| typed(rows))).collect();
-            let parts = parts.into_iter().map(thread::ScopedJoinHandle::join);
-            let parts = parts.map(|part| part.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-            parts.reduce(|mut all, part| {
-                all.extend(part);
-                all
-            })
-        });
-        *self.current() = new.unwrap_or_default();
+        let mut new = Configuration::default();
+        for change in rows {
+            if let Some(row) = &change.value {
+                set(&mut new, &change.entity, row);
+            }
+        }
+        *self.current() = new;
         self.publish();
     }
 
@@ -180,16 +170,6 @@ impl Held for ConfigLine {
 
 fn is_configuration(entity: &str) -> bool {
     !KEPT_BY_PLUGINS.contains(&entity)
-}
-
-fn typed(rows: &[Change]) -> Configuration {
-    let mut configuration = Configuration::default();
-    for change in rows {
-        if let Some(row) = &change.value {
-            set(&mut configuration, &change.entity, row);
-        }
-    }
-    configuration
 }
 
 fn set(configuration: &mut Configuration, entity: &str, row: &Value) -> Touched {
