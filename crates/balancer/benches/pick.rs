@@ -61,7 +61,6 @@ fn balancer(algorithm: AlgorithmKind, targets: u32) -> Balancer {
         id: Uuid::nil(),
         name: "speed".into(),
         algorithm,
-        slots: 10_000,
         hash_on: HashOn::Path,
         hash_fallback: HashOn::None,
         use_srv_name: false,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::address::{AddressId, Members, ResolvedTarget};
+use crate::address::{AddressId, Members};
 use crate::consistent_hashing::ConsistentHashing;
 use crate::latency::Latency;
 use crate::least_connections::LeastConnections;
@@ -33,7 +33,6 @@ pub(crate) trait Algorithm: Send + Sync {
 pub(crate) fn new(
     settings: &Settings,
     members: &Members,
-    targets: &[Arc<ResolvedTarget>],
     upstream: &Arc<UpstreamState>,
     now: Instant,
 ) -> Box<dyn Algorithm> {
@@ -41,6 +40,6 @@ pub(crate) fn new(
         AlgorithmKind::RoundRobin | AlgorithmKind::StickySessions => Box::new(RoundRobin::new(Arc::clone(upstream))),
         AlgorithmKind::LeastConnections => Box::new(LeastConnections::new(members)),
         AlgorithmKind::Latency => Box::new(Latency::new(members, upstream.epoch, now)),
-        AlgorithmKind::ConsistentHashing => Box::new(ConsistentHashing::new(members, targets, settings.slots)),
+        AlgorithmKind::ConsistentHashing => Box::new(ConsistentHashing::new(members)),
     }
 }

@@ -137,6 +137,11 @@ impl Balancer {
         Self::new(Arc::clone(&self.0.settings), targets.map(Arc::clone), Arc::clone(&self.0.upstream), now)
     }
 
+    /// Whether it is the very same balancer.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The address for a request or its next try. `hash` is the value of `hash_value`, `tried` the addresses this
     /// request went to already.
     pub fn pick(&self, hash: Option<u32>, tried: &[AddressId]) -> Result<Pick, PickError> {

@@ -1,43 +1,68 @@
-//! consistent-hashing: Kong's ring, point for point, so that a key goes to the same target as on a Kong node. Where
-//! Kong's ring has too few slots for its targets (it then serves nothing at all), ours takes a much larger one.
-
-use std::collections::HashMap;
-use std::fmt::Write;
-use std::sync::Arc;
+//! consistent-hashing: a ring on which an address has points by its weight. A key belongs to the nearest point at or below its
+//! hash, or to the next one below whose address can take it.
 
 use twox_hash::XxHash32;
 
-use crate::address::{AddressId, Members, ResolvedTarget};
+use crate::address::{Address, AddressId, Member, Members, WARM};
 use crate::algorithm::Algorithm;
 
-/// Points of an address when all weights are equal.
-const POINTS: f64 = 160.0;
-const LEAST_SLOTS: u32 = 1000;
-/// What a ring grows to, in few steps: with each, all keys move once.
-const GROWN: [u32; 2] = [1 << 20, MOST_SLOTS];
-/// With so many, addresses that find no free slot share one rather than having none.
-const MOST_SLOTS: u32 = 1 << 24;
-const NOBODY: u32 = u32::MAX;
+/// The heaviest address has more than half as many points, and no more than these; each other one by its weight. The parts of
+/// equal addresses then scatter by at most 4.4 % (one in the square root of their points).
+const POINTS: u64 = 1024;
+/// Points of all addresses, beyond which each has fewer.
+const MOST_POINTS: u64 = 1 << 20;
+/// Points that are looked at one after another. Where none of their addresses will do, all addresses are compared.
+const STEPS: usize = 128;
 
 pub(crate) struct ConsistentHashing {
-    /// For each slot the address of the nearest point at or below it.
-    ring: Box<[u32]>,
+    /// Where the points are, in ascending order, and whose they are: two lists, as a search reads the first alone.
+    points: Box<[u32]>,
+    owners: Box<[u32]>,
+    /// For each address what its points come from: the same on every node and after every start.
+    seeds: Box<[u64]>,
 }
 
 impl ConsistentHashing {
-    pub(crate) fn new(members: &Members, targets: &[Arc<ResolvedTarget>], slots: u32) -> Self {
-        let points = points(members, targets);
-        let wanted: u64 = points.iter().map(|&(_, count)| u64::from(count)).sum();
-        let grown = GROWN.into_iter().filter(|slots| u64::from(*slots) >= 2 * wanted);
-        for slots in [slots.max(LEAST_SLOTS)].into_iter().filter(|slots| u64::from(*slots) >= wanted).chain(grown) {
-            if let Some(mut ring) = place(members, &points, slots) {
-                fill(&mut ring);
-                return Self { ring };
-            }
+    pub(crate) fn new(members: &Members) -> Self {
+        let seeds: Box<[u64]> = members.list.iter().map(|member| seed(&member.address)).collect();
+        let heaviest = members.list.iter().map(|member| u64::from(member.address.weight)).max().unwrap_or(0);
+        let most = POINTS.min(MOST_POINTS / (members.len() as u64).next_power_of_two()).max(1);
+        // Powers of two: an address that leaves seldom changes how many points the others have.
+        let points_of = |weight: u32| (u64::from(weight) * most).div_ceil(heaviest.next_power_of_two());
+        let mut ring = Vec::new();
+        for (index, (member, &seed)) in members.list.iter().zip(&seeds).enumerate() {
+            let points = (0..points_of(member.address.weight)).map(|number| (mix(seed, number) as u32, index as u32));
+            ring.extend(points);
         }
-        let mut ring = place(members, &points, MOST_SLOTS).unwrap_or_default();
-        fill(&mut ring);
-        Self { ring }
+        ring.sort_unstable();
+        let (points, owners): (Vec<_>, Vec<_>) = ring.into_iter().unzip();
+        Self { points: points.into(), owners: owners.into(), seeds }
+    }
+
+    /// The addresses of the points at and below a hash, all around the ring.
+    fn owners_from(&self, hash: u32) -> impl Iterator<Item = usize> {
+        let (below, above) = self.owners.split_at(self.points.partition_point(|&point| point <= hash));
+        below.iter().rev().chain(above.iter().rev()).map(|&owner| owner as usize)
+    }
+
+    fn seed(&self, index: usize) -> u64 {
+        self.seeds.get(index).copied().unwrap_or_default()
+    }
+
+    /// Whether an address has warmed up so far that it takes this key: each key comes back to it once, at a time of its own.
+    fn takes(&self, index: usize, member: &Member, hash: u32) -> bool {
+        let warmth = member.state.warmth();
+        warmth >= WARM || mix(!self.seed(index), u64::from(hash)) % u64::from(WARM) < u64::from(warmth)
+    }
+
+    /// Of some addresses the one that suits a key best (weighted rendezvous hashing): as on the ring, no key moves but those
+    /// of an address that comes or goes.
+    fn best(&self, members: &Members, hash: u32, is_left: impl Fn(usize) -> bool) -> Option<usize> {
+        let suits = |index: usize| {
+            let part = (mix(self.seed(index), u64::from(hash)) >> 11) as f64 / (1_u64 << 53) as f64;
+            members.share(index) as f64 / -part.ln()
+        };
+        (0..members.len()).filter(|&index| is_left(index)).max_by(|&a, &b| suits(a).total_cmp(&suits(b)))
     }
 }
 
@@ -46,25 +71,18 @@ impl Algorithm for ConsistentHashing {
 
     fn pick(&self, members: &Members, hash: Option<u32>, tried: &[AddressId]) -> Option<usize> {
         let hash = hash.unwrap_or_else(|| hash_of(b""));
-        let start = hash as usize % self.ring.len().max(1);
-        let walk = || self.ring.get(..=start).into_iter().flatten().rev().chain(self.ring.iter().rev());
-        let mut fallback = None;
-        let mut last = NOBODY;
-        for &owner in walk().take(self.ring.len()) {
-            if owner == last {
+        let mut last = None;
+        for index in self.owners_from(hash).take(STEPS) {
+            if last.replace(index) == Some(index) {
                 continue;
             }
-            last = owner;
-            let index = owner as usize;
-            if owner == NOBODY || !members.is_available(index) {
-                continue;
-            }
-            if !members.was_tried(index, tried) {
+            let Some(member) = members.list.get(index).filter(|member| members.may_serve(member)) else { continue };
+            if self.takes(index, member, hash) && !members.was_tried(index, tried) {
                 return Some(index);
             }
-            fallback = fallback.or(Some(index));
         }
-        fallback
+        self.best(members, hash, |index| members.is_available(index) && !members.was_tried(index, tried))
+            .or_else(|| self.best(members, hash, |index| members.is_available(index)))
     }
 }
 
@@ -72,58 +90,16 @@ pub(crate) fn hash_of(value: &[u8]) -> u32 {
     XxHash32::oneshot(0, value)
 }
 
-/// The addresses in the order in which they take their slots, each with the number of its points. That number depends
-/// on how many targets there are, drained and unresolved ones included.
-fn points(members: &Members, targets: &[Arc<ResolvedTarget>]) -> Vec<(usize, u32)> {
-    let total: f64 = members.list.iter().map(|member| f64::from(member.address.weight)).sum();
-    let by_id: HashMap<_, _> = targets.iter().map(|target| (target.id, target)).collect();
-    let mut order = Vec::with_capacity(members.len());
-    for (index, member) in members.list.iter().enumerate().filter(|(_, member)| member.address.weight > 0) {
-        let Some(target) = by_id.get(&member.address.target) else { continue };
-        let share = f64::from(member.address.weight) / total;
-        let count = ((share * targets.len() as f64 * POINTS).floor() as u32).max(1);
-        let place = format!("{}:{}", member.address.text, member.address.port);
-        order.push(((Arc::clone(&target.host), target.port, place), (index, count)));
-    }
-    order.sort();
-    order.into_iter().map(|(_, point)| point).collect()
+/// By place and name, as the states of addresses are kept.
+fn seed(address: &Address) -> u64 {
+    let text = format!("{}:{} {}", address.text, address.port, address.hostname);
+    u64::from(XxHash32::oneshot(1, text.as_bytes())) << 32 | u64::from(XxHash32::oneshot(2, text.as_bytes()))
 }
 
-/// `None` when an address has used up all its tries, as Kong counts them.
-fn place(members: &Members, points: &[(usize, u32)], slots: u32) -> Option<Box<[u32]>> {
-    let mut ring = vec![NOBODY; slots as usize].into_boxed_slice();
-    let mut text = String::new();
-    for &(index, count) in points {
-        let Some(member) = members.list.get(index) else { continue };
-        text.clear();
-        // Two colons: Kong's own spelling.
-        write!(text, "{}::{} ", member.address.text, member.address.port).ok()?;
-        let stem = text.len();
-        let (mut number, mut left) = (1, count);
-        while left > 0 {
-            text.truncate(stem);
-            write!(text, "{number}").ok()?;
-            let slot = ring.get_mut((hash_of(text.as_bytes()) % slots) as usize)?;
-            if *slot == NOBODY || slots >= MOST_SLOTS {
-                *slot = index as u32;
-                left -= 1;
-            }
-            number += 1;
-            if number > slots {
-                return None;
-            }
-        }
-    }
-    Some(ring)
-}
-
-/// Gives every empty slot to the point below it, the lowest ones to the highest point.
-fn fill(ring: &mut [u32]) {
-    let mut owner = ring.iter().rev().copied().find(|&owner| owner != NOBODY).unwrap_or(NOBODY);
-    for slot in ring {
-        if *slot == NOBODY {
-            *slot = owner;
-        }
-        owner = *slot;
-    }
+/// Number `number` of a sequence of random numbers (splitmix64).
+fn mix(seed: u64, number: u64) -> u64 {
+    let mut word = seed.wrapping_add((number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
 }

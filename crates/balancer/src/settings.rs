@@ -38,7 +38,6 @@ pub struct Settings {
     pub id: Uuid,
     pub name: Arc<str>,
     pub algorithm: AlgorithmKind,
-    pub slots: u32,
     pub hash_on: HashOn,
     pub hash_fallback: HashOn,
     pub use_srv_name: bool,
@@ -115,7 +114,6 @@ impl From<&Upstream> for Settings {
                 Some("sticky-sessions") => AlgorithmKind::StickySessions,
                 _ => AlgorithmKind::RoundRobin,
             },
-            slots: upstream.slots.and_then(|slots| slots.try_into().ok()).unwrap_or(10_000),
             hash_on: hash(
                 &upstream.hash_on,
                 &upstream.hash_on_header,

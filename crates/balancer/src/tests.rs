@@ -36,7 +36,6 @@ pub(crate) fn settings(algorithm: AlgorithmKind) -> Settings {
         id: Uuid::from_u128(7),
         name: "pool".into(),
         algorithm,
-        slots: 10_000,
         hash_on: HashOn::Path,
         hash_fallback: HashOn::None,
         use_srv_name: false,

@@ -73,7 +73,7 @@ impl Tiers {
             if rank == 2 {
                 failover = Some(list.len());
             }
-            list.push(Tier { algorithm: algorithm::new(settings, &members, &of_tier, upstream, now), members });
+            list.push(Tier { algorithm: algorithm::new(settings, &members, upstream, now), members });
         }
         let failover = failover.unwrap_or(list.len());
         Self { list: list.into(), failover, plan: AtomicU64::new(0), turn: AtomicU64::new(0) }

@@ -25,6 +25,7 @@ pub mod http_log;
 pub mod ip_restriction;
 pub mod jwt;
 pub mod key_auth;
+mod lately;
 pub mod ldap_auth;
 mod log_document;
 pub mod loggly;

@@ -1,7 +1,14 @@
 //! What known crawlers, monitors and fetching libraries call themselves: the facts of uap-core's list of user agents.
 
+use crate::lately::Lately;
 use regex::bytes::{Regex, RegexBuilder};
+use std::cell::RefCell;
 use std::sync::LazyLock;
+
+/// How many user agents each half of a thread's memory holds.
+const MOST: usize = 1024;
+/// Longer ones are looked through each time.
+const LONGEST: usize = 1 << 10;
 
 /// Words that make a bot of whoever has them in its name, wherever they stand.
 const WORDS: &[&str] = &[
@@ -226,7 +233,23 @@ static CRAWLER: LazyLock<Option<Regex>> = LazyLock::new(|| {
     RegexBuilder::new(&all).unicode(false).size_limit(4 << 20).build().ok()
 });
 
+thread_local! {
+    /// User agents that came lately, and whether they are crawlers'.
+    static JUDGED: RefCell<Lately<bool>> = RefCell::new(Lately::new(MOST));
+}
+
 /// Whether a user agent is a crawler's.
 pub(super) fn is_crawler(agent: &[u8]) -> bool {
-    CRAWLER.as_ref().is_some_and(|regex| regex.is_match(agent))
+    let is_crawler = || CRAWLER.as_ref().is_some_and(|regex| regex.is_match(agent));
+    if agent.len() > LONGEST {
+        return is_crawler();
+    }
+    JUDGED.with_borrow_mut(|judged| {
+        if let Some(known) = judged.find(agent, |_| true) {
+            return *known;
+        }
+        let is_crawler = is_crawler();
+        judged.keep(agent, is_crawler);
+        is_crawler
+    })
 }

@@ -33,6 +33,7 @@ impl Patterns {
 
     /// Whether any of them matches; `unclear` is the answer where PCRE gave up at its limits.
     pub(super) fn match_any(&self, text: &[u8], unclear: bool) -> bool {
-        self.linear.is_match(text) || self.others.iter().any(|regex| regex.is_match(text).unwrap_or(unclear))
+        (!self.linear.is_empty() && self.linear.is_match(text))
+            || self.others.iter().any(|regex| regex.is_match(text).unwrap_or(unclear))
     }
 }

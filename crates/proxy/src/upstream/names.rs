@@ -161,8 +161,12 @@ impl Upstreams {
                 Resolution::Failed(error.to_string().into())
             }
         };
-        let balancer = upstream.balancer.load().with_target_addresses(lookup.target, resolution, now);
-        upstream.balancer.store(Arc::new(balancer));
+        let before = upstream.balancer.load();
+        let balancer = before.with_target_addresses(lookup.target, resolution, now);
+        if !balancer.is(&before) {
+            upstream.balancer.store(Arc::new(balancer));
+            self.changed.send_replace(());
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! One probe of one address: a connection, or a request of which only the answer's status line is read.
 
 use super::super::tls::Offer;
+use super::plain::Sockets;
 use crate::http::h2::check::is_serving;
 use balancer::Address;
 use balancer::health::Report;
@@ -18,7 +19,7 @@ use tokio_rustls::TlsConnector;
 use uuid::Uuid;
 
 /// The longest status line that is read.
-const LONGEST_LINE: usize = 4096;
+pub(super) const LONGEST_LINE: usize = 4096;
 /// The shortest interval: Kong's timer goes by tenths of a second.
 const SHORTEST: f64 = 0.1;
 /// What a time-out of 0 stands for, as in OpenResty's sockets.
@@ -107,6 +108,10 @@ impl Probing {
         self.host.as_deref().unwrap_or(&address.hostname)
     }
 
+    fn request(&self, address: &Address) -> String {
+        format!("{}Host: {}\r\n\r\n", self.head, self.host(address))
+    }
+
     /// The name that the address is to prove in TLS.
     fn server_name(&self, address: &Address) -> Option<ServerName<'static>> {
         let name = self.sni.as_deref().unwrap_or_else(|| balancer::host_and_port(self.host(address)).0);
@@ -115,28 +120,27 @@ impl Probing {
 }
 
 /// Probes an address: what is to be reported of it.
-pub(super) async fn probe(how: &Probing, address: &Address) -> Report {
-    let at = address.socket();
-    let stream = match within(how.timeout, TcpStream::connect(at)).await {
-        Ok(stream) => stream,
-        Err(failure) => return failure,
+pub(super) async fn probe(how: &Probing, address: &Address, sockets: &Sockets) -> Report {
+    match &how.kind {
+        Kind::Tcp => sockets.probe(address.socket(), None, how.timeout).await,
+        Kind::Http => sockets.probe(address.socket(), Some(how.request(address)), how.timeout).await,
+        // Boxed: what ten thousand plain probes do not need does not make their futures larger.
+        kind => Box::pin(speak(how, kind, address)).await.unwrap_or_else(|failure| failure),
+    }
+}
+
+/// The kinds that need more than a line of text.
+async fn speak(how: &Probing, kind: &Kind, address: &Address) -> Result<Report, Report> {
+    let stream = within(how.timeout, TcpStream::connect(address.socket())).await?;
+    // Whatever goes wrong in TLS, Kong counts as a failed connection.
+    let greet = async |config: Option<&Arc<ClientConfig>>, stream| {
+        greet(how, config, address, stream).await.ok_or(Report::TcpFailure)
     };
-    // Boxed, but for the plain kind: what ten thousand probes do not need does not make their futures larger.
-    let asked = match &how.kind {
-        Kind::Tcp => Ok(Report::Success),
-        Kind::Http => ask(how, address, stream).await,
-        Kind::Https(config) => match Box::pin(greet(how, config.as_ref(), address, stream)).await {
-            Some(stream) => Box::pin(ask(how, address, stream)).await,
-            // Whatever goes wrong in TLS, Kong counts as a failed connection.
-            None => Err(Report::TcpFailure),
-        },
-        Kind::Grpc(None) => Box::pin(call(how, address, "http", stream)).await,
-        Kind::Grpc(Some(config)) => match Box::pin(greet(how, config.as_ref(), address, stream)).await {
-            Some(stream) => Box::pin(call(how, address, "https", stream)).await,
-            None => Err(Report::TcpFailure),
-        },
-    };
-    asked.unwrap_or_else(|failure| failure)
+    match kind {
+        Kind::Https(config) => ask(how, address, greet(config.as_ref(), stream).await?).await,
+        Kind::Grpc(Some(config)) => call(how, address, "https", greet(config.as_ref(), stream).await?).await,
+        _ => call(how, address, "http", stream).await,
+    }
 }
 
 async fn greet(
@@ -157,9 +161,8 @@ async fn greet(
 
 async fn ask(how: &Probing, address: &Address, stream: impl AsyncRead + AsyncWrite) -> Result<Report, Report> {
     let mut stream = std::pin::pin!(stream);
-    let request = format!("{}Host: {}\r\n\r\n", how.head, how.host(address));
     let sending = async {
-        stream.write_all(request.as_bytes()).await?;
+        stream.write_all(how.request(address).as_bytes()).await?;
         stream.flush().await
     };
     within(how.timeout, sending).await?;
@@ -202,7 +205,7 @@ async fn status_line(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8
 }
 
 /// The status of a status line; 0 = it is none.
-fn status(line: &[u8]) -> u16 {
+pub(super) fn status(line: &[u8]) -> u16 {
     let found = line.strip_prefix(b"HTTP/").and_then(|rest| {
         let (version, rest) = rest.split_at(rest.iter().position(u8::is_ascii_whitespace)?);
         let (major, minor) = std::str::from_utf8(version).ok()?.split_once('.')?;
@@ -218,8 +221,12 @@ fn status(line: &[u8]) -> u16 {
 async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> Result<T, Report> {
     match timeout(limit, work).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => Err(Report::Timeout),
-        Ok(Err(_)) => Err(Report::TcpFailure),
+        Ok(Err(error)) => Err(failure(&error)),
         Err(_) => Err(Report::Timeout),
     }
+}
+
+/// What a broken connection is reported as.
+pub(super) fn failure(error: &io::Error) -> Report {
+    if error.kind() == io::ErrorKind::TimedOut { Report::Timeout } else { Report::TcpFailure }
 }

@@ -166,7 +166,7 @@ async fn what_a_probe_finds_is_told_to_the_address_as_it_is_then() {
 #[tokio::test(start_paused = true)]
 async fn no_more_probes_than_concurrency_allows_run_at_once() {
     // targets, concurrency, how long a probe takes, the most at once, probes of each target in 10 seconds
-    let cases = [(7, 3, 100, 3, 10), (2, 10, 100, 2, 10), (1, 10, 2500, 1, 3), (4, 1, 500, 1, 5)];
+    let cases = [(7, 3, 2500, 3, 2), (2, 10, 1500, 2, 5), (1, 10, 2500, 1, 3), (4, 1, 500, 1, 5)];
     for (targets, concurrency, long, most, probes) in cases {
         let mut node = Node::new();
         let id = node.upstream(1, ActiveHealthchecks { concurrency: Some(concurrency), ..checks(1.0, 1.0) });
@@ -185,4 +185,41 @@ async fn no_more_probes_than_concurrency_allows_run_at_once() {
         let count = times(&log, 1).len();
         assert!(count.abs_diff(probes) <= 1, "{targets} {concurrency} {long}: {count} probes");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_probes_of_many_targets_are_spread_over_their_interval() {
+    let mut node = Node::new();
+    let id = node.upstream(1, checks(10.0, 10.0));
+    for port in 1..=1000 {
+        node.target(id, &format!("127.0.0.1:{port}"), 100);
+    }
+    node.apply();
+    let (log, task) = start(&node, Duration::ZERO, neutral);
+    sleep(Duration::from_secs(20)).await;
+    task.abort();
+    let log = log.lock().unwrap();
+    for second in 0..20 {
+        let of_second = log.iter().filter(|(at, _)| at / 1000 == second).count();
+        assert!((50..=150).contains(&of_second), "second {second}: {of_second}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_turn_and_leaves_is_not_probed() {
+    let mut node = Node::new();
+    let id = node.upstream(1, ActiveHealthchecks { concurrency: Some(1), ..checks(1.0, 1.0) });
+    node.target(id, "127.0.0.1:1", 100);
+    let leaving = node.target(id, "127.0.0.1:2", 100);
+    node.apply();
+    let (log, _task) = start(&node, Duration::from_secs(100), neutral);
+    sleep(Duration::from_secs(5)).await;
+    let first = log.lock().unwrap().first().map(|(_, port)| *port);
+    // Whichever came first is under way, and the other one waits.
+    let waiting = if first == Some(1) { leaving } else { Uuid::new_v5(&id, b"127.0.0.1:1") };
+    node.configuration.targets.remove(&waiting);
+    node.apply();
+    sleep(Duration::from_secs(300)).await;
+    assert!(log.lock().unwrap().iter().all(|(_, port)| Some(*port) == first), "{log:?}");
+    assert!(log.lock().unwrap().len() >= 3);
 }

@@ -1,7 +1,8 @@
 //! Probes of servers on loopback that answer in every way.
 
 use super::super::super::tests::Node;
-use super::super::probe::{Probing, probe};
+use super::super::plain::Sockets;
+use super::super::probe::{self, Probing};
 use super::checks;
 use balancer::Address;
 use balancer::health::Report;
@@ -63,6 +64,14 @@ fn probing(mut node: Node, port: u16, active: ActiveHealthchecks) -> (Arc<Probin
     node.apply();
     let how = node.upstreams.by_id(id).unwrap().probing.clone().unwrap();
     (how, node.addresses(id).remove(0))
+}
+
+async fn probe(how: &Probing, address: &Address) -> Report {
+    let sockets = Sockets::default();
+    tokio::select! {
+        report = probe::probe(how, address, &sockets) => report,
+        () = sockets.attend() => unreachable!("sockets are attended to for ever"),
+    }
 }
 
 fn of_type(name: &str) -> ActiveHealthchecks {
