@@ -1,8 +1,7 @@
-//! Probes without TLS, all of whose sockets are looked at together, once a turn. Registering each with the runtime's poller and
-//! being woken for each costs as much again as the probe itself.
+//! Probes without TLS, all of whose sockets are looked at together, now and then. To register each with the runtime's poller and
+//! to be woken for each costs more.
 
 use super::probe::{LONGEST_LINE, failure, status};
-use super::schedule::TURN;
 use balancer::health::Report;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -12,7 +11,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep};
+
+/// Between two looks at the sockets.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 
 /// The probes whose servers are waited for.
 #[derive(Default)]
@@ -57,21 +60,22 @@ impl Sockets {
         answered.await.unwrap_or(Report::TcpFailure)
     }
 
-    /// Looks at the sockets turn by turn, while there are any.
+    /// Looks at the sockets, while there are any: soon after one has gone on, then less and less often.
     pub(super) async fn attend(&self) {
-        let start = Instant::now();
+        let mut pause = SHORTEST_PAUSE;
         loop {
             if self.lock().is_empty() {
                 self.added.notified().await;
-                continue;
+                pause = SHORTEST_PAUSE;
             }
-            let turns = start.elapsed().as_nanos() / TURN.as_nanos() + 1;
-            sleep_until(start + TURN * u32::try_from(turns).unwrap_or(u32::MAX)).await;
-            self.look(Instant::now());
+            sleep(pause).await;
+            let has_gone_on = self.look(Instant::now());
+            pause = if has_gone_on { SHORTEST_PAUSE } else { (2 * pause).min(LONGEST_PAUSE) };
         }
     }
 
-    fn look(&self, now: Instant) {
+    /// Whether any of them has gone on.
+    fn look(&self, now: Instant) -> bool {
         let mut waiting = self.lock();
         // Whose prober has given up.
         waiting.retain(|one| !one.answer.is_closed());
@@ -88,7 +92,9 @@ impl Sockets {
             }
             None => Some(one),
         };
+        let has_gone_on = ready.contains(&true);
         *waiting = std::mem::take(&mut *waiting).into_iter().zip(ready).filter_map(is_waiting).collect();
+        has_gone_on
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Waiting>> {

@@ -104,6 +104,11 @@ impl Probing {
         })
     }
 
+    /// Whether addresses are probed as often as by the other.
+    pub(super) fn has_rhythm_of(&self, other: &Self) -> bool {
+        (self.healthy, self.unhealthy) == (other.healthy, other.unhealthy)
+    }
+
     fn host<'a>(&'a self, address: &'a Address) -> &'a str {
         self.host.as_deref().unwrap_or(&address.hostname)
     }
