@@ -34,7 +34,7 @@ fn is_same_to_the_end(one: &[u8], other: &[u8]) -> bool {
 }
 
 /// Whether a value has bytes that would end its line: CR, LF and NUL.
-pub(crate) fn ends_line(value: &[u8]) -> bool {
+pub fn ends_line(value: &[u8]) -> bool {
     has_control(value) && memchr::memchr3(b'\r', b'\n', 0, value).is_some()
 }
 
@@ -50,10 +50,12 @@ fn has_control(value: &[u8]) -> bool {
 
 /// Whether text stands in JSON as it is: ASCII, without quotes, backslashes and control characters.
 pub(crate) fn is_plain_json(text: &[u8]) -> bool {
-    !any(text, |word| {
-        let quotes = below(word ^ eight(b'"'), 1) | below(word ^ eight(b'\\'), 1);
-        below(word, b' ') | quotes | (word & eight(0x80))
-    })
+    // The top bit of a byte is set where it was so, where the byte is one of those looked for, and perhaps where a lower byte is.
+    let found = |word: u64| {
+        let quotes = (word ^ eight(b'"')).wrapping_sub(eight(1)) | (word ^ eight(b'\\')).wrapping_sub(eight(1));
+        word.wrapping_sub(eight(b' ')) | quotes | word
+    };
+    !any(text, |word| found(word) & eight(0x80))
 }
 
 /// Whether the function is not zero for any eight bytes.

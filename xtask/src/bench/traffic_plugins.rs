@@ -7,7 +7,7 @@ use super::proxies::{Bench, Certificate, Proxy};
 use super::{LOAD_CORE, PROXY_CORE, side_by_side};
 use crate::client::{self, Connection};
 use crate::gateway::{Gateway, Setting};
-use crate::process::{Running, free_address, pinned};
+use crate::process::{Running, free_address, pin_thread, pinned};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -131,6 +131,16 @@ const CASES: [Case; 13] = [
     },
 ];
 
+type Other = (&'static str, fn(&Bench, &Beside) -> Result<Value>);
+
+/// What is no comparison of a route with plugins and one without.
+const OTHERS: [Other; 2] = [("sink-down", sink_down), ("scrape", scrape)];
+
+/// Whether there is a case of this name.
+pub(super) fn has(name: &str) -> bool {
+    CASES.iter().any(|case| case.name == name) || OTHERS.iter().any(|other| other.0 == name)
+}
+
 /// What stands beside the gateway.
 struct Beside {
     upstream: SocketAddr,
@@ -199,7 +209,8 @@ pub(super) fn measure(bench: &Bench) -> Result<Value> {
     println!("plugins: CPU of a request in us, medians of {} rounds", bench.rounds);
     println!("  {:24} {:>8} {:>8} {:>8} {:>8}  goal", "case", "nginx", "without", "with", "more");
     let mut results = Vec::new();
-    for case in &CASES {
+    let is_asked = |name: &str| bench.plugins.is_empty() || bench.plugins.iter().any(|asked| asked == name);
+    for case in CASES.iter().filter(|case| is_asked(case.name)) {
         // One that cannot be measured must not take the others with it.
         let figures = measure_case(bench, &beside, case).unwrap_or_else(|error| {
             println!("  {:24} not measured: {error:#}", case.name);
@@ -207,12 +218,12 @@ pub(super) fn measure(bench: &Bench) -> Result<Value> {
         });
         results.push((case.name.to_owned(), figures));
     }
-    for (name, measure) in [("sink-down", sink_down as fn(&Bench, &Beside) -> Result<Value>), ("scrape", scrape)] {
+    for (name, measure) in OTHERS.iter().filter(|(name, _)| is_asked(name)) {
         let figures = measure(bench, &beside).unwrap_or_else(|error| {
             println!("  {name}: not measured: {error:#}");
             json!({ "error": format!("{error:#}") })
         });
-        results.push((name.to_owned(), figures));
+        results.push(((*name).to_owned(), figures));
     }
     Ok(Value::Object(results.into_iter().collect()))
 }
@@ -308,6 +319,8 @@ fn scrape(bench: &Bench, beside: &Beside) -> Result<Value> {
     let busy = std::thread::scope(|scope| {
         // As often as Prometheus does at most.
         scope.spawn(|| {
+            // Who scrapes is a part of the load.
+            let _ = pin_thread(LOAD_CORE);
             while !is_over.load(Relaxed) {
                 let _ = client::get(status, "/metrics", &[]);
                 std::thread::sleep(Duration::from_secs(1));
