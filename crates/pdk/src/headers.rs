@@ -169,13 +169,18 @@ impl Headers {
     #[inline]
     fn make_room(&mut self, line: usize) {
         if self.arena.capacity() == 0 {
-            // Fields come in company: what is short-lived grows at once to a size that allocators keep at hand.
-            *self = FREE.with_borrow_mut(Vec::pop).unwrap_or_else(|| Self {
-                arena: Vec::with_capacity(FIRST_BYTES),
-                entries: Vec::with_capacity(FIRST_FIELDS),
-            });
+            self.begin();
         }
         self.arena.reserve(line);
+    }
+
+    /// Fields come in company: what is short-lived grows at once to a size that allocators keep at hand.
+    #[cold]
+    fn begin(&mut self) {
+        *self = FREE.with_borrow_mut(Vec::pop).unwrap_or_else(|| Self {
+            arena: Vec::with_capacity(FIRST_BYTES),
+            entries: Vec::with_capacity(FIRST_FIELDS),
+        });
     }
 
     /// Writes the fields as lines (`name: value CRLF`), in order, without those that `is_left_out` names.

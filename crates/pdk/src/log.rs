@@ -48,9 +48,9 @@ impl LogField {
         Self { path: path.into(), value: Member::Json(value) }
     }
 
-    /// A text, which costs nothing but its bytes until there is a document.
-    pub fn text(path: &'static str, text: &str) -> Self {
-        Self { path: path.into(), value: Member::Text(SmallVec::from_slice(text.as_bytes())) }
+    /// A text, which costs nothing but its bytes until there is a document. What is no UTF-8 in it is replaced.
+    pub fn text(path: &'static str, text: impl AsRef<[u8]>) -> Self {
+        Self { path: path.into(), value: Member::Text(SmallVec::from_slice(text.as_ref())) }
     }
 
     /// Takes the member out.

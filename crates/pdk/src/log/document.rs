@@ -213,8 +213,7 @@ fn many_headers(headers: &Headers, is_request: bool, out: &mut Writer) {
 fn field<'a>(name: &[u8], first: &'a [u8], others: impl Iterator<Item = &'a [u8]>, is_request: bool, out: &mut Writer) {
     let secrets: [&[u8]; 2] = [b"authorization", b"proxy-authorization"];
     let is_secret = is_request && secrets.iter().any(|secret| is_same_name(secret, name));
-    out.lower(name);
-    out.raw(":");
+    out.name(name);
     values(first, others, out, |value, out| if is_secret { out.raw("\"REDACTED\"") } else { out.text(value) });
 }
 

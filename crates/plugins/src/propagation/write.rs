@@ -41,13 +41,15 @@ pub(super) fn write(format: Format, out: &Outgoing, headers: &mut Headers) -> Lo
     let id = out.trace.value;
     // Formats with ids of both sizes keep the size an id came in.
     let long = if out.trace.is_short == Some(true) { 16 } else { 32 };
-    let log = |path: &'static str, id: &Text| LogField::text(path, id.as_str());
+    let log = |path: &'static str, id: &Text| LogField::text(path, id.as_bytes());
     let mut set = |name: &str, value: Text| headers.set(name, value.as_bytes());
     let trace = |digits: usize| Text::hex(id, digits);
     match format {
         Format::W3c => {
             let trace = trace(32);
-            let text = Text::new().then("00-").then(trace.as_str()).then("-").then_span(out.span);
+            let mut text = Text::new().then("00-");
+            text.push_ascii(trace.as_bytes());
+            let text = text.then("-").then_span(out.span);
             set("traceparent", text.then("-0").then(bit(out.is_sampled)));
             log("trace_id.w3c", &trace)
         }
