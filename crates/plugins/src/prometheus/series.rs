@@ -10,8 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Series of one family; what comes after is counted as an error and not shown.
 const SERIES: usize = 50_000;
-/// How many series of a family are read in one go.
-const AT_ONCE: usize = 64;
+/// How many series of a family are read in one go: a tenth of a millisecond's work.
+const AT_ONCE: usize = 256;
 
 pub(super) static REQUESTS: Family<Counter> =
     Family::new("kong_http_requests_total", "HTTP status codes per consumer/service/route in Kong");
@@ -274,7 +274,8 @@ impl<T: Value> Family<T> {
         value
     }
 
-    /// Calls with each series. A request that has a new one waits for a few of them at most.
+    /// Calls with each series. A request that has a new one waits for some of them at most, and so do requests where the system
+    /// has no other core for them: it would else let a scrape go on for milliseconds.
     fn each(&self, mut then: impl FnMut(&str, &mut Series<T>)) {
         let mut after: Option<String> = None;
         loop {
@@ -289,6 +290,8 @@ impl<T: Value> Family<T> {
                 Some(last) => after = Some(last.clone()),
                 None => return,
             }
+            drop(all);
+            std::thread::yield_now();
         }
     }
 

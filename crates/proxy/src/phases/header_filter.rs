@@ -98,8 +98,12 @@ fn drop_hop_by_hop(cx: &mut Context) {
             || (!wants_trailers && is_same_name(name, b"trailer"))
             || named.iter().any(|n| is_same_name(name, n))
     };
-    let places = headers.iter().enumerate().filter(|(_, (name, _))| is_dropped(name)).map(|(place, _)| place);
-    let places: SmallVec<[usize; 4]> = places.collect();
+    let mut places: SmallVec<[usize; 4]> = SmallVec::new();
+    for (place, (name, _)) in headers.iter().enumerate() {
+        if is_dropped(name) {
+            places.push(place);
+        }
+    }
     headers.remove_at(&places);
 }
 
