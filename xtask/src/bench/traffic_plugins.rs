@@ -317,24 +317,32 @@ fn scrape(bench: &Bench, beside: &Beside) -> Result<Value> {
             answer.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty() && !line.starts_with(b"#")).count();
     }
     let is_over = AtomicBool::new(false);
-    let busy = std::thread::scope(|scope| {
+    let (busy, beside) = std::thread::scope(|scope| {
         // As often as Prometheus does at most.
-        scope.spawn(|| {
-            let _ = pin_thread(LOAD_CORE);
+        let scraper = scope.spawn(|| {
+            pin_thread(LOAD_CORE)?;
+            let mut times = Vec::new();
             while !is_over.load(Relaxed) {
-                let _ = scrape_gently(status);
+                let start = Instant::now();
+                scrape_gently(status)?;
+                times.push(start.elapsed().as_secs_f64() * 1e3);
                 std::thread::sleep(Duration::from_secs(1));
             }
+            anyhow::Ok(times)
         });
         let measured: Result<Vec<f64>> = (0..bench.rounds).map(|_| p99(bench, load, &proxy, &folder)).collect();
         is_over.store(true, Relaxed);
-        measured.context("while it is scraped")
+        let times = scraper.join().unwrap_or_else(|_| anyhow::bail!("the thread that scrapes panicked"));
+        anyhow::Ok((measured.context("while it is scraped")?, times.context("scraping")?))
     })?;
-    let (time, busy) = (median(times.into_iter()), median(busy.into_iter()));
+    let [time, busy, beside] = [times, busy, beside].map(|figures| median(figures.into_iter()));
     let verdict = |is_met: bool| if is_met { "met" } else { "MISSED" };
     println!("  a scrape of {lines} series: {time:.0} ms; goal 200 ms: {}", verdict(time <= 200.0));
+    println!("  a scrape beside traffic on the same core: {beside:.0} ms");
     println!("  p99 of the traffic while scraped: {:.2} x; goal 1.1 x: {}", busy / calm, verdict(busy / calm <= 1.1));
-    Ok(json!({ "series": lines, "scrape_ms": time, "p99_calm_us": calm, "p99_scraped_us": busy }))
+    Ok(
+        json!({ "series": lines, "scrape_ms": time, "scrape_beside_ms": beside, "p99_calm_us": calm, "p99_scraped_us": busy }),
+    )
 }
 
 /// Reads a scrape as if from another machine: the core of load and upstream is kept busy for a little at a time.

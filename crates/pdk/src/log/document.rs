@@ -54,7 +54,7 @@ pub(super) fn write(cx: &Context, out: &mut Writer) {
     out.number(receive_time(cx));
     out.raw("},\"tries\":[");
     for (at, attempt) in cx.attempts.iter().enumerate() {
-        out.raw(if at > 0 { "," } else { "" });
+        out.comma(at > 0);
         try_(attempt, out);
     }
     out.raw("]");
@@ -131,7 +131,7 @@ fn querystring(cx: &Context, out: &mut Writer) {
         lists.entry(String::from_utf8_lossy(name)).or_default().push(value);
     }
     for (at, (name, list)) in lists.iter().enumerate() {
-        out.raw(if at > 0 { "," } else { "" });
+        out.comma(at > 0);
         out.text(name.as_bytes());
         out.raw(":");
         let mut list = list.iter();
@@ -186,7 +186,7 @@ fn headers(headers: &Headers, is_request: bool, out: &mut Writer) {
         if may_repeat && headers.iter().take(at).any(|(earlier, _)| is_same_name(earlier, name)) {
             continue;
         }
-        out.raw(if is_first { "" } else { "," });
+        out.comma(!is_first);
         is_first = false;
         if !may_repeat {
             field(name, value, std::iter::empty(), is_request, out);
@@ -203,7 +203,7 @@ fn many_headers(headers: &Headers, is_request: bool, out: &mut Writer) {
         lists.entry(name.to_ascii_lowercase()).or_default().push(value);
     }
     for (at, (name, list)) in lists.iter().enumerate() {
-        out.raw(if at > 0 { "," } else { "" });
+        out.comma(at > 0);
         let mut list = list.iter().copied();
         let Some(first) = list.next() else { continue };
         field(name, first, list, is_request, out);
@@ -248,7 +248,9 @@ fn upstream_status(cx: &Context, out: &mut Writer) {
     let answered = |at: usize| cx.upstream_statuses.get(at).or(cx.upstream_statuses.last()).copied();
     let statuses = cx.attempts.iter().enumerate().filter_map(|(at, a)| a.failure.map(|f| f.1).or_else(|| answered(at)));
     for (at, status) in statuses.enumerate() {
-        out.raw(if at > 0 { ", " } else { "" });
+        if at > 0 {
+            out.raw(", ");
+        }
         out.number(status.into());
     }
 }

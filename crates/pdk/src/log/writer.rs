@@ -24,6 +24,15 @@ impl Writer {
         self.0.extend_from_slice(json.as_bytes());
     }
 
+    /// A comma, where something stands before.
+    // As a text that may be empty it would be a call.
+    #[inline(always)]
+    pub(super) fn comma(&mut self, is_next: bool) {
+        if is_next {
+            self.0.push(b',');
+        }
+    }
+
     /// Takes the last brace back: there are more members.
     pub(super) fn reopen(&mut self) {
         self.0.pop();
