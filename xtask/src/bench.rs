@@ -34,7 +34,8 @@ const LOAD_CORE: usize = 1;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// What to measure: the names of cases, `memory`, `start`, `reload`; everything if none is given
+    /// What to measure: the names of cases, `memory`, `start`, `reload`; everything if none is given. `traffic-plugins/http-log`
+    /// is one of that measurement's cases
     names: Vec<String>,
     /// List what can be measured
     #[arg(long)]
@@ -68,6 +69,9 @@ pub(crate) struct Options {
 /// Takes as long as it is told to: measured only where it is named.
 const SOAK: &str = "soak";
 
+/// Its cases may be named one by one.
+const PLUGINS: &str = "traffic-plugins";
+
 /// A name, what it measures, and what does.
 type Measurement = (&'static str, &'static str, fn(&Bench) -> Result<Value>);
 
@@ -86,7 +90,7 @@ const OTHERS: [Measurement; 11] = [
     ("changes", "50 route changes a second at 100,000 routes under load", changes::measure),
     ("replace", "POST /config of 20,000 routes under load", changes::measure_replace),
     (SOAK, "mixed plugins, changes and clients that come and go for --minutes: memory", soak::measure),
-    ("traffic-plugins", "what plugins of traffic, cache, logs, metrics and traces cost", traffic_plugins::measure),
+    (PLUGINS, "what plugins of traffic, cache, logs, metrics and traces cost", traffic_plugins::measure),
     ("reload", "50,000 requests during reloads and an upgrade of the binary; a killed worker", reload::measure),
 ];
 
@@ -98,7 +102,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
         return Ok(());
     }
-    let known = |name: &String| traffic::CASES.iter().any(|c| c.name == *name) || OTHERS.iter().any(|o| o.0 == *name);
+    let known = |name: &String| {
+        traffic::CASES.iter().any(|c| c.name == *name)
+            || OTHERS.iter().any(|o| o.0 == *name)
+            || name.strip_prefix(PLUGINS).and_then(|name| name.strip_prefix('/')).is_some_and(traffic_plugins::has)
+    };
     if let Some(name) = options.names.iter().find(|name| !known(name)) {
         bail!("nothing to measure is named {name}: see `make bench ARGS=--list`");
     }
@@ -113,8 +121,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         connections: options.connections,
         access_log: !options.no_access_log,
         minutes: options.minutes,
+        plugins: options
+            .names
+            .iter()
+            .filter_map(|name| Some(name.strip_prefix(PLUGINS)?.strip_prefix('/')?.to_owned()))
+            .collect(),
     };
-    let wanted = |name: &str| options.names.is_empty() || options.names.iter().any(|n| n == name);
+    let wanted = |name: &str| {
+        let is_it = |asked: &String| asked == name || (name == PLUGINS && asked.starts_with(&format!("{PLUGINS}/")));
+        options.names.is_empty() || options.names.iter().any(is_it)
+    };
     let mut results = Map::new();
     let cases: Vec<_> = traffic::CASES.iter().filter(|case| wanted(case.name)).collect();
     println!("{}", machine::describe(&bench));

@@ -41,6 +41,17 @@ pub(crate) fn pinned(core: usize, program: &Path) -> Command {
     command
 }
 
+/// Has the calling thread run on one core only.
+pub(crate) fn pin_thread(core: usize) -> Result<()> {
+    let thread = std::fs::read_link("/proc/thread-self")?;
+    let id = thread.file_name().context("a thread has an id")?;
+    let output = Command::new("taskset").args(["-cp", &core.to_string()]).arg(id).output()?;
+    if !output.status.success() {
+        bail!("taskset cannot pin a thread: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
 /// Lets this process, and those it starts from now on, open as many files as the machine allows.
 pub(crate) fn raise_open_files() -> Result<()> {
     let limits = std::fs::read_to_string("/proc/self/limits")?;

@@ -1,7 +1,7 @@
 //! One request on its way through the phases: what plugins read and change.
 
 use crate::error::Templates;
-use crate::log::LogField;
+use crate::log::{LogField, Text};
 use crate::trace::Trace;
 use crate::{Clock, Consumers, Format, Headers, Node, Request, Response, Storage, Upstreams, Version};
 use entities::{Consumer, Route, Service};
@@ -306,10 +306,12 @@ pub struct Context {
     pub received: u64,
     pub sent: u64,
     /// What plugins add to the log document.
-    pub log_fields: Vec<LogField>,
+    pub log_fields: SmallVec<[LogField; 1]>,
     /// What is recorded for traces; `None` for requests that are not recorded.
     pub trace: Option<Box<Trace>>,
     pub shared: Rc<Shared>,
+    /// The log document, once it is written.
+    pub(crate) log_text: Option<Text>,
     request_id: [u8; 32],
     before_upstream: Vec<BeforeUpstream>,
     before_head: Vec<Pin<Box<dyn Future<Output = ()>>>>,
@@ -319,10 +321,7 @@ impl Context {
     /// `id` becomes the request id: 32 lower-case hexadecimal digits. `start` is the request's start on both clocks, the second
     /// one after the epoch.
     pub fn new(request: Request, client: Client, shared: Rc<Shared>, id: u128, start: (Instant, Duration)) -> Self {
-        let mut request_id = [0; 32];
-        for (at, digit) in request_id.iter_mut().enumerate() {
-            *digit = b"0123456789abcdef"[((id >> (124 - 4 * at)) & 15) as usize];
-        }
+        let request_id = crate::digits::hex(id);
         Self {
             received: request.head_size,
             request,
@@ -343,9 +342,10 @@ impl Context {
             upstream_statuses: SmallVec::new(),
             upstream_version: None,
             sent: 0,
-            log_fields: Vec::new(),
+            log_fields: SmallVec::new(),
             trace: None,
             shared,
+            log_text: None,
             request_id,
             before_upstream: Vec::new(),
             before_head: Vec::new(),
@@ -378,6 +378,7 @@ impl Context {
             Source::Exit | Source::Error => early.retain(|name, _| !is_in(own, name)),
         }
         own.prepend(&early);
+        early.give_back();
     }
 
     /// Has this done when the request is about to go upstream, as all plugins have left it; never, where it ends before. It is

@@ -4,11 +4,20 @@
 //! are kept. Look-ups compare names without case (RFC 9110, 5.1). Fields that are added stand in the arena as lines too,
 //! so that neighbours are written out in one piece.
 
+use crate::digits::decimal;
 use crate::swift::{ends_line, is_same_name};
+use std::cell::RefCell;
 
 /// What a list begins with room for: bytes, and fields.
 const FIRST_BYTES: usize = 512;
 const FIRST_FIELDS: usize = 12;
+/// How many free lists a thread keeps, and the bytes of the largest.
+const KEPT: usize = 64;
+const LARGEST_KEPT: usize = 4096;
+
+thread_local! {
+    static FREE: RefCell<Vec<Headers>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A range of bytes in the arena.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +41,23 @@ impl Span {
 struct Entry {
     name: Span,
     value: Span,
+}
+
+/// A field that is the same for many messages: its line goes out in one piece.
+#[derive(Clone, Debug)]
+pub struct ReadyField {
+    line: Box<[u8]>,
+    /// How long its name is.
+    name: u32,
+}
+
+impl ReadyField {
+    /// Bytes that would end the line are replaced, as [`Headers::append`] does.
+    pub fn new(name: &str, value: &[u8]) -> Self {
+        let mut one = Headers::new();
+        one.append(name, value);
+        Self { line: one.arena.into(), name: name.len() as u32 }
+    }
 }
 
 /// An ordered list of header fields.
@@ -63,6 +89,7 @@ impl Headers {
     }
 
     /// Puts bytes into the arena without making them a field.
+    #[inline]
     pub fn store(&mut self, bytes: &[u8]) -> Span {
         let start = self.arena.len();
         self.arena.extend_from_slice(bytes);
@@ -106,17 +133,54 @@ impl Headers {
 
     /// Adds a field at the end. Bytes that would end the line are replaced by spaces (no header injection).
     pub fn append(&mut self, name: &str, value: &[u8]) {
-        if self.arena.capacity() == 0 {
-            // Fields come in company: what is short-lived grows at once to a size that allocators keep at hand.
-            self.arena.reserve(FIRST_BYTES);
-            self.entries.reserve(FIRST_FIELDS);
-        }
-        self.arena.reserve(name.len() + value.len() + 4);
-        let name = self.store(name.as_bytes());
-        self.arena.extend_from_slice(b": ");
+        let at = self.start_line(name, value.len());
         let value = self.store_value(value);
         self.arena.extend_from_slice(b"\r\n");
-        self.entries.push(Entry { name, value });
+        self.entries.push(Entry { name: at, value });
+    }
+
+    /// Adds a field whose value is a number.
+    pub fn append_number(&mut self, name: &str, number: u64) {
+        let mut room = [0; 20];
+        let digits = decimal(number, &mut room);
+        let at = self.start_line(name, digits.len());
+        let value = self.store(digits);
+        self.arena.extend_from_slice(b"\r\n");
+        self.entries.push(Entry { name: at, value });
+    }
+
+    /// Adds a field that was put together before.
+    pub fn append_ready(&mut self, field: &ReadyField) {
+        self.make_room(field.line.len());
+        let line = self.store(&field.line);
+        let value = Span { start: line.start + field.name + 2, len: line.len - field.name - 4 };
+        self.entries.push(Entry { name: Span { start: line.start, len: field.name }, value });
+    }
+
+    /// Writes the name of a new line that has a value of this length.
+    #[inline]
+    fn start_line(&mut self, name: &str, value: usize) -> Span {
+        self.make_room(name.len() + value + 4);
+        let name = self.store(name.as_bytes());
+        self.arena.extend_from_slice(b": ");
+        name
+    }
+
+    #[inline]
+    fn make_room(&mut self, line: usize) {
+        if self.arena.capacity() == 0 {
+            self.begin();
+        }
+        self.arena.reserve(line);
+    }
+
+    /// Fields come in company: what is short-lived grows at once to a size that allocators keep at hand.
+    #[cold]
+    fn begin(&mut self) {
+        *self = FREE.with_borrow_mut(Vec::pop).unwrap_or_else(|| Self {
+            arena: Vec::with_capacity(FIRST_BYTES),
+            entries: Vec::with_capacity(FIRST_FIELDS),
+        });
     }
 
     /// Writes the fields as lines (`name: value CRLF`), in order, without those that `is_left_out` names.
@@ -184,6 +248,15 @@ impl Headers {
         true
     }
 
+    /// Removes the fields at these places, which come in order.
+    pub fn remove_at(&mut self, places: &[usize]) {
+        for place in places.iter().rev() {
+            if *place < self.entries.len() {
+                self.entries.remove(*place);
+            }
+        }
+    }
+
     /// Keeps the fields for which the predicate holds.
     pub fn retain(&mut self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
         let mut entries = std::mem::take(&mut self.entries);
@@ -206,6 +279,18 @@ impl Headers {
         self.arena.clear();
     }
 
+    /// Keeps the memory of a list that was short-lived, for the next such one of the thread.
+    pub(crate) fn give_back(mut self) {
+        if (FIRST_BYTES..=LARGEST_KEPT).contains(&self.arena.capacity()) && self.entries.capacity() >= FIRST_FIELDS {
+            self.clear();
+            FREE.with_borrow_mut(|free| {
+                if free.len() < KEPT {
+                    free.push(self);
+                }
+            });
+        }
+    }
+
     /// All values of a field joined by `, `, as RFC 9110, 5.3 allows; `None` where there is none.
     pub fn joined(&self, name: &str) -> Option<Vec<u8>> {
         let mut values = self.get_all(name);
@@ -225,13 +310,19 @@ impl Headers {
     fn store_value(&mut self, value: &[u8]) -> Span {
         let span = self.store(value);
         if ends_line(value) {
-            for byte in self.arena.iter_mut().skip(span.start as usize) {
-                if matches!(*byte, b'\r' | b'\n' | 0) {
-                    *byte = b' ';
-                }
-            }
+            self.mend(span);
         }
         span
+    }
+
+    /// Replaces what would end the line.
+    #[cold]
+    fn mend(&mut self, value: Span) {
+        for byte in self.arena.get_mut(value.range()).unwrap_or_default() {
+            if matches!(*byte, b'\r' | b'\n' | 0) {
+                *byte = b' ';
+            }
+        }
     }
 }
 

@@ -35,7 +35,7 @@ pub use context::{
     host_without_port,
 };
 pub use error::{Format, Templates, default_message, error_body, grpc_status, negotiate};
-pub use headers::{Headers, Span};
+pub use headers::{Headers, ReadyField, Span};
 pub use ledger::{Count, Ledger};
 pub use method::Method;
 pub use node::Node;
@@ -43,5 +43,5 @@ pub use plugin::{BuildError, Chunk, Definition, Flow, Instance, LimitedGroup, Ph
 pub use request::{Request, Version};
 pub use response::Response;
 pub use storage::{NoStorage, Storage, StorageError, Stored, Write};
-pub use swift::is_same_name;
+pub use swift::{ends_line, is_same_name};
 pub use upstreams::{Peer, Upstreams};

@@ -6,9 +6,11 @@ mod writer;
 use crate::Context;
 use serde::ser::Serialize;
 use serde_json::{Map, Value};
+use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fmt::{self, Display, Formatter};
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::thread::LocalKey;
@@ -18,67 +20,177 @@ use writer::Writer;
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogField {
     /// A path of names joined by dots; a backslash before a dot makes it part of the name.
-    pub path: Cow<'static, str>,
-    /// `None` takes the member out.
-    pub value: Option<Value>,
+    path: Cow<'static, str>,
+    value: Member,
 }
 
-/// The text of a request's document, once a plugin has asked for it.
-struct Text(Rc<str>);
+/// What becomes of a member.
+#[derive(Clone, Debug, PartialEq)]
+enum Member {
+    /// As many bytes of UTF-8 as ids have are kept without an allocation: most of them are never asked for.
+    Text(SmallVec<[u8; 48]>),
+    Json(Value),
+    Gone,
+}
+
+impl Member {
+    fn write(&self, out: &mut Writer) {
+        match self {
+            Self::Text(text) => out.text(text),
+            Self::Json(value) => out.raw(&value.to_string()),
+            Self::Gone => {}
+        }
+    }
+}
+
+impl LogField {
+    pub fn new(path: impl Into<Cow<'static, str>>, value: Value) -> Self {
+        Self { path: path.into(), value: Member::Json(value) }
+    }
+
+    /// A text, which costs nothing but its bytes until there is a document. What is no UTF-8 in it is replaced.
+    pub fn text(path: &'static str, text: impl AsRef<[u8]>) -> Self {
+        Self { path: path.into(), value: Member::Text(SmallVec::from_slice(text.as_ref())) }
+    }
+
+    /// Takes the member out.
+    pub fn none(path: impl Into<Cow<'static, str>>) -> Self {
+        Self { path: path.into(), value: Member::Gone }
+    }
+
+    fn value(&self) -> Option<Value> {
+        match &self.value {
+            Member::Text(text) => Some(String::from_utf8_lossy(text).into()),
+            Member::Json(value) => Some(value.clone()),
+            Member::Gone => None,
+        }
+    }
+
+    /// The member's name, or the name of the object that holds it and its own; `None` where it is deeper or has an escape,
+    /// belongs to a member of the document's own, or goes.
+    fn names(&self) -> Option<(&str, Option<&str>)> {
+        let (top, name) = match self.path.split_once('.') {
+            Some((top, name)) => (top, Some(name)),
+            None => (&*self.path, None),
+        };
+        let is_short = !self.path.contains('\\') && !name.is_some_and(|name| name.contains('.'));
+        (is_short && self.value != Member::Gone && !document::MEMBERS.contains(&top)).then_some((top, name))
+    }
+}
+
+/// The text of a request's document, once a plugin has asked for it; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Text(Rc<Vec<u8>>);
+
+impl Text {
+    /// JSON, as UTF-8.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The same, which is looked through for it.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or("{}")
+    }
+}
+
+impl From<Vec<u8>> for Text {
+    fn from(json: Vec<u8>) -> Self {
+        Self(Rc::new(json))
+    }
+}
+
+impl Display for Text {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
 
 thread_local! {
-    /// Where documents are written before their length is known.
-    static SCRATCH: RefCell<Vec<u8>> = RefCell::default();
+    /// The last document: mostly nobody holds it any longer, and the next one is written in its place.
+    static LAST: RefCell<Text> = RefCell::default();
 }
 
-/// What the scratch may keep for the next document.
-const SCRATCH_BYTES: usize = 64 * 1024;
+/// A longer document is not kept.
+const KEPT_BYTES: usize = 64 * 1024;
 
 /// The log document of a request, as JSON; all plugins of one request share it.
-pub fn text(cx: &mut Context) -> Rc<str> {
-    if let Some(Text(known)) = cx.data.get::<Text>() {
+pub fn text(cx: &mut Context) -> Text {
+    if let Some(known) = &cx.log_text {
         return known.clone();
     }
-    let mut out = Writer::on(SCRATCH.take());
+    let Text(mut last) = LAST.take();
+    let mut bytes = Rc::get_mut(&mut last).map(std::mem::take).unwrap_or_default();
+    bytes.clear();
+    let mut out = Writer::on(bytes);
     document::write(cx, &mut out);
-    let mut written = out.into_bytes();
-    let text: Rc<str> = match std::str::from_utf8(&written) {
-        Ok(text) if cx.log_fields.is_empty() => text.into(),
-        Ok(text) => with_fields(text, &cx.log_fields).into(),
-        Err(_) => "{}".into(),
-    };
-    if written.capacity() <= SCRATCH_BYTES {
-        written.clear();
-        SCRATCH.set(written);
+    let is_whole = add(&cx.log_fields, &mut out);
+    bytes = out.into_bytes();
+    if !is_whole {
+        bytes = with_fields(&bytes, &cx.log_fields).into_bytes();
     }
-    cx.data.set(Text(text.clone()));
+    match Rc::get_mut(&mut last) {
+        Some(place) => *place = bytes,
+        None => last = Rc::new(bytes),
+    }
+    let text = Text(last);
+    if text.0.capacity() <= KEPT_BYTES {
+        LAST.set(text.clone());
+    }
+    cx.log_text = Some(text.clone());
     text
 }
 
-/// The document with what plugins add to it, or take out.
-fn with_fields(document: &str, fields: &[LogField]) -> String {
-    let mut added = Value::Object(Map::new());
-    for field in fields {
-        set(&mut added, &field.path, field.value.clone());
-    }
-    let is_new = |field: &LogField| {
-        let name = split(&field.path).swap_remove(0);
-        field.value.is_some() && !document::MEMBERS.contains(&name.as_str())
+/// Puts what plugins add behind the document's own members, where nothing of it has a place among them; whether it has none.
+fn add(fields: &[LogField], out: &mut Writer) -> bool {
+    let Some(names): Option<SmallVec<[_; 4]>> = fields.iter().map(LogField::names).collect() else { return false };
+    let is_alone = |(at, (top, name)): (usize, &(&str, Option<&str>))| {
+        let mut others = names.iter().skip(at + 1).filter(|(other, _)| other == top);
+        others.all(|(_, other)| name.is_some() && other.is_some() && other != name)
     };
-    if let Some(open) = document.strip_suffix('}').filter(|_| fields.iter().all(is_new)) {
-        let added = added.to_string();
-        return format!("{open},{}", added.strip_prefix('{').unwrap_or(&added));
+    if !names.iter().enumerate().all(is_alone) {
+        return false;
     }
-    let mut document: Value = serde_json::from_str(document).unwrap_or_default();
+    if fields.is_empty() {
+        return true;
+    }
+    out.reopen();
+    for (at, (field, (top, name))) in fields.iter().zip(&names).enumerate() {
+        if names.iter().take(at).any(|(earlier, _)| earlier == top) {
+            continue;
+        }
+        out.raw(",");
+        out.text(top.as_bytes());
+        out.raw(":");
+        if name.is_none() {
+            field.value.write(out);
+            continue;
+        }
+        let mut before = "{";
+        for (field, (_, name)) in fields.iter().zip(&names).filter(|(_, (other, _))| other == top) {
+            out.raw(std::mem::replace(&mut before, ","));
+            out.text(name.unwrap_or_default().as_bytes());
+            out.raw(":");
+            field.value.write(out);
+        }
+        out.raw("}");
+    }
+    out.raw("}");
+    true
+}
+
+/// The document with what plugins add to it, or take out.
+fn with_fields(document: &[u8], fields: &[LogField]) -> String {
+    let mut document: Value = serde_json::from_slice(document).unwrap_or_default();
     for field in fields {
-        set(&mut document, &field.path, field.value.clone());
+        set(&mut document, &field.path, field.value());
     }
     document.to_string()
 }
 
 /// The log document of a request, for those who send another one.
 pub fn document(cx: &mut Context) -> Value {
-    serde_json::from_str(&text(cx)).unwrap_or_default()
+    serde_json::from_slice(text(cx).as_bytes()).unwrap_or_default()
 }
 
 /// Milliseconds between the upstream's response head and the end of its body.

@@ -34,7 +34,7 @@ fn is_same_to_the_end(one: &[u8], other: &[u8]) -> bool {
 }
 
 /// Whether a value has bytes that would end its line: CR, LF and NUL.
-pub(crate) fn ends_line(value: &[u8]) -> bool {
+pub fn ends_line(value: &[u8]) -> bool {
     has_control(value) && memchr::memchr3(b'\r', b'\n', 0, value).is_some()
 }
 
@@ -48,12 +48,57 @@ fn has_control(value: &[u8]) -> bool {
     any(value, |word| below(word, 14))
 }
 
-/// Whether text stands in JSON as it is: ASCII, without quotes, backslashes and control characters.
-pub(crate) fn is_plain_json(text: &[u8]) -> bool {
-    !any(text, |word| {
-        let quotes = below(word ^ eight(b'"'), 1) | below(word ^ eight(b'\\'), 1);
-        below(word, b' ') | quotes | (word & eight(0x80))
-    })
+/// The top bit of some byte is set where one of them does not stand in JSON as it is: a quote, a backslash, a control
+/// character, or what is not ASCII. It may be that of a higher byte than the first such one.
+const fn is_not_plain_json(word: u64) -> u64 {
+    let quotes = (word ^ eight(b'"')).wrapping_sub(eight(1)) | (word ^ eight(b'\\')).wrapping_sub(eight(1));
+    (word.wrapping_sub(eight(b' ')) | quotes | word) & eight(0x80)
+}
+
+/// Writes text that stands in JSON as it is; whether it does. Otherwise nothing is written.
+#[inline]
+pub(crate) fn push_plain_json(out: &mut Vec<u8>, text: &[u8]) -> bool {
+    push_words(out, text, |word| word)
+}
+
+/// The same, in small letters.
+#[inline]
+pub(crate) fn push_lower_json(out: &mut Vec<u8>, text: &[u8]) -> bool {
+    push_words(out, text, |word| lower(word.to_ne_bytes()))
+}
+
+/// Text is looked at, changed and written in one go: most is shorter than what a call of its own is worth.
+#[inline(always)]
+fn push_words(out: &mut Vec<u8>, text: &[u8], change: impl Fn(u64) -> u64) -> bool {
+    let start = out.len();
+    out.reserve(text.len() + 8);
+    let mut found = 0;
+    let mut push = |out: &mut Vec<u8>, word: &[u8; 8]| {
+        let word = u64::from_ne_bytes(*word);
+        found |= is_not_plain_json(word);
+        out.extend_from_slice(&change(word).to_ne_bytes());
+    };
+    if let Some(end) = text.last_chunk() {
+        let (words, rest) = text.as_chunks();
+        words.iter().for_each(|word| push(out, word));
+        if !rest.is_empty() {
+            // The last eight bytes, over what of them is there already.
+            out.truncate(start + text.len() - 8);
+            push(out, end);
+        }
+    } else {
+        // Shorter text is made longer by what no one looks for.
+        let mut bytes = [b'x'; 8];
+        for (byte, of_text) in bytes.iter_mut().zip(text) {
+            *byte = *of_text;
+        }
+        push(out, &bytes);
+        out.truncate(start + text.len());
+    }
+    if found != 0 {
+        out.truncate(start);
+    }
+    found == 0
 }
 
 /// Whether the function is not zero for any eight bytes.
@@ -105,18 +150,24 @@ mod tests {
     }
 
     #[test]
-    fn text_is_plain_where_json_has_it_as_it_is() {
+    fn text_is_written_where_json_has_it_as_it_is() {
         for len in 1..20 {
             for at in 0..len {
                 for byte in 0..=u8::MAX {
-                    let mut text = vec![b'x'; len];
+                    let mut text = vec![b'X'; len];
                     text[at] = byte;
                     let as_it_is = std::str::from_utf8(&text)
                         .is_ok_and(|text| serde_json::to_string(text).is_ok_and(|json| json == format!("\"{text}\"")));
-                    assert_eq!(is_plain_json(&text), as_it_is && byte.is_ascii(), "{byte} at {at} of {len}");
+                    let as_it_is = as_it_is && byte.is_ascii();
+                    let (mut same, mut small) = (b"before".to_vec(), b"before".to_vec());
+                    assert_eq!(push_plain_json(&mut same, &text), as_it_is, "{byte} at {at} of {len}");
+                    assert_eq!(push_lower_json(&mut small, &text), as_it_is, "{byte} at {at} of {len}");
+                    let written = if as_it_is { &*text } else { &[] };
+                    assert_eq!(same, [b"before", written].concat(), "{byte} at {at} of {len}");
+                    assert_eq!(small, [b"before", &*written.to_ascii_lowercase()].concat(), "{byte} at {at} of {len}");
                 }
             }
         }
-        assert!(is_plain_json(b""));
+        assert!(push_plain_json(&mut Vec::new(), b""));
     }
 }

@@ -4,9 +4,9 @@
 use crate::mask::{self, Mask};
 use crate::template::{Request, Template};
 use indexmap::IndexMap;
+use pdk::log::Text;
 use pdk::{BuildError, Context, log};
 use serde_json::{Map, Value};
-use std::rc::Rc;
 
 pub(crate) type CustomFields = Option<IndexMap<String, String>>;
 
@@ -46,8 +46,8 @@ impl Documents {
     }
 
     /// The document of a request, as JSON.
-    pub(crate) fn text(&self, cx: &mut Context) -> Rc<str> {
-        if self.is_kongs() { log::text(cx) } else { self.of(cx).to_string().into() }
+    pub(crate) fn text(&self, cx: &mut Context) -> Text {
+        if self.is_kongs() { log::text(cx) } else { self.of(cx).to_string().into_bytes().into() }
     }
 
     /// The document of a request, to be changed.

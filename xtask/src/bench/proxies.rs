@@ -22,6 +22,8 @@ pub(super) struct Bench {
     pub(super) access_log: bool,
     /// Of the soak.
     pub(super) minutes: u32,
+    /// The cases of `traffic-plugins` that are asked for; all, where none is.
+    pub(super) plugins: Vec<String>,
 }
 
 pub(super) enum Candidate {

@@ -7,10 +7,11 @@ use super::proxies::{Bench, Certificate, Proxy};
 use super::{LOAD_CORE, PROXY_CORE, side_by_side};
 use crate::client::{self, Connection};
 use crate::gateway::{Gateway, Setting};
-use crate::process::{Running, free_address, pinned};
+use crate::process::{Running, free_address, pin_thread, pinned};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -131,6 +132,16 @@ const CASES: [Case; 13] = [
     },
 ];
 
+type Other = (&'static str, fn(&Bench, &Beside) -> Result<Value>);
+
+/// What is no comparison of a route with plugins and one without.
+const OTHERS: [Other; 2] = [("sink-down", sink_down), ("scrape", scrape)];
+
+/// Whether there is a case of this name.
+pub(super) fn has(name: &str) -> bool {
+    CASES.iter().any(|case| case.name == name) || OTHERS.iter().any(|other| other.0 == name)
+}
+
 /// What stands beside the gateway.
 struct Beside {
     upstream: SocketAddr,
@@ -199,7 +210,8 @@ pub(super) fn measure(bench: &Bench) -> Result<Value> {
     println!("plugins: CPU of a request in us, medians of {} rounds", bench.rounds);
     println!("  {:24} {:>8} {:>8} {:>8} {:>8}  goal", "case", "nginx", "without", "with", "more");
     let mut results = Vec::new();
-    for case in &CASES {
+    let is_asked = |name: &str| bench.plugins.is_empty() || bench.plugins.iter().any(|asked| asked == name);
+    for case in CASES.iter().filter(|case| is_asked(case.name)) {
         // One that cannot be measured must not take the others with it.
         let figures = measure_case(bench, &beside, case).unwrap_or_else(|error| {
             println!("  {:24} not measured: {error:#}", case.name);
@@ -207,12 +219,12 @@ pub(super) fn measure(bench: &Bench) -> Result<Value> {
         });
         results.push((case.name.to_owned(), figures));
     }
-    for (name, measure) in [("sink-down", sink_down as fn(&Bench, &Beside) -> Result<Value>), ("scrape", scrape)] {
+    for (name, measure) in OTHERS.iter().filter(|(name, _)| is_asked(name)) {
         let figures = measure(bench, &beside).unwrap_or_else(|error| {
             println!("  {name}: not measured: {error:#}");
             json!({ "error": format!("{error:#}") })
         });
-        results.push((name.to_owned(), figures));
+        results.push(((*name).to_owned(), figures));
     }
     Ok(Value::Object(results.into_iter().collect()))
 }
@@ -305,23 +317,43 @@ fn scrape(bench: &Bench, beside: &Beside) -> Result<Value> {
             answer.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty() && !line.starts_with(b"#")).count();
     }
     let is_over = AtomicBool::new(false);
-    let busy = std::thread::scope(|scope| {
+    let (busy, beside) = std::thread::scope(|scope| {
         // As often as Prometheus does at most.
-        scope.spawn(|| {
+        let scraper = scope.spawn(|| {
+            pin_thread(LOAD_CORE)?;
+            let mut times = Vec::new();
             while !is_over.load(Relaxed) {
-                let _ = client::get(status, "/metrics", &[]);
+                let start = Instant::now();
+                scrape_gently(status)?;
+                times.push(start.elapsed().as_secs_f64() * 1e3);
                 std::thread::sleep(Duration::from_secs(1));
             }
+            anyhow::Ok(times)
         });
         let measured: Result<Vec<f64>> = (0..bench.rounds).map(|_| p99(bench, load, &proxy, &folder)).collect();
         is_over.store(true, Relaxed);
-        measured.context("while it is scraped")
+        let times = scraper.join().unwrap_or_else(|_| anyhow::bail!("the thread that scrapes panicked"));
+        anyhow::Ok((measured.context("while it is scraped")?, times.context("scraping")?))
     })?;
-    let (time, busy) = (median(times.into_iter()), median(busy.into_iter()));
+    let [time, busy, beside] = [times, busy, beside].map(|figures| median(figures.into_iter()));
     let verdict = |is_met: bool| if is_met { "met" } else { "MISSED" };
     println!("  a scrape of {lines} series: {time:.0} ms; goal 200 ms: {}", verdict(time <= 200.0));
+    println!("  a scrape beside traffic on the same core: {beside:.0} ms");
     println!("  p99 of the traffic while scraped: {:.2} x; goal 1.1 x: {}", busy / calm, verdict(busy / calm <= 1.1));
-    Ok(json!({ "series": lines, "scrape_ms": time, "p99_calm_us": calm, "p99_scraped_us": busy }))
+    Ok(
+        json!({ "series": lines, "scrape_ms": time, "scrape_beside_ms": beside, "p99_calm_us": calm, "p99_scraped_us": busy }),
+    )
+}
+
+/// Reads a scrape as if from another machine: the core of load and upstream is kept busy for a little at a time.
+fn scrape_gently(status: SocketAddr) -> Result<()> {
+    let mut stream = TcpStream::connect(status)?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut room = vec![0; 64 * 1024];
+    while stream.read(&mut room)? > 0 {
+        std::thread::yield_now();
+    }
+    Ok(())
 }
 
 /// In microseconds.

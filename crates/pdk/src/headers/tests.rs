@@ -49,6 +49,21 @@ fn a_value_cannot_end_its_line() {
 }
 
 #[test]
+fn numbers_and_ready_fields_are_fields_like_others() {
+    let mut h = Headers::new();
+    h.append_number("A", 1200);
+    h.append_ready(&ReadyField::new("X-B", b"2\n"));
+    h.append_ready(&ReadyField::new("C", b""));
+    h.append_number("D", 0);
+    assert_eq!(shown(&h), "A=1200 X-B=2  C= D=0");
+    let mut out = Vec::new();
+    h.write_lines(&mut out, |_, _| false);
+    assert_eq!(String::from_utf8_lossy(&out), "A: 1200\r\nX-B: 2 \r\nC: \r\nD: 0\r\n");
+    h.remove_at(&[0, 2, 9]);
+    assert_eq!(shown(&h), "X-B=2  D=0");
+}
+
+#[test]
 fn lines_are_written_in_order_whatever_shape_the_arena_has() {
     // As a client may send them: without a space, with two, with a bare line feed.
     let head = b"A: 1\r\nB:2\r\nC:  3\r\nD: 4\nE: 5\r\nF: 6\r\n\r\n";

@@ -54,7 +54,7 @@ pub(super) fn write(cx: &Context, out: &mut Writer) {
     out.number(receive_time(cx));
     out.raw("},\"tries\":[");
     for (at, attempt) in cx.attempts.iter().enumerate() {
-        out.raw(if at > 0 { "," } else { "" });
+        out.comma(at > 0);
         try_(attempt, out);
     }
     out.raw("]");
@@ -131,7 +131,7 @@ fn querystring(cx: &Context, out: &mut Writer) {
         lists.entry(String::from_utf8_lossy(name)).or_default().push(value);
     }
     for (at, (name, list)) in lists.iter().enumerate() {
-        out.raw(if at > 0 { "," } else { "" });
+        out.comma(at > 0);
         out.text(name.as_bytes());
         out.raw(":");
         let mut list = list.iter();
@@ -147,32 +147,53 @@ fn querystring(cx: &Context, out: &mut Writer) {
 /// With more fields, those of one name are found by a map.
 const FEW: usize = 64;
 
+/// One of 256 places: names that are the same have the same one, others mostly not.
+fn place(name: &[u8]) -> usize {
+    // Names differ most at their ends.
+    let end = match name.last_chunk() {
+        Some(end) => u64::from_ne_bytes(*end),
+        None => name.iter().fold(0, |all, byte| (all << 8) | u64::from(*byte)),
+    };
+    // The same for letters of either size.
+    let hash = ((end & 0xdfdf_dfdf_dfdf_dfdf) ^ name.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (hash >> 56) as usize
+}
+
+/// Places, a bit each.
+type Places = [u64; 4];
+
+fn is_in(places: &Places, place: usize) -> bool {
+    places[place / 64] >> (place % 64) & 1 != 0
+}
+
 /// Fields by their names in small letters, in the order in which they first come.
 fn headers(headers: &Headers, is_request: bool, out: &mut Writer) {
     if headers.len() > FEW {
         return many_headers(headers, is_request, out);
     }
-    // Names that are the same have the same place here; a place that is taken twice tells of those that may be.
-    let place = |name: &[u8]| {
-        let ends = [name.first(), name.last()].map(|byte| byte.map_or(0, |byte| usize::from(byte | 0x20)));
-        1 << ((name.len() * 5 + ends[0] * 3 + ends[1]) % 64)
-    };
-    let (mut once, mut twice) = (0_u64, 0_u64);
+    let (mut once, mut twice, mut repeats) = (Places::default(), Places::default(), false);
     for (name, _) in headers.iter() {
-        twice |= once & place(name);
-        once |= place(name);
+        let place = place(name);
+        if is_in(&once, place) {
+            twice[place / 64] |= 1 << (place % 64);
+            repeats = true;
+        }
+        once[place / 64] |= 1 << (place % 64);
     }
     let mut is_first = true;
     for (at, (name, value)) in headers.iter().enumerate() {
-        let may_repeat = twice & place(name) != 0;
+        let may_repeat = repeats && is_in(&twice, place(name));
         if may_repeat && headers.iter().take(at).any(|(earlier, _)| is_same_name(earlier, name)) {
             continue;
         }
-        out.raw(if is_first { "" } else { "," });
+        out.comma(!is_first);
         is_first = false;
-        let others = headers.iter().skip(if may_repeat { at + 1 } else { FEW });
-        let others = others.filter(|(other, _)| is_same_name(other, name)).map(|(_, value)| value);
-        field(name, value, others, is_request, out);
+        if !may_repeat {
+            field(name, value, std::iter::empty(), is_request, out);
+            continue;
+        }
+        let others = headers.iter().skip(at + 1).filter(|(other, _)| is_same_name(other, name));
+        field(name, value, others.map(|(_, value)| value), is_request, out);
     }
 }
 
@@ -182,7 +203,7 @@ fn many_headers(headers: &Headers, is_request: bool, out: &mut Writer) {
         lists.entry(name.to_ascii_lowercase()).or_default().push(value);
     }
     for (at, (name, list)) in lists.iter().enumerate() {
-        out.raw(if at > 0 { "," } else { "" });
+        out.comma(at > 0);
         let mut list = list.iter().copied();
         let Some(first) = list.next() else { continue };
         field(name, first, list, is_request, out);
@@ -192,8 +213,7 @@ fn many_headers(headers: &Headers, is_request: bool, out: &mut Writer) {
 fn field<'a>(name: &[u8], first: &'a [u8], others: impl Iterator<Item = &'a [u8]>, is_request: bool, out: &mut Writer) {
     let secrets: [&[u8]; 2] = [b"authorization", b"proxy-authorization"];
     let is_secret = is_request && secrets.iter().any(|secret| is_same_name(secret, name));
-    out.lower(name);
-    out.raw(":");
+    out.name(name);
     values(first, others, out, |value, out| if is_secret { out.raw("\"REDACTED\"") } else { out.text(value) });
 }
 
@@ -228,7 +248,9 @@ fn upstream_status(cx: &Context, out: &mut Writer) {
     let answered = |at: usize| cx.upstream_statuses.get(at).or(cx.upstream_statuses.last()).copied();
     let statuses = cx.attempts.iter().enumerate().filter_map(|(at, a)| a.failure.map(|f| f.1).or_else(|| answered(at)));
     for (at, status) in statuses.enumerate() {
-        out.raw(if at > 0 { ", " } else { "" });
+        if at > 0 {
+            out.raw(", ");
+        }
         out.number(status.into());
     }
 }

@@ -3,6 +3,7 @@
 //! Gives each request an id in a header field, unless it brings one, and shows it to the client where `echo_downstream`
 //! says so. Logs have it as `correlation_id`.
 
+use crate::stack_text::StackText;
 use entities::PluginSchema;
 use pdk::log::LogField;
 use pdk::{BuildError, Context, Definition, Instance, Phases, Plugin, Step};
@@ -68,7 +69,7 @@ struct CorrelationId {
 struct Id(Box<str>);
 
 thread_local! {
-    static WORKER: (Uuid, Cell<u64>) = (Uuid::new_v4(), Cell::new(0));
+    static WORKER: (String, Cell<u64>) = (Uuid::new_v4().to_string(), Cell::new(0));
 }
 
 impl Generator {
@@ -77,7 +78,8 @@ impl Generator {
             Self::Uuid => Uuid::new_v4().to_string(),
             Self::Counter => WORKER.with(|(id, counter)| {
                 counter.set(counter.get() + 1);
-                format!("{id}#{}", counter.get())
+                let count = StackText::<20>::of_number(counter.get());
+                [id, "#", count.as_str()].concat()
             }),
             Self::Tracker => {
                 let client = &cx.client;
@@ -109,7 +111,7 @@ impl Plugin for CorrelationId {
                 id
             }
         };
-        cx.log_fields.push(LogField { path: "correlation_id".into(), value: Some(id.as_str().into()) });
+        cx.log_fields.push(LogField::text("correlation_id", &id));
         if self.is_echoed {
             cx.data.set(Id(id.into()));
         }

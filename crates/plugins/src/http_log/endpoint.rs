@@ -2,7 +2,7 @@
 
 use super::Config;
 use crate::post::{Post, Settings};
-use crate::queue::{Sender, Sending};
+use crate::queue::{Entries, Sender, Sending};
 use bytes::Bytes;
 use pdk::Node;
 use schema::validators::url::Url;
@@ -39,12 +39,14 @@ impl Shape {
         }
     }
 
-    fn payload(self, batch: &[Vec<u8>]) -> Bytes {
-        match (self, batch) {
-            (Self::Object, [one]) => one.clone().into(),
-            (Self::Object | Self::Array, _) => [b"[", &*batch.join(&b','), b"]"].concat().into(),
-            (Self::Bulk | Self::Hec, _) => batch.concat().into(),
-        }
+    fn payload(self, batch: &Entries) -> Bytes {
+        let is_one = batch.len() == 1;
+        let payload = match self {
+            Self::Object if is_one => batch.joined(b"", b"", b""),
+            Self::Object | Self::Array => batch.joined(b"[", b",", b"]"),
+            Self::Bulk | Self::Hec => batch.joined(b"", b"", b""),
+        };
+        payload.into()
     }
 }
 
@@ -93,7 +95,7 @@ impl Endpoint {
 }
 
 impl Sender for Endpoint {
-    fn send<'a>(&'a self, batch: &'a [Vec<u8>]) -> Sending<'a> {
+    fn send<'a>(&'a self, batch: &'a Entries) -> Sending<'a> {
         Box::pin(self.post.send(self.shape.payload(batch), |status| status < 300))
     }
 }

@@ -120,12 +120,11 @@ struct HttpLog {
 
 impl Plugin for HttpLog {
     fn log(&self, cx: &mut Context) {
-        let entry = match self.shape {
-            Shape::Object | Shape::Array => self.documents.text(cx).as_bytes().to_vec(),
-            Shape::Bulk => endpoint::bulk(self.documents.of(cx)).into_bytes(),
-            Shape::Hec => endpoint::event(&self.documents.of(cx), &cx.shared.node).into_bytes(),
-        };
-        self.queue.push(entry);
+        match self.shape {
+            Shape::Object | Shape::Array => self.queue.push(self.documents.text(cx).as_bytes()),
+            Shape::Bulk => self.queue.push(endpoint::bulk(self.documents.of(cx))),
+            Shape::Hec => self.queue.push(endpoint::event(&self.documents.of(cx), &cx.shared.node)),
+        }
     }
 }
 

@@ -17,24 +17,27 @@ mod grpc;
 mod logs;
 mod metrics;
 mod otlp;
+mod proto;
 mod report;
 mod rules;
 
 use crate::post::{Post, Settings};
 use crate::propagation::{Incoming, Outgoing, Propagation, Settings as PropagationSettings, Text, TraceId};
-use crate::queue::{self, Parameters, Queue, Sender, Sending};
+use crate::queue::{self, Entries, Parameters, Queue, Sender, Sending};
 use entities::PluginSchema;
 use grpc::Grpc;
 use indexmap::IndexMap;
 use logs::Wanted;
 use metrics::Metrics;
-use otlp::{Attribute, Export, OfResource, OfScope, Resource, Scope, attribute};
+use otlp::{Attribute, Resource, Scope, attribute};
 use pdk::trace::{Instrumentations, Tracing};
 use pdk::{BuildError, Context, Definition, Instance, Node, Phases, Plugin, Step};
 use prost::Message;
+use report::Spans;
 use rules::Rule;
 use schema::{Deprecation, Record, Value, json, typedefs};
 use serde::Deserialize;
+use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -251,16 +254,15 @@ impl Collector {
         Resource { attributes }
     }
 
-    fn export(&self, items: &[Vec<u8>]) -> Export {
+    fn export(&self, items: &Entries) -> Vec<u8> {
         let scope = Scope { name: SCOPE.0.to_owned(), version: SCOPE.1.to_owned() };
-        let scopes = vec![OfScope { scope: Some(scope), items: items.to_vec() }];
-        Export { resources: vec![OfResource { resource: Some(self.resource()), scopes }] }
+        report::export(&self.resource().encode_to_vec(), &scope.encode_to_vec(), items.iter())
     }
 }
 
 impl Sender for Collector {
-    fn send<'a>(&'a self, batch: &'a [Vec<u8>]) -> Sending<'a> {
-        let export = self.export(batch).encode_to_vec();
+    fn send<'a>(&'a self, batch: &'a Entries) -> Sending<'a> {
+        let export = self.export(batch);
         match &self.way {
             Way::Http(post) => Box::pin(post.send(export.into(), |status| status == 200)),
             Way::Grpc(grpc) => Box::pin(grpc.call(export.into())),
@@ -288,6 +290,11 @@ pub(crate) fn sampled_trace(cx: &Context) -> Option<u128> {
 pub(crate) fn note_sampled(cx: &mut Context, trace: u128) {
     let trace = TraceId { value: trace, is_short: None };
     cx.data.set(Traced { trace, root: 1, parent: None, balancer: None, is_sampled: true });
+}
+
+thread_local! {
+    /// Where the spans of a request are written.
+    static SPANS: RefCell<Spans> = RefCell::default();
 }
 
 impl OpenTelemetry {
@@ -370,7 +377,12 @@ impl Plugin for OpenTelemetry {
         if let Some(traces) = self.traces.as_ref().filter(|_| cx.trace.is_some()) {
             let traced = self.traced(cx, traces);
             if let Some(trace) = cx.trace.take().filter(|_| traced.is_sampled) {
-                traces.sink.push(cx, &report::spans(cx, &trace, &traced));
+                know(cx);
+                SPANS.with_borrow_mut(|spans| {
+                    spans.clear();
+                    report::spans(cx, &trace, &traced, spans);
+                    traces.sink.queue.push_all(spans.iter());
+                });
             }
         }
         if let Some((sink, _)) = &self.logs {

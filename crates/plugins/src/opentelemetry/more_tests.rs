@@ -1,7 +1,7 @@
 //! Tests of what `opentelemetry` does beyond Kong: gRPC, metrics, sampling rules.
 
 use super::metrics::Metric;
-use super::otlp::Span;
+use super::otlp::{Export, Span};
 use super::tests::{harness, send, traceparent, turn};
 use super::*;
 use crate::post::tests::server;

@@ -2,11 +2,12 @@
 //! left out.
 //!
 //! Spans and log records are encoded when they are made and wait in that form: to a message that holds them they are
-//! bytes.
+//! bytes. Spans and what holds them are written by hand (`report`): as messages only tests need them.
 
 use prost::Message;
 
 /// `ExportTraceServiceRequest` and `ExportLogsServiceRequest`, which have the same shape.
+#[cfg(test)]
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Export {
     #[prost(message, repeated, tag = "1")]
@@ -14,6 +15,7 @@ pub(super) struct Export {
 }
 
 /// `ResourceSpans` and `ResourceLogs`.
+#[cfg(test)]
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct OfResource {
     #[prost(message, optional, tag = "1")]
@@ -29,6 +31,7 @@ pub(super) struct Resource {
 }
 
 /// `ScopeSpans` and `ScopeLogs`.
+#[cfg(test)]
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct OfScope {
     #[prost(message, optional, tag = "1")]
@@ -55,6 +58,7 @@ pub(super) enum Kind {
     Client = 3,
 }
 
+#[cfg(test)]
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Span {
     #[prost(bytes = "vec", tag = "1")]
@@ -80,19 +84,13 @@ pub(super) struct Span {
     pub(super) flags: u32,
 }
 
+#[cfg(test)]
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Status {
     #[prost(string, tag = "2")]
     pub(super) message: String,
     #[prost(int32, tag = "3")]
     pub(super) code: i32,
-}
-
-impl Status {
-    /// `STATUS_CODE_ERROR`.
-    pub(super) fn error() -> Self {
-        Self { message: String::new(), code: 2 }
-    }
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -1,6 +1,6 @@
 //! Tests of `opentelemetry`.
 
-use super::otlp::{AnyValue, LogRecord, Span, Value as Otlp};
+use super::otlp::{AnyValue, Export, LogRecord, Span, Value as Otlp};
 use super::*;
 use crate::post::tests::server;
 use pdk::testing::{Exchange, Harness, complete};
@@ -102,6 +102,7 @@ fn reports_spans_of_the_request_and_its_steps_as_otlp() {
     assert!(head.starts_with("post /v1/traces?tenant=a http/1.1"), "{head}");
     assert!(head.contains("content-type: application/x-protobuf") && head.contains("x-token: t"), "{head}");
     let export = Export::decode(&*body).unwrap();
+    assert_eq!(export.encode_to_vec(), body, "what is written by hand is what prost writes");
     let [of_resource] = &*export.resources else { panic!("{} resources", export.resources.len()) };
     let resource = &of_resource.resource.as_ref().unwrap().attributes;
     assert_eq!((text(resource, "service.name"), text(resource, "zone")), ("edge", "z"));
@@ -112,7 +113,12 @@ fn reports_spans_of_the_request_and_its_steps_as_otlp() {
     assert_eq!((scope.name.as_str(), scope.version.as_str()), SCOPE);
     let of = |export: &Export| -> Vec<Span> {
         let items = export.resources.iter().flat_map(|r| &r.scopes).flat_map(|s| &s.items);
-        items.map(|item| Span::decode(&**item).unwrap()).collect()
+        let span = |item: &Vec<u8>| {
+            let span = Span::decode(&**item).unwrap();
+            assert_eq!(span.encode_to_vec(), *item, "what is written by hand is what prost writes");
+            span
+        };
+        items.map(span).collect()
     };
     // Tests share the queue: what another one has left in it may come first, and a slow machine may send spans one by one.
     let mut spans = of(&export);

@@ -1,13 +1,17 @@
 //! Counters and histograms: one of each series a thread, added up when they are read.
 
+use pdk::digits::{LONGEST, decimal};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Series of one family; what comes after is counted as an error and not shown.
 const SERIES: usize = 50_000;
+/// How many series of a family are read in one go: a tenth of a millisecond's work.
+const AT_ONCE: usize = 256;
 
 pub(super) static REQUESTS: Family<Counter> =
     Family::new("kong_http_requests_total", "HTTP status codes per consumer/service/route in Kong");
@@ -41,6 +45,11 @@ impl Sum {
 
     fn get(&self) -> u64 {
         self.0.load(Relaxed)
+    }
+
+    /// Makes it zero; for who adds up others in it.
+    fn clear(&self) {
+        self.0.store(0, Relaxed);
     }
 }
 
@@ -127,6 +136,8 @@ pub(super) enum Syntax {
 /// What a thread keeps of a series.
 pub(super) trait Value {
     fn absorb(&self, other: &Self);
+    /// Makes it what a new one is; for who adds up others in it.
+    fn clear(&self);
     fn write(&self, name: &str, labels: &str, syntax: Syntax, out: &mut String);
     const TYPE: &'static str;
 }
@@ -138,8 +149,13 @@ impl Value for Counter {
         self.add(other.0.get());
     }
 
+    fn clear(&self) {
+        self.0.clear();
+    }
+
     fn write(&self, name: &str, labels: &str, _: Syntax, out: &mut String) {
-        let _ = writeln!(out, "{name}{{{labels}}} {}", self.0.get());
+        put(out, &[name, "{", labels, "} "]);
+        end(out, self.0.get(), None);
     }
 }
 
@@ -157,22 +173,52 @@ impl Value for Histogram {
         }
     }
 
+    fn clear(&self) {
+        self.buckets.iter().for_each(Sum::clear);
+        self.sum.clear();
+        self.exemplars.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn write(&self, name: &str, labels: &str, syntax: Syntax, out: &mut String) {
         let exemplar = |at: usize| match syntax {
-            Syntax::Prometheus => String::new(),
-            Syntax::OpenMetrics => self.exemplar(at).unwrap_or_default(),
+            Syntax::Prometheus => None,
+            Syntax::OpenMetrics => self.exemplar(at),
         };
+        // What all lines of buckets begin with.
+        let start = [name, "_bucket{", labels, ",le=\""].concat();
         let mut count = 0;
         for (at, (bucket, bound)) in self.buckets.iter().zip(self.bounds).enumerate() {
             count += bucket.get();
-            let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {count}{}", exemplar(at));
+            out.push_str(&start);
+            number(out, *bound);
+            out.push_str("\"} ");
+            end(out, count, exemplar(at));
         }
         count += self.buckets.last().map(Sum::get).unwrap_or_default();
-        let last = exemplar(self.bounds.len());
-        let _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {count}{last}");
-        let _ = writeln!(out, "{name}_count{{{labels}}} {count}");
-        let _ = writeln!(out, "{name}_sum{{{labels}}} {}", self.sum.get());
+        put(out, &[&start, "+Inf\"} "]);
+        end(out, count, exemplar(self.bounds.len()));
+        put(out, &[name, "_count{", labels, "} "]);
+        end(out, count, None);
+        put(out, &[name, "_sum{", labels, "} "]);
+        end(out, self.sum.get(), None);
     }
+}
+
+// A scrape may have a hundred thousand lines: they are put together without the machinery of formatting.
+
+fn put(out: &mut String, pieces: &[&str]) {
+    pieces.iter().for_each(|piece| out.push_str(piece));
+}
+
+fn number(out: &mut String, number: u64) {
+    out.push_str(std::str::from_utf8(decimal(number, &mut [0; LONGEST])).unwrap_or_default());
+}
+
+/// The value, what goes behind it, and the line's end.
+fn end(out: &mut String, value: u64, exemplar: Option<String>) {
+    number(out, value);
+    exemplar.into_iter().for_each(|exemplar| out.push_str(&exemplar));
+    out.push('\n');
 }
 
 /// A series: what each thread has counted, and what threads that let go of it had.
@@ -194,13 +240,12 @@ impl<T: Value> Series<T> {
         });
     }
 
-    /// What all threads have counted.
-    fn total(&mut self, zero: impl Fn() -> T) -> T {
+    /// Makes `total` what all threads have counted.
+    fn add_up(&mut self, total: &T) {
         self.fold();
-        let total = zero();
+        total.clear();
         total.absorb(&self.retired);
         self.live.iter().for_each(|value| total.absorb(value));
-        total
     }
 }
 
@@ -229,16 +274,37 @@ impl<T: Value> Family<T> {
         value
     }
 
+    /// Calls with each series. A request that has a new one waits for some of them at most, and so do requests where the system
+    /// has no other core for them: it would else let a scrape go on for milliseconds.
+    fn each(&self, mut then: impl FnMut(&str, &mut Series<T>)) {
+        let mut after: Option<String> = None;
+        loop {
+            let mut all = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+            let start = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            let mut last = None;
+            for (labels, series) in all.range_mut::<str, _>((start, Bound::Unbounded)).take(AT_ONCE) {
+                then(labels, series);
+                last = Some(labels);
+            }
+            match last {
+                Some(last) => after = Some(last.clone()),
+                None => return,
+            }
+            drop(all);
+            std::thread::yield_now();
+        }
+    }
+
     /// Writes the family; nothing where it has no series.
-    fn write_with(&self, out: &mut String, syntax: Syntax, zero: impl Fn() -> T) {
-        let mut all = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.is_empty() {
-            return;
-        }
-        head(out, self.name, self.help, T::TYPE, syntax);
-        for (labels, series) in all.iter_mut() {
-            series.total(&zero).write(self.name, labels, syntax, out);
-        }
+    fn write_with(&self, out: &mut String, syntax: Syntax, total: &T) {
+        let mut is_first = true;
+        self.each(|labels, series| {
+            if std::mem::take(&mut is_first) {
+                head(out, self.name, self.help, T::TYPE, syntax);
+            }
+            series.add_up(total);
+            total.write(self.name, labels, syntax, out);
+        });
     }
 }
 
@@ -249,7 +315,7 @@ impl Family<Counter> {
     }
 
     pub(super) fn write(&self, out: &mut String, syntax: Syntax) {
-        self.write_with(out, syntax, Counter::default);
+        self.write_with(out, syntax, &Counter::default());
     }
 }
 
@@ -264,7 +330,7 @@ impl Family<Histogram> {
     }
 
     pub(super) fn write(&self, out: &mut String, syntax: Syntax) {
-        self.write_with(out, syntax, || Histogram::new(self.bounds()));
+        self.write_with(out, syntax, &Histogram::new(self.bounds()));
     }
 }
 
@@ -301,18 +367,15 @@ pub(crate) struct Point<T> {
 /// What the metrics of requests are now; those without series are left out.
 pub(crate) fn snapshot() -> Vec<Snapshot> {
     let counters = [&REQUESTS, &BANDWIDTH].map(|family| {
-        let points = family.points(Counter::default, |total| total.0.get());
+        let points = family.points(&Counter::default(), |total| total.0.get());
         (points.is_empty(), Snapshot { name: family.name, help: family.help, points: Points::Counts(points) })
     });
     let histograms = [&KONG_LATENCY, &UPSTREAM_LATENCY, &REQUEST_LATENCY].map(|family| {
         let bounds = family.bounds();
-        let points = family.points(
-            || Histogram::new(bounds),
-            |total| {
-                let buckets = total.buckets.iter().map(Sum::get).collect();
-                (buckets, total.sum.get())
-            },
-        );
+        let points = family.points(&Histogram::new(bounds), |total| {
+            let buckets = total.buckets.iter().map(Sum::get).collect();
+            (buckets, total.sum.get())
+        });
         let is_empty = points.is_empty();
         (is_empty, Snapshot { name: family.name, help: family.help, points: Points::Histograms(bounds, points) })
     });
@@ -321,13 +384,13 @@ pub(crate) fn snapshot() -> Vec<Snapshot> {
 }
 
 impl<T: Value> Family<T> {
-    fn points<V>(&self, zero: impl Fn() -> T, read: impl Fn(&T) -> V) -> Vec<Point<V>> {
-        let mut all = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        let point = |(labels, series): (&String, &mut Series<T>)| {
-            let total = series.total(&zero);
-            Point { labels: taken_apart(labels), value: read(&total) }
-        };
-        all.iter_mut().map(point).collect()
+    fn points<V>(&self, total: &T, read: impl Fn(&T) -> V) -> Vec<Point<V>> {
+        let mut points = Vec::new();
+        self.each(|labels, series| {
+            series.add_up(total);
+            points.push(Point { labels: taken_apart(labels), value: read(total) });
+        });
+        points
     }
 }
 

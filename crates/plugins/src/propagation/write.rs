@@ -3,6 +3,7 @@
 use super::{Format, Incoming, Outgoing};
 use crate::stack_text::StackText;
 use pdk::Headers;
+use pdk::digits::hex;
 use pdk::log::LogField;
 use std::fmt::Write;
 
@@ -20,13 +21,9 @@ impl Text {
         self
     }
 
-    /// At most 32 digits, two a byte.
+    /// At most 32 digits.
     fn then_hex(mut self, value: u128, digits: usize) -> Self {
-        let mut all = [0; 32];
-        for (pair, byte) in all.as_chunks_mut::<2>().0.iter_mut().zip(value.to_be_bytes()) {
-            *pair = [byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]);
-        }
-        self.push_ascii(&all[32 - digits..]);
+        self.push_ascii(&hex(value)[32 - digits..]);
         self
     }
 
@@ -44,14 +41,17 @@ pub(super) fn write(format: Format, out: &Outgoing, headers: &mut Headers) -> Lo
     let id = out.trace.value;
     // Formats with ids of both sizes keep the size an id came in.
     let long = if out.trace.is_short == Some(true) { 16 } else { 32 };
-    let log = |path: &'static str, id: &Text| LogField { path: path.into(), value: Some(id.as_str().into()) };
+    let log = |path: &'static str, id: &Text| LogField::text(path, id.as_bytes());
     let mut set = |name: &str, value: Text| headers.set(name, value.as_bytes());
     let trace = |digits: usize| Text::hex(id, digits);
     match format {
         Format::W3c => {
-            let text = Text::new().then("00-").then_hex(id, 32).then("-").then_span(out.span);
+            let trace = trace(32);
+            let mut text = Text::new().then("00-");
+            text.push_ascii(trace.as_bytes());
+            let text = text.then("-").then_span(out.span);
             set("traceparent", text.then("-0").then(bit(out.is_sampled)));
-            log("trace_id.w3c", &trace(32))
+            log("trace_id.w3c", &trace)
         }
         Format::B3 => {
             set("x-b3-traceid", trace(long));

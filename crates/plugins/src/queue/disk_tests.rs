@@ -182,9 +182,9 @@ fn a_worker_that_ends_after_the_next_began_leaves_it_what_it_has() {
 struct Choosy(Mutex<Vec<String>>);
 
 impl Sender for Choosy {
-    fn send<'a>(&'a self, batch: &'a [Vec<u8>]) -> Sending<'a> {
+    fn send<'a>(&'a self, batch: &'a Entries) -> Sending<'a> {
         Box::pin(async {
-            let text = String::from_utf8_lossy(&batch.concat()).into_owned();
+            let text = String::from_utf8_lossy(&batch.joined(b"", b"", b"")).into_owned();
             if text == "e1" {
                 return Err(Failure::refusal("no"));
             }

@@ -5,13 +5,13 @@
 //! `max_spill_bytes` what the memory cannot hold waits on disk, also over the end of the process.
 
 mod disk;
+mod entries;
 mod parameters;
 mod spill;
 mod task;
 
 use crate::background;
 use ahash::HashMap;
-use std::collections::VecDeque;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -22,6 +22,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use disk::Disk;
+pub(crate) use entries::Entries;
 pub(crate) use parameters::Parameters;
 use spill::Spilled;
 pub use spill::spill_to;
@@ -49,7 +50,7 @@ pub(crate) type Sending<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> +
 
 /// Sends batches; a batch that fails is tried again.
 pub(crate) trait Sender: Send + Sync {
-    fn send<'a>(&'a self, batch: &'a [Vec<u8>]) -> Sending<'a>;
+    fn send<'a>(&'a self, batch: &'a Entries) -> Sending<'a>;
 }
 
 /// What all queues share: the thread that sends, and the counts.
@@ -137,7 +138,7 @@ impl Queues {
             state: Mutex::new(State {
                 parameters,
                 sender,
-                waiting: VecDeque::new(),
+                waiting: Entries::default(),
                 bytes: 0,
                 in_flight: Arc::default(),
                 sending: 0,
@@ -209,11 +210,11 @@ pub(crate) struct Queue {
 struct State {
     parameters: Parameters,
     sender: Arc<dyn Sender>,
-    waiting: VecDeque<Vec<u8>>,
+    waiting: Entries,
     /// Bytes of what waits, and of what is being sent on its own.
     bytes: usize,
     /// The batch that is being sent.
-    in_flight: Arc<Vec<Vec<u8>>>,
+    in_flight: Arc<Entries>,
     /// Entries that are being sent.
     sending: usize,
     /// How many have ever begun to wait, and how many of them have been dealt with, in the same order.
@@ -230,12 +231,12 @@ struct State {
 
 impl Queue {
     /// Takes an entry. Where there is no room, the oldest that wait are dropped for it.
-    pub(crate) fn push(self: &Arc<Self>, entry: impl Into<Vec<u8>>) {
-        self.push_all([entry.into()]);
+    pub(crate) fn push(self: &Arc<Self>, entry: impl AsRef<[u8]>) {
+        self.push_all([entry]);
     }
 
     /// Takes entries one after another, as [`push`](Self::push) does.
-    pub(crate) fn push_all(self: &Arc<Self>, entries: impl IntoIterator<Item = Vec<u8>>) {
+    pub(crate) fn push_all(self: &Arc<Self>, entries: impl IntoIterator<Item: AsRef<[u8]>>) {
         let entries = entries.into_iter();
         let Some(runtime) = &self.queues.runtime else { return self.queues.drop_entries(entries.count()) };
         let mut alone = Vec::new();
@@ -244,13 +245,14 @@ impl Queue {
         let before = state.waiting.len();
         let has_disk = self.disk().is_some();
         for entry in entries {
+            let entry = entry.as_ref();
             if !state.parameters.is_unlimited() {
                 let spills = has_disk && (state.parameters.max_spill_bytes() > 0 || !state.spilled.is_empty());
                 lost += if spills { state.spill(entry) } else { state.enqueue(entry) };
             } else if state.has_room(entry.len()) {
                 state.sending += 1;
                 state.bytes += entry.len();
-                alone.push(entry);
+                alone.push(entry.to_vec());
             } else {
                 lost += 1;
             }
@@ -299,15 +301,15 @@ impl State {
     }
 
     /// Puts an entry at the end; says how many were dropped for it, or instead of it.
-    fn enqueue(&mut self, entry: Vec<u8>) -> usize {
+    fn enqueue(&mut self, entry: &[u8]) -> usize {
         let (entries, bytes) = (self.parameters.max_entries(), self.parameters.max_bytes());
         if entry.len() > bytes {
             return 1;
         }
         let mut lost = 0;
         while self.waiting.len() >= entries || self.bytes + entry.len() > bytes {
-            let Some(oldest) = self.waiting.pop_front() else { break };
-            self.bytes -= oldest.len();
+            let Some(oldest) = self.waiting.pop() else { break };
+            self.bytes -= oldest;
             self.passed += 1;
             lost += 1;
         }
@@ -315,10 +317,10 @@ impl State {
         lost
     }
 
-    fn append(&mut self, entry: Vec<u8>) {
+    fn append(&mut self, entry: &[u8]) {
         self.bytes += entry.len();
         self.appended += 1;
-        self.waiting.push_back(entry);
+        self.waiting.push(entry);
     }
 
     fn has_any(&self) -> bool {
@@ -332,11 +334,10 @@ impl State {
         self.parameters.max_batch_size().min((self.parameters.max_entries() / share).max(1))
     }
 
-    fn take_batch(&mut self) -> Arc<Vec<Vec<u8>>> {
-        let count = self.waiting.len().min(self.batch_size());
-        let batch: Vec<Vec<u8>> = self.waiting.drain(..count).collect();
-        self.bytes -= batch.iter().map(Vec::len).sum::<usize>();
-        self.sending += count;
+    fn take_batch(&mut self) -> Arc<Entries> {
+        let batch = self.waiting.take(self.batch_size());
+        self.bytes -= batch.iter().map(<[u8]>::len).sum::<usize>();
+        self.sending += batch.len();
         self.in_flight = Arc::new(batch);
         self.in_flight.clone()
     }

@@ -61,7 +61,7 @@ impl Spilled {
 impl State {
     /// Takes an entry where the disk is there for what the memory cannot hold: half of that waits, the other half is for
     /// what is on its way to the disk. Says how many were lost.
-    pub(super) fn spill(&mut self, entry: Vec<u8>) -> usize {
+    pub(super) fn spill(&mut self, entry: &[u8]) -> usize {
         let (entries, bytes) = (self.parameters.max_entries(), self.parameters.max_bytes());
         let has_room = |count: usize, held: usize, share: usize| {
             count == 0 || (count < entries / share && held + entry.len() <= bytes / share)
@@ -73,7 +73,7 @@ impl State {
             self.append(entry);
         } else if has_room(self.spilled.staged.len(), self.spilled.staged_bytes, 4) {
             self.spilled.staged_bytes += entry.len();
-            self.spilled.staged.push(entry);
+            self.spilled.staged.push(entry.to_vec());
         } else {
             return 1;
         }
@@ -175,7 +175,7 @@ impl Queue {
             };
             state.spilled.on_disk = state.spilled.on_disk.saturating_sub(taken.written);
             let lost = taken.written.saturating_sub(taken.entries.len());
-            taken.entries.into_iter().for_each(|entry| state.append(entry));
+            taken.entries.iter().for_each(|entry| state.append(entry));
             let end = state.appended;
             state.spilled.loaded.push_back((end, taken.file));
             drop(state);
@@ -202,8 +202,8 @@ impl Queue {
         let Some(disk) = self.disk().filter(|_| state.parameters.max_spill_bytes() > 0) else {
             return state.waiting.len() + state.sending + state.spilled.count();
         };
-        let mut first: Vec<Vec<u8>> = state.in_flight.to_vec();
-        first.extend(state.waiting.drain(..));
+        let waiting = std::mem::take(&mut state.waiting);
+        let first: Vec<Vec<u8>> = state.in_flight.iter().chain(waiting.iter()).map(<[u8]>::to_vec).collect();
         state.bytes = 0;
         let last = std::mem::take(&mut state.spilled.staged);
         let files: Vec<Written> = state.spilled.loaded.drain(..).map(|(_, file)| file).collect();

@@ -1,6 +1,6 @@
 //! How a queue is emptied: batch after batch, each tried until it is sent or its time is over.
 
-use super::{Queue, Sender, lock};
+use super::{Entries, Queue, Sender, lock};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -23,7 +23,7 @@ pub(super) async fn run(queue: Arc<Queue>) {
 /// Sends one entry, beside others.
 pub(super) async fn send_alone(queue: Arc<Queue>, entry: Vec<u8>) {
     let size = entry.len();
-    queue.deliver(&[entry]).await;
+    queue.deliver(&[entry].into_iter().collect()).await;
     let mut state = lock(&queue.state);
     state.sending -= 1;
     state.bytes -= size;
@@ -68,7 +68,7 @@ impl Queue {
     }
 
     /// Sends a batch. What it is sent with, and how often, is as configured by then.
-    async fn deliver(&self, batch: &[Vec<u8>]) {
+    async fn deliver(&self, batch: &Entries) {
         let start = Instant::now();
         let mut tries = 0;
         loop {

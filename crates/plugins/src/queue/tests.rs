@@ -24,7 +24,7 @@ impl Sink {
 }
 
 impl Sender for Sink {
-    fn send<'a>(&'a self, batch: &'a [Vec<u8>]) -> Sending<'a> {
+    fn send<'a>(&'a self, batch: &'a Entries) -> Sending<'a> {
         Box::pin(async {
             let mut failures = lock(&self.failures);
             if *failures > 0 {
@@ -68,7 +68,7 @@ fn sends_full_batches_at_once_and_the_rest_after_the_delay() {
         let two = parameters(serde_json::json!({ "max_batch_size": 2, "max_coalescing_delay": 1.5 }));
         let queue = queues.named("q", "q", two, sink.clone());
         for entry in ["a", "b", "c"] {
-            queue.push(entry.to_owned());
+            queue.push(entry);
         }
         settle().await;
         assert_eq!(sink.sent(), [(0, "a,b".to_owned())]);
@@ -87,7 +87,7 @@ fn tries_again_after_twice_the_time_until_it_is_over() {
     run(async |queues| {
         let config = serde_json::json!({ "initial_retry_delay": 1, "max_retry_delay": 3, "max_retry_time": 60 });
         let sink = started(4);
-        queues.named("q", "q", parameters(config), sink.clone()).push("a".to_owned());
+        queues.named("q", "q", parameters(config), sink.clone()).push("a");
         tokio::time::sleep(Duration::from_secs(100)).await;
         // After 1, 2, 3 and again 3 seconds.
         assert_eq!(sink.sent(), [(9000, "a".to_owned())]);
@@ -96,13 +96,13 @@ fn tries_again_after_twice_the_time_until_it_is_over() {
         let sink = started(usize::MAX);
         let config = serde_json::json!({ "max_retry_time": 2 });
         let queue = queues.named("lost", "lost", parameters(config), sink.clone());
-        queue.push("b".to_owned());
+        queue.push("b");
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(queue.unsent(), 1);
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!((queue.unsent(), queues.dropped.load(Relaxed)), (0, 1));
         *lock(&sink.failures) = 0;
-        queue.push("c".to_owned());
+        queue.push("c");
         settle().await;
         assert_eq!(sink.sent().last().unwrap().1, "c", "goes on after a loss");
     });
@@ -120,7 +120,7 @@ fn drops_the_oldest_entries_where_entries_or_bytes_are_too_many() {
             let sink = started(0);
             let queue = queues.named("q", "q", parameters(config), sink.clone());
             for entry in ["a", "b", "c", "dd"] {
-                queue.push(entry.to_owned());
+                queue.push(entry);
             }
             tokio::time::sleep(Duration::from_secs(2)).await;
             assert_eq!(sink.sent().first().unwrap().1, kept);
@@ -137,7 +137,7 @@ fn without_a_limit_of_concurrency_entries_do_not_wait_for_each_other() {
         let sink = started(1);
         let queue = queues.named("q", "q", parameters(config), sink.clone());
         for entry in ["a", "b", "c"] {
-            queue.push(entry.to_owned());
+            queue.push(entry);
         }
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert_eq!(sink.sent(), [(0, "b".to_owned()), (1000, "a".to_owned())]);
@@ -151,16 +151,16 @@ fn a_change_of_configuration_loses_nothing() {
         let slow = parameters(serde_json::json!({ "max_batch_size": 9, "max_coalescing_delay": 100 }));
         let (old, new) = (started(0), started(0));
         let first = queues.named("q", "q", slow.clone(), old.clone());
-        first.push("a".to_owned());
+        first.push("a");
         settle().await;
         drop(first);
         let second = queues.named("q", "q", parameters(serde_json::json!({ "max_batch_size": 2 })), new.clone());
-        second.push("b".to_owned());
+        second.push("b");
         settle().await;
         assert_eq!((old.sent().len(), new.sent()), (0, vec![(0, "a,b".to_owned())]));
 
         let gone = queues.named("other", "other", slow, old.clone());
-        gone.push("c".to_owned());
+        gone.push("c");
         drop(gone);
         tokio::time::sleep(Duration::from_secs(101)).await;
         assert_eq!(old.sent().last().unwrap().1, "c", "sent although its instance is gone");
@@ -174,7 +174,7 @@ fn a_change_of_configuration_loses_nothing() {
 struct Gate(Mutex<Receiver<()>>, SyncSender<()>);
 
 impl Sender for Gate {
-    fn send<'a>(&'a self, _batch: &'a [Vec<u8>]) -> Sending<'a> {
+    fn send<'a>(&'a self, _batch: &'a Entries) -> Sending<'a> {
         Box::pin(async {
             let is_open = lock(&self.0).try_recv().is_ok();
             is_open.then_some(()).ok_or_else(|| Failure::new("closed".to_owned()))
@@ -188,15 +188,15 @@ fn flushing_sends_what_waits_and_ends_in_time() {
     let sink = Sink::failing(0);
     let slow = parameters(serde_json::json!({ "max_batch_size": 9, "max_coalescing_delay": 3600 }));
     let queue = queues.named("q", "q", slow.clone(), sink.clone());
-    queue.push("a".to_owned());
-    queue.push("b".to_owned());
+    queue.push("a");
+    queue.push("b");
     assert_eq!(queues.flush(Duration::from_secs(60)), 0);
     assert_eq!(sink.sent().len(), 1);
 
     let (open, gate) = sync_channel(1);
     let gate = Arc::new(Gate(Mutex::new(gate), open));
     let queue = queues.named("closed", "closed", slow, gate.clone());
-    queue.push("c".to_owned());
+    queue.push("c");
     assert_eq!(queues.flush(Duration::from_millis(50)), 1);
     gate.1.send(()).unwrap();
     assert_eq!(queues.flush(Duration::from_secs(60)), 0);

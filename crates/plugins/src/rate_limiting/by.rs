@@ -67,11 +67,3 @@ impl By {
 
 /// Long enough for an address, a UUID or a number.
 pub(crate) type Short = StackText<46>;
-
-impl Short {
-    /// A count: mostly whole, which needs none of what formatting a fraction does.
-    pub(crate) fn of_count(count: f64) -> Self {
-        let whole = count as u64;
-        if whole as f64 == count { Self::of_number(whole) } else { Self::of(count) }
-    }
-}

@@ -24,7 +24,7 @@ use crate::tallies::Synced;
 use by::{By, Short};
 use counters::{Counter, Key};
 use entities::PluginSchema;
-use pdk::{BuildError, Context, Definition, Flow, Headers, Instance, Phases, Plugin, Response, Step};
+use pdk::{BuildError, Context, Definition, Flow, Headers, Instance, Phases, Plugin, ReadyField, Response, Step};
 use period::Period;
 use schema::{Check, Field, Record, is};
 use serde::Deserialize;
@@ -219,20 +219,24 @@ fn window_key(key: &Key<'_>, period: Period, start: u64, is_cluster: bool) -> St
 struct Limit {
     period: Period,
     limit: f64,
-    limit_name: String,
     limit_text: String,
+    limit_field: ReadyField,
     remaining_name: String,
+    /// `RateLimit-Limit` where it is the tightest.
+    tightest_field: ReadyField,
 }
 
 impl Limit {
     fn new(period: Period, limit: f64) -> Self {
         let name = period.name();
         let name = format!("{}{}", name.get(..1).unwrap_or_default().to_uppercase(), name.get(1..).unwrap_or_default());
+        let limit_text = limit.to_string();
         Self {
             period,
             limit,
-            limit_name: format!("X-RateLimit-Limit-{name}"),
-            limit_text: limit.to_string(),
+            limit_field: ReadyField::new(&format!("X-RateLimit-Limit-{name}"), limit_text.as_bytes()),
+            tightest_field: ReadyField::new("RateLimit-Limit", limit_text.as_bytes()),
+            limit_text,
             remaining_name: format!("X-RateLimit-Remaining-{name}"),
         }
     }
@@ -311,7 +315,7 @@ impl RateLimiting {
         let mut response = Response::error(cx, self.error_code, &self.error_message);
         if self.is_told {
             let reset = self.tell(usage, now, &mut response.headers);
-            response.headers.append("Retry-After", Short::of_number(reset).as_bytes());
+            response.headers.append_number("Retry-After", reset);
         }
         Some(Box::new(response))
     }
@@ -356,18 +360,28 @@ impl RateLimiting {
         let mut tightest: Option<(usize, f64)> = None;
         for (at, limit) in self.limits.iter().enumerate() {
             let remaining = usage.remaining[at];
-            headers.append(&limit.limit_name, limit.limit_text.as_bytes());
-            headers.append(&limit.remaining_name, Short::of_count(remaining).as_bytes());
+            headers.append_ready(&limit.limit_field);
+            append_count(headers, &limit.remaining_name, remaining);
             if tightest.is_none_or(|(_, least)| remaining <= least) {
                 tightest = Some((at, remaining));
             }
         }
         let Some((at, remaining)) = tightest else { return 1 };
         let reset = self.limits[at].period.reset(now);
-        headers.append("RateLimit-Limit", self.limits[at].limit_text.as_bytes());
-        headers.append("RateLimit-Remaining", Short::of_count(remaining).as_bytes());
-        headers.append("RateLimit-Reset", Short::of_number(reset).as_bytes());
+        headers.append_ready(&self.limits[at].tightest_field);
+        append_count(headers, "RateLimit-Remaining", remaining);
+        headers.append_number("RateLimit-Reset", reset);
         reset
+    }
+}
+
+/// A count is mostly whole, which needs none of what formatting a fraction does.
+fn append_count(headers: &mut Headers, name: &str, count: f64) {
+    let whole = count as u64;
+    if whole as f64 == count {
+        headers.append_number(name, whole);
+    } else {
+        headers.append(name, Short::of(count).as_bytes());
     }
 }
 

@@ -1,6 +1,6 @@
 //! The server that metrics are sent to, a line each.
 
-use crate::queue::{Failure, Sender, Sending};
+use crate::queue::{Entries, Failure, Sender, Sending};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -49,10 +49,10 @@ impl Collector {
         Ok(Socket::Udp(UdpSocket::bind(SocketAddr::new(any, 0)).await?, to))
     }
 
-    async fn write(&self, socket: &mut Socket, batch: &[Vec<u8>]) -> io::Result<()> {
+    async fn write(&self, socket: &mut Socket, batch: &Entries) -> io::Result<()> {
         match socket {
             Socket::Tcp(stream) => {
-                let mut lines = batch.join(&b'\n');
+                let mut lines = batch.joined(b"", b"\n", b"");
                 lines.push(b'\n');
                 stream.write_all(&lines).await
             }
@@ -69,7 +69,7 @@ impl Collector {
         }
     }
 
-    async fn deliver(&self, batch: &[Vec<u8>]) -> io::Result<()> {
+    async fn deliver(&self, batch: &Entries) -> io::Result<()> {
         let mut kept = self.socket.lock().await;
         let known = kept.take().filter(|(socket, since)| since.elapsed() < KEPT && is_open(socket));
         let (mut socket, since) = match known {
@@ -84,7 +84,7 @@ impl Collector {
 }
 
 impl Sender for Collector {
-    fn send<'a>(&'a self, batch: &'a [Vec<u8>]) -> Sending<'a> {
+    fn send<'a>(&'a self, batch: &'a Entries) -> Sending<'a> {
         Box::pin(async {
             let outcome = timeout(PATIENCE, self.deliver(batch)).await.unwrap_or_else(|late| Err(late.into()));
             outcome.map_err(|error| Failure::new(format!("{}:{}: {error}", self.host, self.port)))
@@ -103,7 +103,7 @@ fn is_open(socket: &Socket) -> bool {
 }
 
 /// The lines of a batch in datagrams.
-pub(super) fn packets(batch: &[Vec<u8>], size: usize) -> Vec<Vec<u8>> {
+pub(super) fn packets(batch: &Entries, size: usize) -> Vec<Vec<u8>> {
     let mut out: Vec<Vec<u8>> = Vec::new();
     for line in batch.iter().flat_map(|entry| entry.split(|byte| *byte == b'\n')) {
         match out.last_mut() {

@@ -104,7 +104,7 @@ impl Plugin for Syslog {
         let Some(severity) = self.severities.of(cx.response.status) else { return };
         let now = cx.shared.clock.now().as_secs();
         let json = self.documents.text(cx);
-        self.sender.send(message(self.facility, severity, now, &json).into_bytes());
+        self.sender.send(message(self.facility, severity, now, json.as_str()).into_bytes());
     }
 }
 

@@ -8,7 +8,7 @@ mod report;
 
 use crate::post::{Post, Settings};
 use crate::propagation::{Incoming, Outgoing, Propagation, Settings as PropagationSettings, Text, TraceId};
-use crate::queue::{self, Parameters, Queue, Sender, Sending};
+use crate::queue::{self, Entries, Parameters, Queue, Sender, Sending};
 use entities::PluginSchema;
 use pdk::{BuildError, Context, Definition, Instance, Phases, Plugin, Step};
 use schema::{Deprecation, Record, Value, json};
@@ -162,8 +162,8 @@ fn reporter(instance: &Instance<'_>, config: &Config, url: &str) -> Result<Arc<Q
 struct Collector(Post);
 
 impl Sender for Collector {
-    fn send<'a>(&'a self, batch: &'a [Vec<u8>]) -> Sending<'a> {
-        let spans = [b"[", &*batch.join(&b','), b"]"].concat();
+    fn send<'a>(&'a self, batch: &'a Entries) -> Sending<'a> {
+        let spans = batch.joined(b"[", b",", b"]");
         Box::pin(self.0.send(spans.into(), |status| (200..300).contains(&status)))
     }
 }

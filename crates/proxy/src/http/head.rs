@@ -1,7 +1,7 @@
 //! The heads of HTTP/1 messages (RFC 9112, 2 to 5): parsed strictly, so that no two parsers can read them differently.
 
 use memchr::memmem::Finder;
-use pdk::{Headers, Method, Request, Span, Version, is_same_name};
+use pdk::{Headers, Method, Request, Span, Version, ends_line, is_same_name};
 use std::sync::LazyLock;
 
 /// Limits of a request head (`large_client_header_buffers`).
@@ -77,6 +77,25 @@ const fn alphanumeric_and(others: &[u8]) -> [bool; 256] {
         at += 1;
     }
     table
+}
+
+/// Bytes that no field's name goes on after: the colon, and what no name may have.
+const ENDS_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte <= b' ' as usize {
+        table[byte] = true;
+        byte += 1;
+    }
+    table[127] = true;
+    table[b':' as usize] = true;
+    table
+};
+
+/// The length of the name that a field's line begins with, up to its colon.
+fn name_length(line: &[u8]) -> Option<usize> {
+    let end = line.iter().position(|byte| ENDS_NAME[usize::from(*byte)])?;
+    (end > 0 && line[end] == b':').then_some(end)
 }
 
 /// Writes a field line.
@@ -235,8 +254,7 @@ fn fields(
         if line.len() + 2 > line_limit || count > count_limit {
             return Err(HeadError::FieldsTooLarge);
         }
-        let colon = memchr::memchr(b':', line).ok_or(HeadError::Malformed)?;
-        let name_ok = colon > 0 && line[..colon].iter().all(|b| *b > b' ' && *b != 127);
+        let colon = name_length(line).ok_or(HeadError::Malformed)?;
         let mut value = colon + 1;
         while line.get(value) == Some(&b' ') {
             value += 1;
@@ -245,7 +263,7 @@ fn fields(
         while value_end > value && line[value_end - 1] == b' ' {
             value_end -= 1;
         }
-        if !name_ok || memchr::memchr2(0, b'\r', &line[value..value_end]).is_some() {
+        if ends_line(&line[value..value_end]) {
             return Err(HeadError::Malformed);
         }
         each(Span::new(at, at + colon), Span::new(at + value, at + value_end))?;
@@ -499,12 +517,9 @@ pub(crate) fn parse_response(head: &[u8], is_head: bool) -> Result<ResponseHead,
 }
 
 fn response_field(line: &[u8], at: usize) -> Result<(Span, Span), BadResponse> {
-    let colon = memchr::memchr(b':', line).ok_or(BadResponse)?;
-    if colon == 0 || line[..colon].iter().any(|b| *b <= b' ' || *b == 127) {
-        return Err(BadResponse);
-    }
+    let colon = name_length(line).ok_or(BadResponse)?;
     let value = &line[colon + 1..];
-    if memchr::memchr2(0, b'\r', value).is_some() {
+    if ends_line(value) {
         return Err(BadResponse);
     }
     let lead = value.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();

@@ -1,12 +1,13 @@
 //! The response's head on its way to the client: the plugins' header_filter phase, then the gateway's own fields.
 
 use super::request_debug;
-use crate::http::h1::server::decimal;
 use crate::http::h2::is_connection_field;
 use crate::snapshot::Chosen;
 use crate::worker::Thread;
+use pdk::digits::decimal;
 use pdk::trace::{Instrumentations, Part};
 use pdk::{Context, Headers, Phases, Source, Version, is_same_name};
+use smallvec::SmallVec;
 use std::time::Instant;
 
 pub(crate) fn header_filter(thread: &Thread, cx: &mut Context, chosen: &Chosen<'_>) {
@@ -76,9 +77,6 @@ fn drop_hop_by_hop(cx: &mut Context) {
     }
     let wants_trailers = cx.request.headers.get("te").is_some();
     let headers = &mut cx.response.headers;
-    if !headers.iter().any(|(name, _)| needs_care(name)) {
-        return;
-    }
     let named: Vec<Vec<u8>> = headers
         .get_all("connection")
         .flat_map(|v| v.split(|b| *b == b','))
@@ -87,24 +85,30 @@ fn drop_hop_by_hop(cx: &mut Context) {
         .map(<[u8]>::to_vec)
         .collect();
     let mut seen = [false; SINGLE.len()];
-    headers.retain(|name, _| {
+    let mut is_dropped = |name: &[u8]| {
         if named.is_empty() && !needs_care(name) {
-            return true;
+            return false;
         }
         if let Some(at) = SINGLE.iter().position(|s| is_same_name(name, s))
             && std::mem::replace(&mut seen[at], true)
         {
-            return false;
+            return true;
         }
-        (!is_connection_field(name) || is_same_name(name, b"proxy-connection"))
-            && (wants_trailers || !is_same_name(name, b"trailer"))
-            && !named.iter().any(|n| is_same_name(name, n))
-    });
+        (is_connection_field(name) && !is_same_name(name, b"proxy-connection"))
+            || (!wants_trailers && is_same_name(name, b"trailer"))
+            || named.iter().any(|n| is_same_name(name, n))
+    };
+    let mut places: SmallVec<[usize; 4]> = SmallVec::new();
+    for (place, (name, _)) in headers.iter().enumerate() {
+        if is_dropped(name) {
+            places.push(place);
+        }
+    }
+    headers.remove_at(&places);
 }
 
 fn set_number(headers: &mut Headers, name: &str, value: u64) {
-    let mut digits = [0; 20];
-    headers.set(name, decimal(value, &mut digits));
+    headers.set(name, decimal(value, &mut [0; 20]));
 }
 
 /// `Server`, `Via`, latencies, request id (router.md, 8).

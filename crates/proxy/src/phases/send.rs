@@ -2,10 +2,10 @@
 
 use super::forward::Forwarded;
 use super::request_debug;
-use crate::http::h1::server::decimal;
 use crate::http::{BodyLength, ClientGone, Downstream, tunnel};
 use crate::snapshot::Chosen;
 use bytes::Bytes;
+use pdk::digits::decimal;
 use pdk::{Body, BodyError, Chunk, Context, Frame, Headers, Method, Phases, Response, Version};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};

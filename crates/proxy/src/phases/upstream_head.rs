@@ -1,9 +1,9 @@
 //! The head of a request on its way upstream: what the client sent, less what was meant for us, plus what we know.
 
-use crate::http::h1::server::decimal;
 use crate::http::head::write_field;
 use crate::http::scratch;
 use crate::settings::Settings;
+use pdk::digits::{LONGEST, address, decimal};
 use pdk::{Body, Context, Headers, Scheme, Upstream, host_without_port, is_same_name};
 use smallvec::SmallVec;
 use std::net::IpAddr;
@@ -210,24 +210,9 @@ fn forwarded(out: &mut impl Sink, cx: &Context, upstream: &Upstream, notes: &Not
     out.field("X-Real-IP", real);
 }
 
-/// Writes an address behind the text; the common kind without an allocation.
+/// Writes an address behind the text.
 pub(crate) fn push_ip(text: &mut impl Text, ip: IpAddr) {
-    let value = match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let (mut dotted, mut len) = ([b'.'; 16], 0);
-            for octet in ip.octets() {
-                for (power, is_needed) in [(100, octet >= 100), (10, octet >= 10), (1, true)] {
-                    dotted[len] = b'0' + octet / power % 10;
-                    len += usize::from(is_needed);
-                }
-                dotted[len] = b'.';
-                len += 1;
-            }
-            return text.write(&dotted[..len - 1]);
-        }
-        IpAddr::V6(ip) => ip,
-    };
-    text.write(value.to_string().as_bytes());
+    text.write(address(ip.to_canonical(), &mut [0; LONGEST]));
 }
 
 /// Bytes at whose end more can be put.

@@ -72,6 +72,9 @@ async fn handle(
     answered(&thread, request, client, begin, answer, &mut to).await;
 }
 
+/// How much of a long answer (a scrape has megabytes) is sent at once.
+const PIECE: usize = 256 * 1024;
+
 /// Sends an answer and logs it.
 pub(super) async fn answered(
     thread: &Thread,
@@ -107,7 +110,16 @@ async fn send(answer: admin::Response, to: &mut Downstream) {
         204 | 304 => BodyLength::None,
         _ => BodyLength::Known(answer.body.len() as u64),
     };
-    if to.head(answer.status, b"", &headers, length).is_ok() {
-        let _ = to.finish(Bytes::from(answer.body), None).await;
+    if to.head(answer.status, b"", &headers, length).is_err() {
+        return;
     }
+    let mut body = Bytes::from(answer.body);
+    while body.len() > PIECE {
+        if to.data(body.split_to(PIECE)).await.is_err() {
+            return;
+        }
+        // Threads that proxy on this core come in between.
+        std::thread::yield_now();
+    }
+    let _ = to.finish(body, None).await;
 }

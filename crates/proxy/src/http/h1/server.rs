@@ -9,6 +9,7 @@ use crate::http::h2::is_connection_field;
 use crate::http::head::{self, Framing, HeadError, RequestHead, write_field};
 use crate::http::{Limits, Service, scratch};
 use bytes::Buf;
+use pdk::digits::decimal;
 use pdk::{Body, Client, Headers, Method, Version};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -401,21 +402,6 @@ fn is_of_interim(name: &[u8]) -> bool {
 pub(crate) fn push_number(out: &mut Vec<u8>, number: u64) {
     let mut digits = [0_u8; 20];
     out.extend_from_slice(decimal(number, &mut digits));
-}
-
-/// A number in decimal digits, without the machinery of formatting.
-pub(crate) fn decimal(number: u64, digits: &mut [u8; 20]) -> &[u8] {
-    let mut at = digits.len();
-    let mut left = number;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (left % 10) as u8;
-        left /= 10;
-        if left == 0 {
-            break;
-        }
-    }
-    &digits[at..]
 }
 
 /// The reason phrase of a status (RFC 9110, 15).
