@@ -1,7 +1,7 @@
 //! What would become of a request, for people who ask: the same look-up as a request's, over the current snapshot.
 
 use crate::phases::route::{Found, RequestFields, find};
-use crate::snapshot::{Endpoint, Snapshot, Terms};
+use crate::snapshot::{Snapshot, Terms};
 use entities::{Plugin, Route, Service};
 use pdk::{Client, Phases, Request, Upstream};
 use router::path;
@@ -76,18 +76,18 @@ impl Snapshot {
         let mut near: Vec<_> = self
             .router
             .iter()
-            .filter(|endpoint| Some(endpoint.route.id) != own)
-            .map(|endpoint| (closeness(&endpoint.route, &host, &normal), endpoint))
+            .filter(|route| Some(route.id) != own)
+            .map(|route| (closeness(route, &host, &normal), route))
             .collect();
-        near.sort_by(|(one, a), (two, b)| two.cmp(one).then(a.route.id.cmp(&b.route.id)));
+        near.sort_by(|(one, a), (two, b)| two.cmp(one).then(a.id.cmp(&b.id)));
         near.truncate(LOOKED_AT);
         let fields = RequestFields::new(request, max_headers);
         let query = fields.query(client, &normal);
         let mut others: Vec<_> = near
             .into_iter()
-            .map(|(close, endpoint): (usize, &Arc<Endpoint>)| {
-                let unmet = router::unmet(self.router.flavor(), &endpoint.route, &query);
-                (endpoint.route.clone(), unmet, close)
+            .map(|(close, route): (usize, &Arc<Route>)| {
+                let unmet = router::unmet(self.router.flavor(), route, &query);
+                (route.clone(), unmet, close)
             })
             .collect();
         others.sort_by_key(|(_, unmet, close)| (unmet.len(), std::cmp::Reverse(*close)));

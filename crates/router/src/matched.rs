@@ -1,13 +1,11 @@
 //! The answer of a look-up.
 
-use std::sync::Arc;
-
 use crate::pattern::{Groups, Pattern};
 
 /// The route found, and what of the path it matched.
 #[derive(Debug)]
 pub struct Match<'r, 'q, R> {
-    pub route: &'r Arc<R>,
+    pub route: &'r R,
     /// What the route's path rule matched at the start of the path: the value of X-Forwarded-Prefix, and as many bytes of the
     /// path as `strip_path` takes off. None if no path rule matched, or matched elsewhere than at the start.
     pub prefix: Option<&'q [u8]>,

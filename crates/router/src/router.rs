@@ -28,36 +28,30 @@ impl std::fmt::Display for BuildError {
 
 impl std::error::Error for BuildError {}
 
-/// What a router leads to: a route, or what holds one.
-pub trait HasRoute {
-    fn route(&self) -> &Route;
+/// What a router leads to: a route, or what holds one. The index keeps a clone wherever a path of the route leads to it, so
+/// that a look-up ends with what it was for: it should be small.
+pub trait HasRoute: Clone {
+    fn route(&self) -> &Arc<Route>;
 }
 
-impl HasRoute for Route {
-    fn route(&self) -> &Route {
+impl HasRoute for Arc<Route> {
+    fn route(&self) -> &Arc<Route> {
         self
     }
 }
 
 /// Immutable; a change makes a new one that shares what the change does not touch.
-#[derive(Debug)]
-pub struct Router<R = Route> {
+#[derive(Clone, Debug)]
+pub struct Router<R = Arc<Route>> {
     flavor: Flavor,
     http: Table<R>,
     stream: Table<R>,
-    routes: Shards<Uuid, Arc<R>>,
-}
-
-impl<R> Clone for Router<R> {
-    fn clone(&self) -> Self {
-        let Self { flavor, http, stream, routes } = self;
-        Self { flavor: *flavor, http: http.clone(), stream: stream.clone(), routes: routes.clone() }
-    }
+    routes: Shards<Uuid, Arc<Route>>,
 }
 
 impl<R: HasRoute> Router<R> {
     /// Takes up every route that is sound; the others are named in the errors. Leave out routes of disabled services.
-    pub fn build(flavor: Flavor, routes: impl IntoIterator<Item = Arc<R>>) -> (Self, Vec<BuildError>) {
+    pub fn build(flavor: Flavor, routes: impl IntoIterator<Item = R>) -> (Self, Vec<BuildError>) {
         let empty = Router { flavor, http: Table::default(), stream: Table::default(), routes: Shards::default() };
         empty.with_changes(&[], routes)
     }
@@ -65,7 +59,7 @@ impl<R: HasRoute> Router<R> {
     /// A router without the removed routes and with the added ones. An added route takes the place of one with its id. Costs in
     /// proportion to the change, and little where an added one has the very route of the one before.
     #[must_use]
-    pub fn with_changes(&self, removed: &[Uuid], added: impl IntoIterator<Item = Arc<R>>) -> (Self, Vec<BuildError>) {
+    pub fn with_changes(&self, removed: &[Uuid], added: impl IntoIterator<Item = R>) -> (Self, Vec<BuildError>) {
         let mut router = self.clone();
         let mut errors = Vec::new();
         for id in removed {
@@ -73,8 +67,8 @@ impl<R: HasRoute> Router<R> {
         }
         for added in added {
             let route = added.route();
-            if router.routes.get(&route.id).is_some_and(|old| std::ptr::eq(old.route(), route)) {
-                router.replace(added);
+            if router.routes.get(&route.id).is_some_and(|old| Arc::ptr_eq(old, route)) {
+                router.replace(&added);
                 continue;
             }
             router.remove(route.id);
@@ -100,14 +94,8 @@ impl<R: HasRoute> Router<R> {
         Some(Match { route, prefix: found.prefix, captures })
     }
 
-    /// What was taken up with this id.
-    #[must_use]
-    pub fn get(&self, id: Uuid) -> Option<&Arc<R>> {
-        self.routes.get(&id)
-    }
-
-    /// All that is taken up, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<R>> {
+    /// The routes that are taken up, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.routes.iter().map(|(_, route)| route)
     }
 
@@ -139,30 +127,29 @@ impl<R: HasRoute> Router<R> {
         self.http.shared_names(&other.http)
     }
 
-    fn add(&mut self, added: &Arc<R>) -> Result<(), String> {
-        let definition = Definition::from(added.route());
+    fn add(&mut self, added: &R) -> Result<(), String> {
+        let definition = Definition::from(&**added.route());
         let mut plans = plans(self.flavor, &definition)?;
         let candidates = candidates(self.flavor, &definition, &mut plans)?;
         let table = if definition.is_stream { &mut self.stream } else { &mut self.http };
         for (plan, candidate) in plans.iter().zip(&candidates) {
             table.insert(plan, candidate.as_ref(), added);
         }
-        self.routes.insert(added.route().id, Arc::clone(added));
+        self.routes.insert(added.route().id, Arc::clone(added.route()));
         Ok(())
     }
 
-    fn replace(&mut self, other: Arc<R>) {
-        let definition = Definition::from(other.route());
+    fn replace(&mut self, other: &R) {
+        let definition = Definition::from(&**other.route());
         let table = if definition.is_stream { &mut self.stream } else { &mut self.http };
         for plan in plans(self.flavor, &definition).into_iter().flatten() {
-            table.replace(&plan, &other);
+            table.replace(&plan, other);
         }
-        self.routes.insert(other.route().id, other);
     }
 
     fn remove(&mut self, id: Uuid) {
         let Some(route) = self.routes.remove(&id) else { return };
-        let definition = Definition::from(route.route());
+        let definition = Definition::from(&*route);
         let table = if definition.is_stream { &mut self.stream } else { &mut self.http };
         // A route that is in the index had plans, and the same ones come out again.
         for plan in plans(self.flavor, &definition).into_iter().flatten() {

@@ -21,6 +21,7 @@ use balancer::{BreakerState, Pick};
 use entities::RetriedFailure;
 use pdk::digits::decimal;
 use pdk::{Address, Attempt, Body, BodyError, Context, Headers, Method, Response, Source, Upstream, default_message};
+use std::hint::black_box;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -90,10 +91,10 @@ pub(crate) async fn forward(
     let Some(upstream) = cx.upstream.take() else {
         return Err(Exit::new(Response::error(cx, 503, "no Service found with those values")));
     };
-    let elsewhere = (!service.is_at(&upstream)).then(|| Arc::new(service.at(&upstream, &snapshot.upstreams)));
-    let service = elsewhere.as_ref().unwrap_or(service);
+    let elsewhere = (!service.is_at(&upstream)).then(|| Box::new(service.at(&upstream, &snapshot.upstreams)));
+    let service = elsewhere.as_deref().unwrap_or(service);
     // Boxed: few routes have terms of their own.
-    let own = endpoint.has_own_terms.then(|| Box::new(service.terms.on(&endpoint.route)));
+    let own = endpoint.has_own_terms().then(|| Box::new(service.terms.on(&endpoint.route)));
     let terms = own.as_deref().unwrap_or(&service.terms);
     let mut deadline = Deadline::of(cx.timing.start, terms.limit);
     let body = std::mem::take(&mut cx.request.body);
@@ -162,6 +163,7 @@ async fn with_retries(
         // A stream can be sent once only; what is held as often as need be.
         let (mut body, is_repeatable) = request_body.for_try();
         let tried = deadline.within(pin!(attempt(way, cx, &target, &mut body, to))).await;
+        fetch(cx, &target);
         // A try that had but the rest of the request's time says little of its target.
         let is_blamed = tried.is_some() || terms.limit.is_none_or(|limit| started.elapsed() * 2 >= limit);
         let tried = tried.unwrap_or(Err(Failure { error: ExchangeError::Timeout, was_sent: true }));
@@ -203,6 +205,14 @@ async fn with_retries(
     }
 }
 
+/// Reads a word of each place in memory that the request will need to its end, and that others have taken the place of in the
+/// processor's caches while it waited: all are fetched at the same time, and not one after the other (`Routed::fetch`).
+fn fetch(cx: &Context, target: &Target) {
+    let route = cx.route.as_ref().map(Arc::strong_count);
+    let service = cx.service.as_ref().map(Arc::strong_count);
+    black_box((route, service, Arc::strong_count(&target.name)));
+}
+
 /// The time of the request as a whole is over (`request_timeout`).
 fn too_late(cx: &Context) -> Exit {
     Exit::error(Response::proxy_error(cx, 504, default_message(504)))
@@ -229,7 +239,7 @@ async fn take_body(thread: &Thread, endpoint: &Endpoint, cx: &Context, mut taken
     if settings.max_body > 0 {
         taken = body::Limited::wrap(taken, settings.max_body);
     }
-    if endpoint.is_grpc {
+    if endpoint.is_grpc() {
         return Ok(Held::Once(taken));
     }
     let waits = endpoint.route.request_buffering;
@@ -353,7 +363,7 @@ async fn attempt(
         Destination::Upstream(entity) => entity.entity.host_header.as_deref(),
         _ => None,
     };
-    let host = upstream_head::host(cx, upstream, endpoint.preserves_host, own, &target.name, target.address.port());
+    let host = upstream_head::host(cx, upstream, endpoint.preserves_host(), own, &target.name, target.address.port());
     // An upgrade needs HTTP/1.1.
     let tls = service.tls.as_deref().map(|tls| match &tls.without_http2 {
         Some(without) if cx.request.is_websocket() => &**without,

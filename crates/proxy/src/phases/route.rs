@@ -115,13 +115,13 @@ fn upstream(
     normal: &[u8],
     request: &Request,
 ) -> Result<Upstream, u16> {
-    let strip = endpoint.strips_path && !service.scheme.is_grpc();
-    let base = service.service.path.as_deref();
-    let path = if endpoint.forwards_raw {
+    let strip = endpoint.strips_path() && !service.scheme.is_grpc();
+    let base = service.path();
+    let path = if endpoint.forwards_raw() {
         let matched = found.prefix.map(<[u8]>::len);
-        path::raw_upstream_path(base, matched, request.path(), strip, endpoint.handling).ok_or(400_u16)?
+        path::raw_upstream_path(base, matched, request.path(), strip, endpoint.handling()).ok_or(400_u16)?
     } else {
-        let path = path::upstream_path(base, found.prefix, normal, strip, endpoint.handling);
+        let path = path::upstream_path(base, found.prefix, normal, strip, endpoint.handling());
         match path::escape_upstream(&path) {
             Cow::Owned(escaped) => escaped,
             Cow::Borrowed(_) => path.into_owned(),
@@ -185,10 +185,10 @@ fn parse_address(text: &str) -> Option<SocketAddr> {
 /// The protocol checks behind a match, in Kong's order (router.md, 6).
 fn check_protocol(endpoint: &Endpoint, cx: &Context) -> Result<(), Exit> {
     let is_https = cx.forwarded_scheme() == "https";
-    if endpoint.is_https_only && !is_https {
+    if endpoint.is_https_only() && !is_https {
         return Err(Exit::new(to_https(endpoint, cx)));
     }
-    if !endpoint.is_grpc {
+    if !endpoint.is_grpc() {
         return Ok(());
     }
     let content_type = cx.request.headers.get("content-type");
@@ -202,7 +202,7 @@ fn check_protocol(endpoint: &Endpoint, cx: &Context) -> Result<(), Exit> {
     if !is_grpc {
         return Err(Exit::new(Response::error(cx, 415, "Non-gRPC request matched gRPC route")));
     }
-    if endpoint.is_grpcs_only && !is_https {
+    if endpoint.is_grpcs_only() && !is_https {
         let mut response = Response::new(200);
         response.headers.append("content-type", b"application/grpc");
         response.headers.append("grpc-status", b"1");

@@ -6,7 +6,7 @@ use super::instances::Scope;
 use super::links::{Dirty, Links};
 use super::make::{Workshop, authorities, limits_groups};
 use super::plan::{Built, Plan};
-use super::services::{ServiceEntry, ServiceTarget};
+use super::services::{Alike, Numbers, ServiceEntry, ServiceTarget};
 use super::{Endpoint, Environment, Snapshot};
 use crate::upstream::tls::{ClientTls, Made};
 use entities::{Configuration, Plugin, Route, Service, Touched};
@@ -19,6 +19,8 @@ pub struct Builder {
     env: Environment,
     current: Snapshot,
     links: Links,
+    numbers: Numbers,
+    alike: Alike,
     plugins: Workshop,
     pairs: Pairs,
     tls: Made,
@@ -32,6 +34,8 @@ impl Builder {
             current: Snapshot::empty(&env),
             env,
             links: Links::default(),
+            numbers: Numbers::default(),
+            alike: Alike::default(),
             plugins,
             pairs: Pairs::default(),
             tls: Made::default(),
@@ -48,6 +52,7 @@ impl Builder {
     pub fn build(&mut self, from: &Configuration, keeps_instances: bool) -> (Snapshot, Vec<String>) {
         let mut problems = Vec::new();
         self.links = Links::default();
+        self.numbers = Numbers::default();
         self.pairs = Pairs::default();
         self.tls = Made::default();
         self.plugins.start_over(keeps_instances);
@@ -94,6 +99,7 @@ impl Builder {
             Touched::Routes(old, new) => {
                 self.links.route(old.as_deref(), new.as_deref());
                 dirty.routes.extend(old.iter().chain(new).map(|route| route.id));
+                dirty.left.extend(old.iter().filter_map(|route| Some(route.service.as_ref()?.id)));
             }
             Touched::Services(old, new) => {
                 self.links.service(old.as_deref(), new.as_deref());
@@ -224,6 +230,7 @@ impl Builder {
         self.current.traced = self.plugins.share_of_traces().map(|share| (self.env.tracing, share));
         self.settle_services(&dirty, from, problems);
         self.settle_routes(&dirty, from, problems);
+        self.settle_numbers(&dirty, from);
         self.settle_asked(&dirty, from);
     }
 
@@ -277,18 +284,19 @@ impl Builder {
         }
         let services = Arc::make_mut(&mut self.current.services);
         for id in &dirty.services {
+            let number = self.numbers.of(*id);
             let Some(service) = from.services.get(id).filter(|service| service.enabled) else {
-                services.remove(id);
+                services.set(number, ServiceEntry::default());
                 continue;
             };
             let upstream = self.links.upstream_named(&service.host).and_then(|id| self.env.upstreams.by_id(id));
-            let target = ServiceTarget::new(service, upstream, &mut tls).unwrap_or_else(|problem| {
+            let target = ServiceTarget::new(service, upstream, &mut tls, &mut self.alike).unwrap_or_else(|problem| {
                 problems.push(problem);
                 None
             });
             let scope = Scope { route: None, service: Some(*id) };
             let plan = self.links.has_own(*id).then(|| Arc::new(Plan::new(&self.current.instances, scope)));
-            services.insert(*id, ServiceEntry { target: target.map(Arc::new), plan });
+            services.set(number, ServiceEntry { target, plan });
         }
         self.tls.forget_unused();
     }
@@ -309,7 +317,8 @@ impl Builder {
             };
             let scope = Scope { route: Some(*id), service: route.service.as_ref().map(|s| s.id) };
             let plan = self.links.has_own(*id).then(|| Arc::new(Plan::new(&self.current.instances, scope)));
-            added.push(Arc::new(Endpoint::new(route.clone(), plan, self.env.flavor)));
+            let service = scope.service.map(|service| self.numbers.of(service));
+            added.push(Endpoint::new(route.clone(), service, plan, self.env.flavor));
         }
         if removed.is_empty() && added.is_empty() {
             return;
@@ -317,6 +326,15 @@ impl Builder {
         let (router, errors) = self.current.router.with_changes(&removed, added);
         self.current.router = Arc::new(router);
         problems.extend(errors.iter().map(ToString::to_string));
+    }
+
+    /// Takes back the numbers of services that are gone, and that no route names any more.
+    fn settle_numbers(&mut self, dirty: &Dirty, from: &Configuration) {
+        for id in dirty.services.iter().chain(&dirty.left) {
+            if !from.services.contains_key(id) && self.links.routes_of(*id).is_empty() {
+                self.numbers.forget(*id);
+            }
+        }
     }
 }
 

@@ -150,6 +150,8 @@ pub(super) struct Dirty {
     /// Routes whose plan or service may be another.
     pub(super) endpoints: HashSet<Uuid>,
     pub(super) services: HashSet<Uuid>,
+    /// Services that routes named which may name them no more.
+    pub(super) left: HashSet<Uuid>,
     pub(super) upstreams: HashSet<Uuid>,
     /// Their names, and those that they had.
     pub(super) upstream_names: HashSet<String>,

@@ -28,14 +28,12 @@ pub(crate) use services::{Destination, ServiceTarget};
 pub use terms::Terms;
 
 use crate::upstream::Upstreams;
-use entities::Shards;
 use pdk::trace::Tracing;
 use pdk::{Consumers, Definition};
 use router::{Flavor, Router};
-use services::ServiceEntry;
+use services::Services;
 use std::borrow::Cow;
 use std::sync::Arc;
-use uuid::Uuid;
 
 /// Finds what a reference stands for.
 pub type Secrets = dyn Fn(&str) -> Option<String> + Send + Sync;
@@ -78,7 +76,7 @@ impl Environment {
 #[derive(Clone)]
 pub struct Snapshot {
     pub(crate) router: Arc<Router<Endpoint>>,
-    services: Arc<Shards<Uuid, ServiceEntry>>,
+    services: Arc<Services>,
     pub(crate) upstreams: Arc<NamedUpstreams>,
     /// What runs where no route was found, and before routing.
     pub(crate) global: Arc<Plan>,
@@ -113,9 +111,11 @@ impl Snapshot {
 
     /// What a request that matched a route has to do with.
     pub(crate) fn routed<'a>(&'a self, endpoint: &'a Endpoint) -> Routed<'a> {
-        let entry = endpoint.service.and_then(|service| self.services.get(&service));
+        let entry = endpoint.service().and_then(|number| self.services.get(number));
         let own = endpoint.plan.as_ref().or_else(|| entry?.plan.as_ref());
         let service = entry.and_then(|entry| entry.target.as_ref());
-        Routed { endpoint, service, plan: own.unwrap_or(&self.global) }
+        let routed = Routed { endpoint, service, plan: own.unwrap_or(&self.global) };
+        routed.fetch();
+        routed
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// What holds for a request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Terms {
     /// Tries beyond the first.
     pub retries: u32,

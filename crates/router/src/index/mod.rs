@@ -23,7 +23,7 @@ use trie::Lists;
 
 /// A candidate where the index keeps it. Most match once the index leads to them; a request meets nothing else of these, so
 /// that among very many routes it waits for little memory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Entry<R> {
     rank: Rank,
     /// The port that goes with the name it is kept under.
@@ -34,13 +34,7 @@ pub(crate) struct Entry<R> {
     prefix: Option<u32>,
     /// What is left to be checked.
     candidate: Option<Arc<Candidate>>,
-    route: Arc<R>,
-}
-
-impl<R> Clone for Entry<R> {
-    fn clone(&self) -> Self {
-        Self { candidate: self.candidate.clone(), route: Arc::clone(&self.route), ..*self }
-    }
+    route: R,
 }
 
 impl<R: HasRoute> Entry<R> {
@@ -74,7 +68,7 @@ impl<R: HasRoute> Entry<R> {
 }
 
 /// The routes of one subsystem (http or stream).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Table<R> {
     names: Names<R>,
     /// Candidates that look at the path, and at server names.
@@ -99,14 +93,8 @@ impl<R> Default for Table<R> {
     }
 }
 
-impl<R> Clone for Table<R> {
-    fn clone(&self) -> Self {
-        Self { names: self.names.clone(), ..*self }
-    }
-}
-
 impl<R: HasRoute> Table<R> {
-    pub(crate) fn insert(&mut self, plan: &Plan, candidate: Option<&Arc<Candidate>>, route: &Arc<R>) {
+    pub(crate) fn insert(&mut self, plan: &Plan, candidate: Option<&Arc<Candidate>>, route: &R) {
         self.count(plan, usize::wrapping_add);
         for (name, port) in &plan.names {
             let trie = self.names.trie(name);
@@ -117,7 +105,7 @@ impl<R: HasRoute> Table<R> {
                     order: plan.order,
                     prefix: plan.prefix,
                     candidate: candidate.cloned(),
-                    route: Arc::clone(route),
+                    route: route.clone(),
                 };
                 trie.insert(key, entry);
             }
@@ -125,7 +113,7 @@ impl<R: HasRoute> Table<R> {
     }
 
     /// Puts something else in the place of a route whose definition has not changed.
-    pub(crate) fn replace(&mut self, plan: &Plan, route: &Arc<R>) {
+    pub(crate) fn replace(&mut self, plan: &Plan, route: &R) {
         for (name, _) in &plan.names {
             let trie = self.names.trie(name);
             for key in &plan.keys {
@@ -153,7 +141,7 @@ impl<R: HasRoute> Table<R> {
         self.with_sni = change(self.with_sni, usize::from(plan.uses_sni));
     }
 
-    pub(crate) fn find<'r: 'q, 'q>(&'r self, cx: &mut Context<'q>, rules: Rules) -> Option<(&'r Arc<R>, Found<'q>)> {
+    pub(crate) fn find<'r: 'q, 'q>(&'r self, cx: &mut Context<'q>, rules: Rules) -> Option<(&'r R, Found<'q>)> {
         let query = cx.query;
         if rules.needs_utf8 && self.with_path > 0 && std::str::from_utf8(query.path).is_err() {
             return None;
@@ -183,7 +171,7 @@ fn best<'r: 'q, 'q, R: HasRoute>(
     mut lists: Lists<'r, R>,
     cx: &mut Context<'q>,
     is_wanted: impl Fn(&Entry<R>) -> bool,
-) -> Option<(&'r Arc<R>, Found<'q>)> {
+) -> Option<(&'r R, Found<'q>)> {
     loop {
         let mut best: Option<(usize, &'r Entry<R>)> = None;
         for (at, list) in lists.iter().enumerate() {

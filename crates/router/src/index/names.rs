@@ -22,7 +22,7 @@ pub(crate) enum NameKey {
 }
 
 /// One side's wildcards: the texts, and which lengths they have.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Wildcards<R> {
     tries: Shards<Arc<[u8]>, Arc<Node<R>>>,
     /// Ascending, with how many texts have it.
@@ -32,12 +32,6 @@ struct Wildcards<R> {
 impl<R> Default for Wildcards<R> {
     fn default() -> Self {
         Self { tries: Shards::default(), lengths: SmallVec::new() }
-    }
-}
-
-impl<R> Clone for Wildcards<R> {
-    fn clone(&self) -> Self {
-        Self { tries: self.tries.clone(), lengths: self.lengths.clone() }
     }
 }
 
@@ -66,7 +60,7 @@ impl<R> Wildcards<R> {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Names<R> {
     any: Arc<Node<R>>,
     exact: Shards<Arc<[u8]>, Arc<Node<R>>>,
@@ -83,19 +77,6 @@ impl<R> Default for Names<R> {
             suffixes: Wildcards::default(),
             prefixes: Wildcards::default(),
             plaintext: Arc::default(),
-        }
-    }
-}
-
-impl<R> Clone for Names<R> {
-    fn clone(&self) -> Self {
-        let Self { any, exact, suffixes, prefixes, plaintext } = self;
-        Self {
-            any: Arc::clone(any),
-            exact: exact.clone(),
-            suffixes: suffixes.clone(),
-            prefixes: prefixes.clone(),
-            plaintext: Arc::clone(plaintext),
         }
     }
 }

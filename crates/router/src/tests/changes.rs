@@ -77,10 +77,11 @@ fn a_change_shares_the_names_it_does_not_touch() {
 }
 
 /// Something that holds a route.
+#[derive(Clone)]
 struct Numbered(Arc<Route>, u8);
 
 impl HasRoute for Numbered {
-    fn route(&self) -> &Route {
+    fn route(&self) -> &Arc<Route> {
         &self.0
     }
 }
@@ -95,14 +96,12 @@ fn what_holds_a_route_is_exchanged_wherever_the_route_is_found() {
             let request = Request::new(text);
             router.find(&request.query()).map(|found| (found.route.0.id.as_u128(), found.route.1))
         };
-        let old = Router::build(flavor, routes.iter().map(|route| Arc::new(Numbered(Arc::clone(route), 0)))).0;
-        let (new, errors) = old.with_changes(&[], [Arc::new(Numbered(Arc::clone(&routes[0]), 1))]);
+        let old = Router::build(flavor, routes.iter().map(|route| Numbered(Arc::clone(route), 0))).0;
+        let (new, errors) = old.with_changes(&[], [Numbered(Arc::clone(&routes[0]), 1)]);
         assert_eq!((errors.len(), old.len(), new.len()), (0, 3, 3));
         for (router, first) in [(&old, 0), (&new, 1)] {
             let found: Vec<_> = requests.iter().map(|text| number(router, text)).collect();
             assert_eq!(found, [(1, first), (1, first), (1, first), (2, 0), (3, 0)].map(Some), "{flavor:?}");
         }
-        assert_eq!(new.get(routes[0].id).map(|held| held.1), Some(1));
-        assert_eq!(new.iter().map(|held| held.1).sum::<u8>(), 1);
     }
 }

@@ -4,7 +4,7 @@ mod changes;
 mod expressions;
 mod faults;
 mod fuzz;
-mod naive;
+pub(crate) mod naive;
 mod stream;
 mod traditional;
 mod traditional_compatible;
@@ -18,7 +18,7 @@ use crate::{Fields, Flavor, Match, Protocol, Query, Route, Router};
 
 /// A route from words like `hosts=a.test,*.b.test paths=/a,~/b methods=GET x-kind:red|blue`; a word with a colon before any
 /// `=` is a header. `expression=` takes the rest of the line.
-pub(super) fn route(number: u128, text: &str) -> Arc<Route> {
+pub(crate) fn route(number: u128, text: &str) -> Arc<Route> {
     let mut route = Route { id: Uuid::from_u128(number), protocols: words("http,https"), ..Route::default() };
     let mut rest = text;
     while !rest.trim().is_empty() {

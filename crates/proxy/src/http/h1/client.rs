@@ -23,7 +23,7 @@ const SMALL: u64 = 4096;
 pub(crate) type Pump = Pin<Box<dyn Future<Output = Result<(), ExchangeError>>>>;
 
 /// Time-outs towards the upstream (a service's `write_timeout`, `read_timeout`).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
     pub write: Duration,
     pub read: Duration,

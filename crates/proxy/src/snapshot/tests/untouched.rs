@@ -1,7 +1,8 @@
 //! What a change touches, and what it leaves alone.
 
-use super::super::SnapshotHandle;
-use super::{Builder, environment, found, id, route};
+use super::super::services::ServiceEntry;
+use super::super::{Endpoint, SnapshotHandle};
+use super::{Builder, environment, found, id, query, route};
 use entities::{Configuration, Plugin, Service, Target, Touched, Upstream};
 use serde_json::json;
 use std::sync::Arc;
@@ -63,7 +64,7 @@ fn a_change_copies_the_part_it_is_in() {
     let before = from.services.insert(new_service.id, new_service.clone());
     let new = builder.change(&[Touched::Services(before, Some(new_service))], &from).0;
     assert!(Arc::ptr_eq(&old.router, &new.router));
-    assert_eq!(old.services.shared_with(&new.services), shards - 1);
+    assert_eq!(old.services.shared_with(&new.services), (1, 2));
     let old = new;
 
     let target = json!({ "id": id(5, 1), "created_at": 1.0, "updated_at": 1.0, "upstream": { "id": id(4, 0) },
@@ -72,7 +73,7 @@ fn a_change_copies_the_part_it_is_in() {
     from.targets.insert(target.id, target.clone());
     let new = builder.change(&[Touched::Targets(None, Some(target))], &from).0;
     assert!(Arc::ptr_eq(&old.router, &new.router));
-    assert_eq!(old.services.shared_with(&new.services), shards - 1);
+    assert_eq!(old.services.shared_with(&new.services), (1, 2));
     let old = new;
 
     let mut add = |plugin: Arc<Plugin>| {
@@ -81,17 +82,56 @@ fn a_change_copies_the_part_it_is_in() {
     };
     let new = add(plugin(1, Some(id(1, 9)), None));
     assert!(Arc::ptr_eq(&old.services, &new.services));
-    assert_eq!(old.router.shared_routes(&new.router), shards - 1);
+    assert_eq!(old.router.shared_routes(&new.router), shards, "the route itself is the same");
     let old = new;
     let new = add(plugin(2, None, Some(id(2, 4))));
     assert!(Arc::ptr_eq(&old.router, &new.router));
-    assert_eq!(old.services.shared_with(&new.services), shards - 1);
+    assert_eq!(old.services.shared_with(&new.services), (1, 2));
     let old = new;
     // Everywhere: in the plans of the one route and the one service that have their own.
     let new = add(plugin(3, None, None));
-    assert_eq!(old.router.shared_routes(&new.router), shards - 1);
-    assert_eq!(old.services.shared_with(&new.services), shards - 1);
+    assert_eq!(old.router.shared_routes(&new.router), shards);
+    assert_eq!(old.services.shared_with(&new.services), (1, 2));
     assert_eq!((old.global.len(), new.global.len()), (0, 1));
+}
+
+#[test]
+fn services_that_come_and_go_leave_nothing_behind() {
+    let mut from = configuration();
+    let mut builder = Builder::new(environment());
+    builder.build(&from, true);
+    for number in 100..200 {
+        let (new, on_it) = (service(number, "127.0.0.2"), route(number, "/new/", Some(id(2, number))));
+        from.services.insert(new.id, new.clone());
+        let before = from.routes.insert(on_it.id, on_it.clone());
+        let added = [Touched::Services(None, Some(new.clone())), Touched::Routes(before.clone(), Some(on_it.clone()))];
+        let snapshot = builder.change(&added, &from).0;
+        let endpoint = snapshot.router.find(&query("/new/")).unwrap().route;
+        assert_eq!(snapshot.routed(endpoint).service.map(|target| target.service.id), Some(new.id));
+        from.services.remove(&new.id);
+        from.routes.insert(on_it.id, before.clone().unwrap());
+        let removed = [Touched::Routes(Some(on_it), before), Touched::Services(Some(new), None)];
+        let snapshot = builder.change(&removed, &from).0;
+        assert_eq!((snapshot.services.len(), snapshot.services.shared_with(&snapshot.services)), (20, (2, 2)));
+    }
+}
+
+#[test]
+fn services_share_what_they_have_in_common() {
+    let mut from = configuration();
+    let other = Service { read_timeout: Some(1), ..(*service(3, "127.0.0.2")).clone() };
+    from.services.insert(other.id, Arc::new(other));
+    let snapshot = Builder::new(environment()).build(&from, true).0;
+    let target = |path: &str| snapshot.routed(snapshot.router.find(&query(path)).unwrap().route).service.unwrap();
+    let [one, two, other] = ["/r100/", "/r200/", "/r300/"].map(target);
+    assert!(Arc::ptr_eq(&one.host, &two.host) && Arc::ptr_eq(&one.terms, &two.terms));
+    assert!(one.host != other.host && one.terms != other.terms);
+}
+
+/// Each byte more is one more a route; each line more of the processor's caches one more to wait for.
+#[test]
+fn what_a_request_reads_of_its_route_and_service_is_small() {
+    assert_eq!((size_of::<Endpoint>(), size_of::<ServiceEntry>()), (24, 128));
 }
 
 #[test]
