@@ -19,7 +19,7 @@ use rustix::mm::{Advice, madvise};
 /// # Errors
 /// When the system does not say what is mapped, or takes nothing back. Nothing has been lost then.
 pub fn give_back_start() -> io::Result<()> {
-    give_back_freed();
+    trim();
     let program = fs::read_link("/proc/self/exe")?;
     let mappings = fs::read_to_string("/proc/self/smaps")?;
     for range in unchanged(&mappings, &program.to_string_lossy()) {
@@ -38,14 +38,18 @@ pub fn give_back_start() -> io::Result<()> {
 /// configuration took. Then memory without holes is put into large pages. Takes milliseconds for each hundred megabytes, in
 /// which threads that share an arena wait, and up to a hundred for as much that is new.
 pub fn give_back_freed() {
+    trim();
+    // Without them everything works as well, only slower.
+    let _ = large_pages::fill();
+}
+
+fn trim() {
     // SAFETY: `malloc_trim` may be called at any time, and changes nothing that is in use.
     #[cfg(target_env = "gnu")]
     #[expect(unsafe_code, reason = "a function of C, without a safe interface")]
     unsafe {
         libc::malloc_trim(0);
     }
-    // Without them everything works as well, only slower.
-    let _ = large_pages::fill();
 }
 
 /// The mappings of a file in the text of `/proc/<pid>/smaps` that are private, may not be written to, and hold no page that

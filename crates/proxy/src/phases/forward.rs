@@ -21,7 +21,6 @@ use balancer::{BreakerState, Pick};
 use entities::RetriedFailure;
 use pdk::digits::decimal;
 use pdk::{Address, Attempt, Body, BodyError, Context, Headers, Method, Response, Source, Upstream, default_message};
-use std::hint::black_box;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -163,7 +162,6 @@ async fn with_retries(
         // A stream can be sent once only; what is held as often as need be.
         let (mut body, is_repeatable) = request_body.for_try();
         let tried = deadline.within(pin!(attempt(way, cx, &target, &mut body, to))).await;
-        fetch(cx, &target);
         // A try that had but the rest of the request's time says little of its target.
         let is_blamed = tried.is_some() || terms.limit.is_none_or(|limit| started.elapsed() * 2 >= limit);
         let tried = tried.unwrap_or(Err(Failure { error: ExchangeError::Timeout, was_sent: true }));
@@ -203,14 +201,6 @@ async fn with_retries(
         }
         started = Instant::now();
     }
-}
-
-/// Reads a word of each place in memory that the request will need to its end, and that others have taken the place of in the
-/// processor's caches while it waited: all are fetched at the same time, and not one after the other (`Routed::fetch`).
-fn fetch(cx: &Context, target: &Target) {
-    let route = cx.route.as_ref().map(Arc::strong_count);
-    let service = cx.service.as_ref().map(Arc::strong_count);
-    black_box((route, service, Arc::strong_count(&target.name)));
 }
 
 /// The time of the request as a whole is over (`request_timeout`).

@@ -4,7 +4,6 @@ use super::{Plan, ServiceTarget, Terms};
 use entities::{PathForwarding, Route};
 use router::path::PathHandling;
 use router::{Flavor, HasRoute};
-use std::hint::black_box;
 use std::sync::Arc;
 
 /// What happens to requests of a route. What every request asks of its route stands here, beside each other and where the
@@ -106,14 +105,4 @@ pub(crate) struct Routed<'a> {
     /// `None` where the route has no service, or one that cannot be called.
     pub(crate) service: Option<&'a ServiceTarget>,
     pub(crate) plan: &'a Plan,
-}
-
-impl Routed<'_> {
-    /// Reads a word of each place in memory that the request is about to count itself in. Counting waits for one place after the
-    /// other; the processor fetches all that is read, at the same time.
-    pub(super) fn fetch(&self) {
-        let of_service =
-            self.service.map(|service| (Arc::strong_count(&service.service), Arc::strong_count(&service.host)));
-        black_box((Arc::strong_count(&self.endpoint.route), of_service));
-    }
 }

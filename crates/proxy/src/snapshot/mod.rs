@@ -114,8 +114,6 @@ impl Snapshot {
         let entry = endpoint.service().and_then(|number| self.services.get(number));
         let own = endpoint.plan.as_ref().or_else(|| entry?.plan.as_ref());
         let service = entry.and_then(|entry| entry.target.as_ref());
-        let routed = Routed { endpoint, service, plan: own.unwrap_or(&self.global) };
-        routed.fetch();
-        routed
+        Routed { endpoint, service, plan: own.unwrap_or(&self.global) }
     }
 }

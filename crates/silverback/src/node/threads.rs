@@ -236,8 +236,9 @@ async fn until_stop(mut seen: watch::Receiver<Phase>, accepting: Vec<Listening>,
 /// Deletes what has expired (`ttl`), and frees snapshots of the past: what changes have left behind is given back to the system
 /// once they have come to rest.
 async fn purge(store: Arc<dyn Store>, proxy: Arc<Proxy>) {
-    let mut given_back = proxy.snapshots.version();
-    let mut before = given_back;
+    let mut before = proxy.snapshots.version();
+    // Other than any version: what the start has made is given back and put in order, too, once the node serves.
+    let mut given_back = 0;
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let (store, proxy) = (store.clone(), proxy.clone());
