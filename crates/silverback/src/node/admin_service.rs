@@ -73,7 +73,7 @@ async fn handle(
 }
 
 /// How much of a long answer (a scrape has megabytes) is sent at once.
-const PIECE: usize = 512 * 1024;
+const PIECE: usize = 256 * 1024;
 
 /// Sends an answer and logs it.
 pub(super) async fn answered(
