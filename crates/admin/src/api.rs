@@ -7,6 +7,7 @@ use crate::routes::config::Declared;
 use crate::{Node, PluginEndpoint, Request, Response, generate, routes, urlencoded};
 use entities::Catalog;
 use schema::EntitySchema;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use store::{Change, Follower, Store};
@@ -220,9 +221,18 @@ impl Api {
 
     /// What schemas need to fill defaults: the time, randomness and each other.
     pub(crate) fn with_context<T>(&self, work: impl FnOnce(&schema::Context<'_>) -> T) -> T {
+        static LAST: AtomicU64 = AtomicU64::new(0);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = Duration::from_millis(later(&LAST, now.as_millis() as u64));
         work(&schema::Context { now, random: &random, schemas: &*self.catalog })
     }
+}
+
+/// The time in milliseconds, but later than the last one, so that targets, which are listed by time, stay in the order in which
+/// they were made. Under a long rush it runs ahead by a second at most; then some share their time.
+fn later(last: &AtomicU64, now: u64) -> u64 {
+    let next = |last: u64| now.max((last + 1).min(now + 1000));
+    last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last))).map_or(now, next)
 }
 
 pub(crate) fn random(bytes: &mut [u8]) {
@@ -239,4 +249,22 @@ fn options(allowed: &str, request: &Request) -> Response {
         .with("Allow", allowed)
         .with("Access-Control-Allow-Methods", allowed)
         .with("Access-Control-Allow-Headers", headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::later;
+    use std::sync::atomic::AtomicU64;
+
+    /// Two targets made within a millisecond were listed in the order of their random ids.
+    #[test]
+    fn no_two_requests_have_the_same_time_unless_there_are_too_many() {
+        let last = AtomicU64::new(0);
+        let times = [5000, 5000, 5000, 5001, 5010, 5009].map(|now| later(&last, now));
+        assert_eq!(times, [5000, 5001, 5002, 5003, 5010, 5011]);
+        let rush: Vec<u64> = (0..2000).map(|_| later(&last, 5020)).collect();
+        assert_eq!((rush.first(), rush.last()), (Some(&5020), Some(&6020)));
+        // A clock that was set back is followed, but for that second.
+        assert_eq!(later(&last, 1000), 2000);
+    }
 }
