@@ -32,7 +32,8 @@ pub(super) fn measure(bench: &Bench) -> Result<Value> {
         let clients: Vec<_> = (0..CLIENTS).map(|n| scope.spawn(move || ask(n, proxy, done, answered))).collect();
         let changer = scope.spawn(|| change(admin, done));
         let mut memory = Vec::new();
-        while begin.elapsed() < total && !clients.iter().any(std::thread::ScopedJoinHandle::is_finished) {
+        let has_ended = || changer.is_finished() || clients.iter().any(std::thread::ScopedJoinHandle::is_finished);
+        while begin.elapsed() < total && !has_ended() {
             std::thread::sleep(SAMPLE);
             if begin.elapsed() >= settled {
                 memory.push(gateway.running.memory().resident as f64 / 1024.0);
@@ -97,9 +98,10 @@ fn ask(client: usize, proxy: SocketAddr, done: &AtomicBool, answered: &AtomicUsi
 
 /// Ten changes a second: a route's tags, a plugin that comes and goes.
 fn change(admin: SocketAddr, done: &AtomicBool) -> Result<usize> {
-    let mut connection = Connection::open(admin)?;
     let mut changes = 0;
     while !done.load(Ordering::Relaxed) {
+        // A connection is closed after so many requests, as in Kong.
+        let mut connection = Connection::open(admin)?;
         let n = changes % ROUTES;
         write(&mut connection, "PATCH", &format!("/routes/r{n}"), &json!({ "tags": [format!("t{changes}")] }))?;
         let plugin = json!({ "name": "request-size-limiting", "instance_name": "soak", "service": { "name": "soak" } });
