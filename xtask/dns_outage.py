@@ -5,7 +5,8 @@
 
 A service by name and an upstream with a target by name are asked in turn, about a hundred times a second. Prints how many requests
 there were without a DNS server and how many failed, and how long after its change the new address was in use."""
-import argparse, http.client, http.server, json, socket, struct, subprocess, tempfile, threading, time
+import argparse, http.client, http.server, socket, struct, threading, time
+import gateway
 
 flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 flags.add_argument("program")
@@ -55,7 +56,7 @@ class NameServer:
 
 def ask(path):
     """The address that answered; None = none did."""
-    connection = http.client.HTTPConnection("127.0.0.1", 18990, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", proxy, timeout=10)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -86,18 +87,10 @@ servers.append(http.server.ThreadingHTTPServer(("127.0.0.2", port), Answer))
 for server in servers:
     threading.Thread(target=server.serve_forever, daemon=True).start()
 names = NameServer()
-folder = tempfile.mkdtemp()
-with open(f"{folder}/kong.yml", "w") as out:
-    json.dump({"_format_version": "3.0",
-               "services": [{"name": "service", "url": f"http://service.test:{port}", "routes": [{"paths": ["/service"]}]},
-                            {"name": "pool", "host": "pool", "routes": [{"paths": ["/upstream"]}]}],
-               "upstreams": [{"name": "pool", "targets": [{"target": f"target.test:{port}"}]}]}, out)
-with open(f"{folder}/kong.conf", "w") as out:
-    out.write(f"prefix = {folder}/prefix\ndatabase = off\ndeclarative_config = {folder}/kong.yml\nproxy_listen = 127.0.0.1:18990\n"
-              f"admin_listen = off\nstatus_listen = off\nnginx_worker_processes = 1\ndns_resolver = 127.0.0.1:{names.port}\n")
-gateway = subprocess.Popen([flags.program, "run", "-c", f"{folder}/kong.conf"], stdout=subprocess.PIPE, text=True)
-try:
-    next(line for line in gateway.stdout if "started" in line)
+kong_yml = {"services": [{"name": "service", "url": f"http://service.test:{port}", "routes": [{"paths": ["/service"]}]},
+                         {"name": "pool", "host": "pool", "routes": [{"paths": ["/upstream"]}]}],
+            "upstreams": [{"name": "pool", "targets": [{"target": f"target.test:{port}"}]}]}
+with gateway.run(flags.program, kong_yml, dns_resolver=f"127.0.0.1:{names.port}") as (proxy, _):
     load(10, lambda answers: None not in answers)
     print("with DNS: %d requests, %d failed" % load(3 * flags.ttl))
     names.close()
@@ -107,6 +100,3 @@ try:
     address, began = "127.0.0.2", time.monotonic()
     asked, failed = load(30, lambda answers: answers == ["127.0.0.2"] * 2)
     print(f"another address was in use after {time.monotonic() - began:.2f} s (time to live: {flags.ttl} s), {failed} of {asked} requests failed")
-finally:
-    gateway.terminate()
-    gateway.wait()

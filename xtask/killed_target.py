@@ -6,19 +6,14 @@
 Twice, at --rate requests a second: with passive checks and retries, and with active checks (every second, one failure) alone. One of
 the targets is killed with all its connections, and started again. Prints the requests that failed, until when, and when the target
 was in use again."""
-import argparse, asyncio, json, os, signal, socket, subprocess, tempfile, time
+import argparse, asyncio, signal, subprocess, tempfile, time
+import gateway
 
 flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 flags.add_argument("program")
 flags.add_argument("--rate", type=int, default=2000)
 flags.add_argument("--targets", type=int, default=3)
 flags = flags.parse_args()
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def target(port, folder):
@@ -60,35 +55,30 @@ async def load(port, seconds, events):
 
 def run(name, service, checks):
     folder = tempfile.mkdtemp()
-    ports = [free_port() for _ in range(flags.targets)]
+    ports = [gateway.free_port() for _ in range(flags.targets)]
     targets = [target(port, folder) for port in ports]
-    proxy = free_port()
-    with open(f"{folder}/kong.yml", "w") as out:
-        json.dump({"_format_version": "3.0", "services": [{"name": "s", "host": "pool", "routes": [{"paths": ["/"]}], **service}],
-                   "upstreams": [{"name": "pool", "healthchecks": checks, "targets": [{"target": f"127.0.0.1:{p}"} for p in ports]}]}, out)
-    with open(f"{folder}/kong.conf", "w") as out:
-        out.write(f"prefix = {folder}/prefix\ndatabase = off\ndeclarative_config = {folder}/kong.yml\nproxy_listen = 127.0.0.1:{proxy}\n"
-                  "admin_listen = off\nstatus_listen = off\nnginx_worker_processes = 1\n")
-    gateway = subprocess.Popen([flags.program, "run", "-c", f"{folder}/kong.conf"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    kong_yml = {"services": [{"name": "s", "host": "pool", "routes": [{"paths": ["/"]}], **service}],
+                "upstreams": [{"name": "pool", "healthchecks": checks, "targets": [{"target": f"127.0.0.1:{p}"} for p in ports]}]}
+
+    def kill():
+        targets[0].send_signal(signal.SIGKILL)
+        targets[0].wait()
+
+    def revive():
+        targets[0] = target(ports[0], folder)
+
     try:
-        next(line for line in gateway.stdout if "started" in line)
-        def kill():
-            targets[0].send_signal(signal.SIGKILL)
-            targets[0].wait()
-        def revive():
-            targets[0] = target(ports[0], folder)
-        start, answers = asyncio.run(load(proxy, 13, [(3, kill), (8, revive)]))
-        failed = [at - start - 3 for at, status, _ in answers if status != 200]
-        back = [at - start - 8 for at, _, body in answers if body == str(ports[0]) and at > start + 8]
-        print(f"{name}: {len(answers) / 13:.0f} requests/s, {len(failed)} of {len(answers)} failed"
-              + (f", the last {failed[-1]:.2f} s after the kill" if failed else "")
-              + (f"; in use again {back[0]:.2f} s after its start" if back else "; not in use again"))
+        with gateway.run(flags.program, kong_yml) as (proxy, _):
+            start, answers = asyncio.run(load(proxy, 13, [(3, kill), (8, revive)]))
     finally:
-        gateway.terminate()
-        gateway.wait()
         for server in targets:
             server.kill()
             server.wait()
+    failed = [at - start - 3 for at, status, _ in answers if status != 200]
+    back = [at - start - 8 for at, _, body in answers if body == str(ports[0]) and at > start + 8]
+    print(f"{name}: {len(answers) / 13:.0f} requests/s, {len(failed)} of {len(answers)} failed"
+          + (f", the last {failed[-1]:.2f} s after the kill" if failed else "")
+          + (f"; in use again {back[0]:.2f} s after its start" if back else "; not in use again"))
 
 
 active = {"http_path": "/", "healthy": {"interval": 1, "successes": 1},

@@ -5,7 +5,8 @@
 
 All targets are addresses of 127.0.0.0/8 behind one listener of this script, which answers 200. Prints the requests a second that
 it saw, the worker's CPU in per cent of a core, and its resident memory, in all and beyond that of a gateway without targets."""
-import argparse, asyncio, json, os, re, socket, subprocess, tempfile, threading, time
+import argparse, asyncio, os, re, socket, threading, time
+import gateway
 
 flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 flags.add_argument("program")
@@ -43,24 +44,13 @@ def kong_yml(count, port):
         active = {"http_path": "/", "concurrency": 100, "healthy": {"interval": flags.interval, "successes": 1},
                   "unhealthy": {"interval": flags.interval, "http_failures": 2, "tcp_failures": 2, "timeouts": 2}}
         return {"name": f"pool{u}", "targets": targets, "healthchecks": {"active": active}}
-    return {"_format_version": "3.0", "upstreams": [upstream(u) for u in range(flags.upstreams)] if count else []}
+    return {"upstreams": [upstream(u) for u in range(flags.upstreams)] if count else []}
 
 
 def run(count, port, measure):
-    folder = tempfile.mkdtemp()
-    with open(f"{folder}/kong.yml", "w") as out:
-        json.dump(kong_yml(count, port), out)
-    with open(f"{folder}/kong.conf", "w") as out:
-        out.write(f"prefix = {folder}/prefix\ndatabase = off\ndeclarative_config = {folder}/kong.yml\nproxy_listen = 127.0.0.1:18990\n"
-                  f"admin_listen = 127.0.0.1:18991\nstatus_listen = off\nadmin_gui_listen = off\nnginx_worker_processes = 1\n")
-    gateway = subprocess.Popen([flags.program, "run", "-c", f"{folder}/kong.conf"], stdout=subprocess.PIPE, text=True)
-    try:
-        next(line for line in gateway.stdout if "started" in line)
+    with gateway.run(flags.program, kong_yml(count, port)) as (_, pid):
         time.sleep(2 * flags.interval)
-        return measure(children(gateway.pid)[0])
-    finally:
-        gateway.terminate()
-        gateway.wait()
+        return measure(children(pid)[0])
 
 
 def children(pid):

@@ -81,7 +81,7 @@ pub struct Upstream {
     /// The capture of the route's path for `hash_fallback` = uri_capture.
     #[field(len_min = 1)]
     pub hash_fallback_uri_capture: Option<String>,
-    /// The number of slots of the hashing ring.
+    /// The number of slots of the hashing ring in Kong; without effect here.
     #[field(default = 10000, between(10, 65536))]
     pub slots: Option<i64>,
     /// How the targets' health is known.
