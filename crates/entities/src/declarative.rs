@@ -60,7 +60,7 @@ impl Declarative {
         let Self { entities, mut rows, .. } = self;
         let mut out = Vec::new();
         for (entity, all) in entities {
-            for (id, shown) in all {
+            for (id, shown) in pace::each(all) {
                 let row = if rows.is_empty() { None } else { rows.swap_remove(&(entity.clone(), id)) };
                 out.push((entity.clone(), row.unwrap_or(shown)));
             }
@@ -119,6 +119,15 @@ pub fn id_by_names(schema: &schema::EntitySchema, entity: &Map<String, Value>) -
     ids::generate(schema, entity, None)
 }
 
+/// Drops a large value bit by bit.
+fn free(value: Value) {
+    match value {
+        Value::Array(list) => pace::each(list).for_each(free),
+        Value::Object(fields) => fields.into_iter().for_each(|(_, field)| free(field)),
+        _ => {}
+    }
+}
+
 fn load(
     mut value: Value,
     hash: impl FnOnce() -> String,
@@ -135,6 +144,7 @@ fn load(
     migration::migrate(&mut value);
     match reader::read(&value, catalog, cx) {
         Ok((entities, rows)) => {
+            free(value);
             let hash = if entities.is_empty() { EMPTY_HASH.to_owned() } else { hash() };
             Ok(Declarative { entities, hash, rows })
         }

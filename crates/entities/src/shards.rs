@@ -26,6 +26,13 @@ impl<K, V> Default for Shards<K, V> {
     }
 }
 
+/// What only this map holds may be much.
+impl<K, V> Drop for Shards<K, V> {
+    fn drop(&mut self) {
+        pace::each(std::mem::take(&mut self.shards)).for_each(drop);
+    }
+}
+
 impl<K, V> Shards<K, V> {
     pub fn len(&self) -> usize {
         self.len

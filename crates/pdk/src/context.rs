@@ -273,18 +273,19 @@ pub struct Shared {
 }
 
 /// Work for the moment before the request goes upstream.
-type BeforeUpstream = Box<dyn FnOnce(&mut Context, &Headers)>;
+type BeforeUpstream = Box<dyn FnOnce(&mut Context<'_>, &Headers)>;
 
-/// A request with all that belongs to it.
-pub struct Context {
+/// A request with all that belongs to it. `'s` is the life of the configuration that it was routed by: what it meets of that is
+/// held once for all, and not counted for each.
+pub struct Context<'s> {
     pub request: Request,
     /// The response: whole from the header_filter phase on.
     pub response: Response,
     /// Fields that plugins give the response before there is one; [`respond`](Self::respond) puts them into it.
     pub early_headers: Headers,
     pub client: Client,
-    pub route: Option<Arc<Route>>,
-    pub service: Option<Arc<Service>>,
+    pub route: Option<&'s Arc<Route>>,
+    pub service: Option<&'s Arc<Service>>,
     /// Captures of the matched path: by number (`0` is the whole match) and by name.
     pub captures: Vec<(String, String)>,
     /// Where the request goes; set by routing.
@@ -317,7 +318,7 @@ pub struct Context {
     before_head: Vec<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
-impl Context {
+impl Context<'_> {
     /// `id` becomes the request id: 32 lower-case hexadecimal digits. `start` is the request's start on both clocks, the second
     /// one after the epoch.
     pub fn new(request: Request, client: Client, shared: Rc<Shared>, id: u128, start: (Instant, Duration)) -> Self {
@@ -383,7 +384,7 @@ impl Context {
 
     /// Has this done when the request is about to go upstream, as all plugins have left it; never, where it ends before. It is
     /// shown the fields that the upstream will get, without `Host` and those of the framing. It may replace the body.
-    pub fn before_upstream(&mut self, work: impl FnOnce(&mut Self, &Headers) + 'static) {
+    pub fn before_upstream(&mut self, work: impl FnOnce(&mut Context<'_>, &Headers) + 'static) {
         self.before_upstream.push(Box::new(work));
     }
 

@@ -196,7 +196,7 @@ fn parameter<'a>(value: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
     })
 }
 
-impl Context {
+impl Context<'_> {
     /// Reads the request's body as a form. `Ok(None)`: it is none, or larger than [`LIMIT`] and untouched. `Err`: the
     /// answer to a body that broke off.
     pub async fn read_form(&mut self) -> Result<Option<Form>, Box<Response>> {

@@ -111,7 +111,7 @@ impl Trace {
     }
 }
 
-impl Context {
+impl Context<'_> {
     /// The time, where steps of this kind are recorded.
     pub fn mark(&self, kind: Instrumentations) -> Option<Instant> {
         let trace = self.trace.as_ref()?;

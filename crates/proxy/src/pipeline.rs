@@ -68,7 +68,7 @@ pub(crate) async fn handle(thread: Rc<Thread>, request: Request, client: Client,
 async fn answer<'a>(
     thread: &Thread,
     snapshot: &'a Snapshot,
-    cx: &mut Context,
+    cx: &mut Context<'a>,
     chosen: &mut Chosen<'a>,
     to: &mut Downstream,
 ) -> Result<Forwarded, Exit> {

@@ -146,7 +146,7 @@ impl Thread {
     }
 
     /// The request's surroundings.
-    pub(crate) fn context(&self, pinned: &Pinned, request: Request, client: Client) -> Context {
+    pub(crate) fn context(&self, pinned: &Pinned, request: Request, client: Client) -> Context<'static> {
         let now = Instant::now();
         Context::new(request, client, pinned.shared.clone(), fastrand::u128(..), (now, self.wall_time(now)))
     }

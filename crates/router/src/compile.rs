@@ -42,8 +42,8 @@ pub(crate) struct Plan {
     pub(crate) order: u16,
     pub(crate) names: Vec<(NameKey, Option<u16>)>,
     pub(crate) keys: Vec<Vec<u8>>,
-    /// How long the path prefix is that the candidate stands for.
-    pub(crate) prefix: Option<u32>,
+    /// Whether the candidate stands for a path prefix, which is then the only key.
+    pub(crate) is_prefix: bool,
     pub(crate) uses_path: bool,
     pub(crate) uses_sni: bool,
     path: PathPlan,
@@ -92,13 +92,13 @@ pub(crate) fn plans(flavor: Flavor, definition: &Definition) -> Result<Vec<Plan>
         return Ok(vec![expression_plan(definition, predicate)]);
     }
     let names = names(definition);
-    let plan = |prefix: Option<u32>, path: PathPlan, keys: Vec<Vec<u8>>, rank: Rank, order: usize| Plan {
+    let plan = |is_prefix: bool, path: PathPlan, keys: Vec<Vec<u8>>, rank: Rank, order: usize| Plan {
         rank,
         order: u16::try_from(order).unwrap_or(u16::MAX),
         names: names.clone(),
         keys,
-        prefix,
-        uses_path: prefix.is_some() || !matches!(path, PathPlan::Settled),
+        is_prefix,
+        uses_path: is_prefix || !matches!(path, PathPlan::Settled),
         uses_sni: !definition.snis.is_empty(),
         path,
     };
@@ -108,28 +108,25 @@ pub(crate) fn plans(flavor: Flavor, definition: &Definition) -> Result<Vec<Plan>
             _ => rank::compatible(definition, PathKind::None, definition.id),
         };
         let keys = if definition.is_stream { port_keys(definition) } else { vec![Vec::new()] };
-        return Ok(vec![plan(None, PathPlan::Settled, keys, rank, 0)]);
+        return Ok(vec![plan(false, PathPlan::Settled, keys, rank, 0)]);
     }
     let ids = group_ids(definition);
     let by_path = definition.paths.iter().zip(ids).enumerate();
     Ok(by_path
         .map(|(order, (path, id))| {
-            let (kind, prefix, path, key) = match path.strip_prefix('~') {
+            let (kind, is_prefix, path, key) = match path.strip_prefix('~') {
                 Some(regex) => {
                     let pattern = anchored(flavor, regex);
                     let key = required_prefix(&pattern);
-                    (PathKind::Regex, None, PathPlan::Regex(pattern), key)
+                    (PathKind::Regex, false, PathPlan::Regex(pattern), key)
                 }
-                None => {
-                    let length = u32::try_from(path.len()).ok();
-                    (PathKind::Prefix(path.len()), length, PathPlan::Settled, path.as_bytes().to_vec())
-                }
+                None => (PathKind::Prefix(path.len()), true, PathPlan::Settled, path.as_bytes().to_vec()),
             };
             let rank = match flavor {
                 Flavor::Traditional => rank::traditional(definition, kind),
                 _ => rank::compatible(definition, kind, id),
             };
-            plan(prefix, path, vec![key], rank, order)
+            plan(is_prefix, path, vec![key], rank, order)
         })
         .collect())
 }
@@ -150,7 +147,7 @@ fn expression_plan(definition: &Definition, predicate: Predicate) -> Plan {
         order: 0,
         names: names.into_iter().map(|name| (name, None)).collect(),
         keys: predicate.path_keys(definition.is_stream).unwrap_or_else(|| vec![Vec::new()]),
-        prefix: None,
+        is_prefix: false,
         uses_path: predicate.uses_path(),
         uses_sni: false,
         path: PathPlan::Expression(Box::new(predicate)),

@@ -11,10 +11,15 @@ pub(crate) struct Rank {
     tie: [u64; 2],
 }
 
-#[cfg(test)]
 impl Rank {
+    #[cfg(test)]
     pub(crate) fn tie_id(self) -> Uuid {
         Uuid::from_u64_pair(self.tie[0], self.tie[1])
+    }
+
+    /// What decides between equals otherwise: mostly the route's id, in [`halves`].
+    pub(crate) fn tie(self) -> [u64; 2] {
+        self.tie
     }
 
     pub(crate) fn major(self) -> u64 {
@@ -106,7 +111,7 @@ fn low_part(definition: &Definition, path: PathKind) -> (bool, u64) {
     }
 }
 
-fn halves(id: Uuid) -> [u64; 2] {
+pub(crate) fn halves(id: Uuid) -> [u64; 2] {
     let (high, low) = id.as_u64_pair();
     [high, low]
 }

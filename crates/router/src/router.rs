@@ -65,7 +65,7 @@ impl<R: HasRoute> Router<R> {
         for id in removed {
             router.remove(*id);
         }
-        for added in added {
+        for added in pace::each(added) {
             let route = added.route();
             if router.routes.get(&route.id).is_some_and(|old| Arc::ptr_eq(old, route)) {
                 router.replace(&added);

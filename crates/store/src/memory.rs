@@ -128,14 +128,17 @@ impl Store for Memory {
     }
 
     fn replace(&self, mut rows: Vec<Change>) -> Result<(), Error> {
-        for change in &mut rows {
+        for change in pace::each(&mut rows) {
             let Some(table) = self.layout.table(&change.entity) else { continue };
             change.value = change.value.take().map(|value| normal(table, value));
             change.value.as_ref().map(|row| key_of(table, row)).transpose()?;
         }
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        *state = State::of(&self.layout, &rows);
+        let old = std::mem::replace(&mut *state, State::of(&self.layout, &rows));
         self.followers.replaced(&rows);
+        drop(state);
+        old.free();
+        pace::each(rows).for_each(drop);
         Ok(())
     }
 
@@ -161,7 +164,7 @@ impl State {
     /// Of rows that have their keys.
     fn of(layout: &Layout, rows: &[Change]) -> Self {
         let mut fresh = Self::default();
-        for change in rows {
+        for change in pace::each(rows) {
             if let (Some(table), Some(value)) = (layout.table(&change.entity), &change.value)
                 && let Ok(key) = key_of(table, value)
             {
@@ -170,6 +173,11 @@ impl State {
         }
         fresh.entities.values_mut().for_each(Entity::shrink);
         fresh
+    }
+
+    /// Drops it bit by bit.
+    fn free(self) {
+        self.entities.into_values().for_each(|entity| pace::each(entity.rows).for_each(drop));
     }
 
     fn entity(&self, table: &Table) -> Option<&Entity> {

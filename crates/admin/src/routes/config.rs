@@ -110,7 +110,11 @@ fn replace(api: &Api, call: &Call<'_>) -> Outcome {
 /// The entities as JSON, without making a copy of them first: there may be hundreds of megabytes.
 fn shown(declared: &Declarative) -> Vec<u8> {
     let mut out = Vec::new();
-    json::write_object(&declared.entities, &mut out, |all, out| json::write_object(all, out, json::write));
+    let write = |entity: &Value, out: &mut Vec<u8>| {
+        pace::breathe();
+        json::write(entity, out);
+    };
+    json::write_object(&declared.entities, &mut out, |all, out| json::write_object(all, out, write));
     out
 }
 
@@ -133,7 +137,7 @@ impl From<Declarative> for Rows {
             let id = value.get("id").and_then(Value::as_str).and_then(|id| Uuid::parse_str(id).ok());
             Change { entity, id: id.unwrap_or_default(), value: Some(value) }
         };
-        Self { hash: declared.hash.clone(), rows: declared.into_rows().into_iter().map(row).collect() }
+        Self { hash: declared.hash.clone(), rows: pace::each(declared.into_rows()).map(row).collect() }
     }
 }
 

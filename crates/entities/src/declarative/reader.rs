@@ -192,7 +192,7 @@ impl<'a> Reader<'a> {
         parent: Option<Parent<'_>>,
     ) -> Vec<(usize, Value)> {
         let read = |(index, item)| Some((index, self.item(collection, index, item, parent).err()?));
-        (from..).zip(items).filter_map(read).collect()
+        (from..).zip(pace::each(items)).filter_map(read).collect()
     }
 
     /// The same, read by several threads.
@@ -358,7 +358,7 @@ impl<'a> Reader<'a> {
         let mut by_name: HashMap<&str, Entities> = HashMap::default();
         let mut rows = IndexMap::new();
         let mut errors = Map::new();
-        for entry in self.entries {
+        for entry in pace::each(self.entries) {
             let Some(this) = self.collections.get(entry.collection) else { continue };
             let shown = Value::Object(entry.entity);
             match row(this, &shown, is_transformed, self.cx) {

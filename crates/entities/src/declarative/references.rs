@@ -62,7 +62,7 @@ fn index<'i>(reader: &'i Reader<'_>) -> Result<Indexes<'i>, Map<String, Value>> 
     let (mut by_id, mut by_key) = (Index::default(), Index::default());
     let mut errors = Places::default();
     let mut failed = false;
-    for (at, entry) in reader.entries.iter().enumerate() {
+    for (at, entry) in pace::each(&reader.entries).enumerate() {
         if let Some((key, field)) = endpoint_key(reader, entry)
             && !by_key.add(entry.collection, key, at)
         {
@@ -87,7 +87,7 @@ type Found = (usize, String, String);
 fn find(reader: &Reader<'_>, by_id: &Index<'_>, by_key: &Index<'_>) -> Result<Vec<Found>, Map<String, Value>> {
     let mut found = Vec::new();
     let mut errors: Map<String, Value> = Map::new();
-    for (at, entry) in reader.entries.iter().enumerate() {
+    for (at, entry) in pace::each(&reader.entries).enumerate() {
         for (field, value) in &entry.references {
             let target = reader
                 .collections
@@ -133,7 +133,7 @@ fn unique_fields(reader: &Reader<'_>) -> Result<(), Map<String, Value>> {
             (*name, this.schema.unique_fields().filter(|field| Some(*field) != endpoint).collect())
         })
         .collect();
-    for entry in &reader.entries {
+    for entry in pace::each(&reader.entries) {
         for field in unique.get(entry.collection).into_iter().flatten() {
             let Some(value) = entry.entity.get(*field).filter(|value| !value.is_null()) else { continue };
             let value = value.as_str().map_or_else(|| schema::lua::literal(value), str::to_owned);

@@ -99,7 +99,10 @@ impl<'input> Reader<'input> {
         let (anchor, read) = match event {
             Event::Scalar(text, style, anchor, tag) => (anchor, (scalar(text, style, tag.as_deref()), 1)),
             Event::SequenceStart(anchor, _) => (anchor, self.sequence(depth)?),
-            Event::MappingStart(anchor, _) => (anchor, self.mapping(depth)?),
+            Event::MappingStart(anchor, _) => {
+                pace::breathe();
+                (anchor, self.mapping(depth)?)
+            }
             Event::Alias(anchor) => (0, self.alias(anchor)?),
             _ => return Err(self.refuse("did not find expected node content")),
         };

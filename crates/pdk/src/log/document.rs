@@ -288,11 +288,11 @@ fn entities(cx: &Context, out: &mut Writer) {
         out.text(known.id.as_bytes());
         out.raw("}");
     }
-    if let Some(route) = &cx.route {
+    if let Some(route) = cx.route {
         out.raw(",\"route\":");
         out.raw(&shown(&ROUTES, route, |route| entity(cx, route)));
     }
-    if let Some(service) = &cx.service {
+    if let Some(service) = cx.service {
         out.raw(",\"service\":");
         out.raw(&shown(&SERVICES, service, |service| entity(cx, service)));
     }

@@ -244,11 +244,11 @@ impl Harness {
         self.runtime.block_on(async { tokio::time::sleep(time).await });
     }
 
-    async fn exchange(&self, mut cx: Context) -> Exchange {
+    async fn exchange<'s>(&'s self, mut cx: Context<'s>) -> Exchange {
         let mut flow = self.early(&mut cx, Phases::REWRITE).await;
         if matches!(flow, Flow::Continue) {
-            cx.route = self.route.clone();
-            cx.service = self.service.clone();
+            cx.route = self.route.as_ref();
+            cx.service = self.service.as_ref();
             cx.upstream = self.upstream_of(&cx.request);
             flow = self.early(&mut cx, Phases::ACCESS).await;
         }
@@ -292,7 +292,7 @@ impl Harness {
     }
 
     /// A request as it is before any phase.
-    pub fn context(&self, text: &str) -> Context {
+    pub fn context(&self, text: &str) -> Context<'_> {
         let (head, body) = text.split_once("\n\n").unwrap_or((text, ""));
         let mut all = head.lines();
         let (method, target) = all.next().and_then(|l| l.split_once(' ')).unwrap_or(("GET", "/"));
@@ -319,7 +319,7 @@ impl Harness {
     }
 
     /// Runs a phase that may end the request.
-    async fn early(&self, cx: &mut Context, phase: Phases) -> Flow {
+    async fn early(&self, cx: &mut Context<'_>, phase: Phases) -> Flow {
         for (_, plugin) in self.plugins.iter().filter(|(d, _)| d.phases.contains(phase)) {
             let step = match phase {
                 Phases::REWRITE => plugin.rewrite(cx),
@@ -339,7 +339,7 @@ impl Harness {
         }
     }
 
-    async fn seen(&self, cx: &mut Context) -> String {
+    async fn seen(&self, cx: &mut Context<'_>) -> String {
         let body = cx.request.body.collect(usize::MAX).await.unwrap_or_default();
         let (method, path) = match &cx.upstream {
             Some(to) => (to.method.clone().unwrap_or_else(|| cx.request.method.clone()), to.path.clone()),
@@ -360,7 +360,7 @@ impl Harness {
         text
     }
 
-    async fn filter_body(&self, cx: &mut Context) -> Vec<u8> {
+    async fn filter_body(&self, cx: &mut Context<'_>) -> Vec<u8> {
         let whole = cx.response.collect(usize::MAX).await.unwrap_or_default();
         let middle = whole.len() / 2;
         let mut out = Vec::new();

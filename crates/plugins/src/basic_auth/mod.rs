@@ -95,7 +95,7 @@ impl Plugin for BasicAuth {
 
 impl BasicAuth {
     /// As `access`, where a look-up must be waited for: goes on with `shown`, then with the header fields from `next`.
-    async fn access_later(&self, cx: &mut Context, shown: Shown, next: usize) -> Flow {
+    async fn access_later(&self, cx: &mut Context<'_>, shown: Shown, next: usize) -> Flow {
         let consumers = cx.shared.consumers.clone();
         if let Some(known) = look_up(&consumers, &shown.username).wait().await {
             return self.conclude(cx, shown, known).settle().await;
@@ -131,7 +131,7 @@ impl BasicAuth {
         }
     }
 
-    async fn conclude_later(&self, cx: &mut Context, shown: Shown, known: Known) -> Flow {
+    async fn conclude_later(&self, cx: &mut Context<'_>, shown: Shown, known: Known) -> Flow {
         match argon2id::verify(&known.0.password, &shown.password).await {
             Ok(is_right) => self.end(cx, known, is_right).settle().await,
             Err(Busy) => Flow::Exit(Box::new(Response::error(cx, 503, pdk::default_message(503)))),

@@ -89,7 +89,7 @@ impl Plugin for HmacAuth {
 
 impl HmacAuth {
     /// As `access`, where the credential or the body must be waited for.
-    async fn access_later(&self, cx: &mut Context, signature: Signature) -> Flow {
+    async fn access_later(&self, cx: &mut Context<'_>, signature: Signature) -> Flow {
         let consumers = cx.shared.consumers.clone();
         let known = look_up(&consumers, &signature.username).wait().await;
         let is_signed = known.as_ref().is_some_and(|(credential, _)| signature.is_of(cx, credential));
@@ -162,7 +162,7 @@ fn look_up<'a>(consumers: &'a Consumers, username: &'a str) -> Lookup<'a, Known>
 }
 
 /// Whether the body has the digest that the request tells; without one, whether there is no body.
-async fn has_right_body(cx: &mut Context) -> Result<bool, BodyError> {
+async fn has_right_body(cx: &mut Context<'_>) -> Result<bool, BodyError> {
     let body = cx.request.body.collect(BODY_MAX).await?;
     Ok(match cx.request.headers.get("digest") {
         None => body.is_empty(),

@@ -246,7 +246,7 @@ impl Jwt {
     }
 
     /// As `judge`, where the credential must be waited for.
-    async fn judge_later(&self, cx: &Context, shown: &[u8]) -> Result<Verified, Refusal> {
+    async fn judge_later(&self, cx: &Context<'_>, shown: &[u8]) -> Result<Verified, Refusal> {
         let parts = Parts::of(shown)?;
         let token = parts.parse()?;
         let secret = cx.shared.consumers.jwt_secret(&self.key(&token)?).wait().await;
@@ -254,7 +254,7 @@ impl Jwt {
     }
 
     /// As `access`, where the credential must be waited for.
-    async fn access_later(&self, cx: &mut Context, shown: Vec<u8>) -> Flow {
+    async fn access_later(&self, cx: &mut Context<'_>, shown: Vec<u8>) -> Flow {
         let consumers = cx.shared.consumers.clone();
         match self.judge_later(cx, &shown).await {
             Ok(verified) => {
@@ -266,7 +266,7 @@ impl Jwt {
     }
 
     /// As `access`, where a token without a credential may be signed with a published key.
-    async fn access_published(&self, cx: &mut Context, shown: Vec<u8>) -> Flow {
+    async fn access_published(&self, cx: &mut Context<'_>, shown: Vec<u8>) -> Flow {
         if self.has_credential(cx, &shown).await {
             return self.access_later(cx, shown).await;
         }
@@ -281,14 +281,14 @@ impl Jwt {
     }
 
     /// Whether a token names a credential that there is.
-    async fn has_credential(&self, cx: &Context, shown: &[u8]) -> bool {
+    async fn has_credential(&self, cx: &Context<'_>, shown: &[u8]) -> bool {
         let Ok(parts) = Parts::of(shown) else { return false };
         let Ok(token) = parts.parse() else { return false };
         let Ok(key) = self.key(&token) else { return false };
         cx.shared.consumers.jwt_secret(&key).wait().await.is_some()
     }
 
-    async fn verify_published(&self, cx: &Context, shown: &[u8]) -> Result<Stranger, Refusal> {
+    async fn verify_published(&self, cx: &Context<'_>, shown: &[u8]) -> Result<Stranger, Refusal> {
         let parts = Parts::of(shown)?;
         let token = parts.parse()?;
         let unknown = || Refusal::Message(format!("No credentials found for given '{}'", self.key_claim).into());

@@ -123,7 +123,7 @@ impl Plugin for KeyAuth {
 
 impl KeyAuth {
     /// As `access`, where the body may hold the key.
-    async fn access_with_body(&self, cx: &mut Context) -> Flow {
+    async fn access_with_body(&self, cx: &mut Context<'_>) -> Flow {
         let form = match cx.read_form().await {
             Ok(form) => form,
             Err(response) => return Flow::Exit(response),

@@ -139,7 +139,7 @@ impl Plugin for LdapAuth {
 }
 
 impl LdapAuth {
-    async fn enter(&self, cx: &mut Context, shown: Vec<Shown>) -> Flow {
+    async fn enter(&self, cx: &mut Context<'_>, shown: Vec<Shown>) -> Flow {
         for Shown { name, password } in shown {
             match self.is_right(cx, &name, &password).await {
                 Ok(true) => {
@@ -163,7 +163,7 @@ impl LdapAuth {
         self.refuse(cx).settle().await
     }
 
-    async fn is_right(&self, cx: &Context, name: &str, password: &[u8]) -> Result<bool, Failure> {
+    async fn is_right(&self, cx: &Context<'_>, name: &str, password: &[u8]) -> Result<bool, Failure> {
         let now = cx.shared.clock.now();
         if let Some(known) = self.cache.get(name, password, now) {
             return Ok(known);

@@ -210,7 +210,7 @@ impl MtlsAuth {
     }
 
     /// Lets in a client whose certificate is good, where it stands for somebody.
-    async fn enter(&self, cx: &mut Context, verified: &Verified) -> Flow {
+    async fn enter(&self, cx: &mut Context<'_>, verified: &Verified) -> Flow {
         if self.skips_consumer {
             let (cn, dn) = (&verified.common_name, &verified.distinguished_name);
             let group = if self.groups_by_dn { Some(dn) } else { cn.as_ref() };

@@ -27,7 +27,7 @@ struct Ending {
 }
 
 impl Oauth2 {
-    pub(super) async fn authorize(&self, cx: &mut Context) -> Response {
+    pub(super) async fn authorize(&self, cx: &mut Context<'_>) -> Response {
         let parameters = match Parameters::read(cx).await {
             Ok(parameters) => parameters,
             Err(response) => return *response,
@@ -51,7 +51,7 @@ impl Oauth2 {
     }
 
     /// `Err`: nobody knows yet where to send the user, so the failure is told to who asks.
-    async fn decide(&self, cx: &Context, parameters: &Parameters) -> Result<Ending, Failure> {
+    async fn decide(&self, cx: &Context<'_>, parameters: &Parameters) -> Result<Ending, Failure> {
         if !self.is_https(cx) {
             return Err(Failure::https());
         }
@@ -77,7 +77,7 @@ impl Oauth2 {
 
     async fn grant(
         &self,
-        cx: &Context,
+        cx: &Context<'_>,
         parameters: &Parameters,
         application: &Arc<Oauth2Credential>,
         user: String,

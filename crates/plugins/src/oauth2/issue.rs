@@ -30,7 +30,7 @@ impl Oauth2 {
     /// Makes a token: the answer about it. `None`: what it was to be given for is gone.
     pub(super) async fn make(
         &self,
-        cx: &Context,
+        cx: &Context<'_>,
         new: NewToken<'_>,
         making: Making,
     ) -> Result<Option<Map<String, Value>>, Failure> {

@@ -132,7 +132,7 @@ impl Oauth2 {
 
     /// The service that tokens of this request belong to.
     fn service(&self, cx: &Context) -> Option<Uuid> {
-        cx.service.as_ref().map(|service| service.id).filter(|_| !self.config.global_credentials)
+        cx.service.map(|service| service.id).filter(|_| !self.config.global_credentials)
     }
 
     /// The scope that is asked for, of those that there are.
@@ -157,7 +157,7 @@ impl Oauth2 {
     }
 
     /// Lets the request in by its token.
-    async fn enter(&self, cx: &mut Context) -> Flow {
+    async fn enter(&self, cx: &mut Context<'_>) -> Flow {
         for name in HEADERS {
             cx.request.headers.remove(name);
         }
@@ -196,7 +196,7 @@ impl Oauth2 {
     }
 
     /// The token that the request shows, and where.
-    async fn shown(&self, cx: &mut Context) -> Result<Option<(String, Place, Option<Form>)>, Box<Response>> {
+    async fn shown(&self, cx: &mut Context<'_>) -> Result<Option<(String, Place, Option<Form>)>, Box<Response>> {
         if let Some(field) = cx.request.headers.get(&self.header) {
             let field = String::from_utf8_lossy(field).into_owned();
             let mut words = field.split_ascii_whitespace();
@@ -240,11 +240,11 @@ impl Oauth2 {
     }
 
     /// Whom a token stands for, or why it does not count here.
-    async fn known(&self, cx: &Context, shown: &str) -> Result<Result<Known, Refusal>, pdk::StorageError> {
+    async fn known(&self, cx: &Context<'_>, shown: &str) -> Result<Result<Known, Refusal>, pdk::StorageError> {
         let invalid = Refusal { error: "invalid_token", description: INVALID };
         let row = cx.shared.storage.find("oauth2_tokens", "access_token", shown).await?;
         let Some(token) = row.and_then(|row| Oauth2Token::from_value(&row).ok()) else { return Ok(Err(invalid)) };
-        let service = cx.service.as_ref().map(|service| service.id);
+        let service = cx.service.map(|service| service.id);
         match &token.service {
             Some(of) if Some(of.id) != service => return Ok(Err(invalid)),
             None if !self.config.global_credentials => {

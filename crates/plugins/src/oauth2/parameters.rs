@@ -37,7 +37,7 @@ pub(super) struct Parameters {
 
 impl Parameters {
     /// Reads them; `Err`: the answer to a body that broke off.
-    pub(super) async fn read(cx: &mut Context) -> Result<Self, Box<Response>> {
+    pub(super) async fn read(cx: &mut Context<'_>) -> Result<Self, Box<Response>> {
         let has_body = matches!(cx.request.method.as_str(), "POST" | "PUT" | "PATCH");
         let form = if has_body { cx.read_form().await? } else { None };
         Ok(Self { query: cx.request.query().unwrap_or_default().to_vec(), form })

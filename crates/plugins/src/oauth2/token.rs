@@ -33,7 +33,7 @@ struct Shown {
 }
 
 impl Oauth2 {
-    pub(super) async fn issue(&self, cx: &mut Context) -> Response {
+    pub(super) async fn issue(&self, cx: &mut Context<'_>) -> Response {
         let parameters = match Parameters::read(cx).await {
             Ok(parameters) => parameters,
             Err(response) => return *response,
@@ -50,7 +50,7 @@ impl Oauth2 {
         response
     }
 
-    async fn exchange(&self, cx: &Context, parameters: &Parameters) -> Result<Map<String, Value>, Failure> {
+    async fn exchange(&self, cx: &Context<'_>, parameters: &Parameters) -> Result<Map<String, Value>, Failure> {
         if !self.is_https(cx) {
             return Err(Failure::https());
         }
@@ -89,7 +89,7 @@ impl Oauth2 {
     }
 
     /// The application, where it proves to be the one.
-    async fn application(&self, cx: &Context, parameters: &Parameters) -> Result<Arc<Oauth2Credential>, Failure> {
+    async fn application(&self, cx: &Context<'_>, parameters: &Parameters) -> Result<Arc<Oauth2Credential>, Failure> {
         let shown = self.shown_application(cx, parameters);
         let refused = || {
             let mut failure = Failure::client();
@@ -129,7 +129,7 @@ impl Oauth2 {
 
     async fn for_code(
         &self,
-        cx: &Context,
+        cx: &Context<'_>,
         parameters: &Parameters,
         application: &Oauth2Credential,
     ) -> Result<Map<String, Value>, Failure> {
@@ -154,7 +154,7 @@ impl Oauth2 {
 
     async fn for_refresh_token(
         &self,
-        cx: &Context,
+        cx: &Context<'_>,
         parameters: &Parameters,
         application: &Oauth2Credential,
     ) -> Result<Map<String, Value>, Failure> {
@@ -189,7 +189,7 @@ impl Oauth2 {
 
     async fn for_application(
         &self,
-        cx: &Context,
+        cx: &Context<'_>,
         parameters: &Parameters,
         application: &Oauth2Credential,
     ) -> Result<Map<String, Value>, Failure> {
@@ -205,7 +205,7 @@ impl Oauth2 {
 
     async fn for_user(
         &self,
-        cx: &Context,
+        cx: &Context<'_>,
         parameters: &Parameters,
         application: &Oauth2Credential,
     ) -> Result<Map<String, Value>, Failure> {

@@ -162,7 +162,7 @@ fn request(cx: &Context, out: &mut Message) {
     ip(out, "net.peer.ip", cx.client.peer.ip());
     text(out, "kong.request.id", cx.request_id_bytes());
     number(out, "http.status_code", cx.response.status.into());
-    if let Some(path) = cx.route.as_ref().and_then(|route| route.paths.as_ref()?.first()) {
+    if let Some(path) = cx.route.and_then(|route| route.paths.as_ref()?.first()) {
         text(out, "http.route", path.as_bytes());
     }
 }

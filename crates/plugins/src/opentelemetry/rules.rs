@@ -30,7 +30,7 @@ impl Rule {
     }
 
     pub(super) fn fits(&self, cx: &Context) -> bool {
-        let (route, service) = (cx.route.as_ref(), cx.service.as_ref());
+        let (route, service) = (cx.route, cx.service);
         let method = self.method.as_deref();
         let path = self.path.as_deref();
         method.is_none_or(|method| method == cx.request.method.as_str())

@@ -140,13 +140,9 @@ thread_local! {
 
 impl Plugin for Prometheus {
     fn log(&self, cx: &mut Context) {
-        let Some(route) = &cx.route else { return };
+        let Some(route) = cx.route else { return };
         let consumer = cx.consumer.as_ref().filter(|_| self.has_consumer);
-        let id = [
-            route.id,
-            cx.service.as_ref().map(|s| s.id).unwrap_or_default(),
-            consumer.map(|c| c.id).unwrap_or_default(),
-        ];
+        let id = [route.id, cx.service.map(|s| s.id).unwrap_or_default(), consumer.map(|c| c.id).unwrap_or_default()];
         COUNTED.with_borrow_mut(|counted| {
             if counted.len() >= SLOTS && !counted.contains_key(&id) {
                 counted.clear();
@@ -213,7 +209,7 @@ impl Slot {
     fn new(cx: &Context, route: &Arc<Route>, consumer: Option<&Arc<Consumer>>) -> Self {
         Self {
             route: route.clone(),
-            service: cx.service.clone(),
+            service: cx.service.cloned(),
             consumer: consumer.cloned(),
             requests: Vec::new(),
             ingress: None,
@@ -226,8 +222,8 @@ impl Slot {
 
     /// Whether the names are still those of the request's entities.
     fn is_of(&self, cx: &Context, consumer: Option<&Arc<Consumer>>) -> bool {
-        is_same(Some(&self.route), cx.route.as_ref())
-            && is_same(self.service.as_ref(), cx.service.as_ref())
+        is_same(Some(&self.route), cx.route)
+            && is_same(self.service.as_ref(), cx.service)
             && is_same(self.consumer.as_ref(), consumer)
     }
 

@@ -42,7 +42,7 @@ impl Parts {
 
     /// The host, where the upstream answers by it.
     fn add_host(&mut self, cx: &Context) {
-        let is_kept = cx.route.as_ref().is_some_and(|route| route.preserve_host);
+        let is_kept = cx.route.is_some_and(|route| route.preserve_host);
         self.add_optional(is_kept.then(|| cx.request.host().to_ascii_lowercase()).as_deref());
     }
 
@@ -64,7 +64,7 @@ impl Parts {
 pub(super) fn of(plugin: &ProxyCache, cx: &Context) -> Key {
     let mut parts = Parts(Digest::new(&SHA256));
     parts.add_optional(cx.consumer.as_ref().map(|consumer| &consumer.id.as_bytes()[..]));
-    parts.add_optional(cx.route.as_ref().map(|route| &route.id.as_bytes()[..]));
+    parts.add_optional(cx.route.map(|route| &route.id.as_bytes()[..]));
     parts.add_host(cx);
     parts.add(cx.forwarded_scheme().as_bytes());
     parts.add(cx.request.method.as_str().as_bytes());
@@ -80,7 +80,7 @@ pub(super) fn of(plugin: &ProxyCache, cx: &Context) -> Key {
 /// same for all routes: reading and writing often have routes of their own.
 pub(super) fn of_uri(plugin: &ProxyCache, cx: &Context, path: &[u8], query: &[u8]) -> Key {
     let mut parts = Parts(Digest::new(&SHA256));
-    let place = cx.service.as_ref().map(|service| service.id).or(cx.route.as_ref().map(|route| route.id));
+    let place = cx.service.map(|service| service.id).or(cx.route.map(|route| route.id));
     parts.add_optional(place.as_ref().map(|id| &id.as_bytes()[..]));
     parts.add_host(cx);
     parts.add_path(plugin, path);

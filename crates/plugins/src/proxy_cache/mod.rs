@@ -377,7 +377,7 @@ fn find(cx: &Context, place: Place) -> Found {
 
 impl ProxyCache {
     /// What Redis keeps for a request.
-    async fn find_in(&self, shared: &InRedis, cx: &Context, place: Place) -> Found {
+    async fn find_in(&self, shared: &InRedis, cx: &Context<'_>, place: Place) -> Found {
         let now = cx.shared.clock.now().as_secs();
         let stored = shared.get(&place.key, &cx.request.headers, now);
         let Some(uri) = &place.uri else { return Found { stored: stored.await, mark: 0 } };

@@ -40,7 +40,7 @@ impl By {
             }
             Self::Consumer | Self::Credential => cx.credential.as_ref().map(|c| &*c.id),
             Self::Service => {
-                id = Short::of_id(cx.service.as_ref().map(|s| s.id).unwrap_or_default());
+                id = Short::of_id(cx.service.map(|s| s.id).unwrap_or_default());
                 cx.service.is_some().then_some(id.as_str())
             }
             Self::Header(name) => cx.request.headers.get_str(name),

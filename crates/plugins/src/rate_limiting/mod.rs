@@ -285,7 +285,7 @@ impl Plugin for RateLimiting {
 
 impl RateLimiting {
     /// Counts the request in Redis.
-    async fn ask(&self, redis: &Arc<Redis>, cx: &mut Context, now: Duration) -> Flow {
+    async fn ask(&self, redis: &Arc<Redis>, cx: &mut Context<'_>, now: Duration) -> Flow {
         let windows = self.with_key(cx, redis.id(), |key| {
             exact::windows(&self.limits, now, |period, start| window_key(&key, period, start, redis.is_cluster()))
         });

@@ -278,7 +278,7 @@ impl RateLimitingAdvanced {
     }
 
     /// Counts the request in Redis; while that is out of reach, here.
-    async fn ask(&self, redis: &Arc<Redis>, cx: &mut Context) -> Flow {
+    async fn ask(&self, redis: &Arc<Redis>, cx: &mut Context<'_>) -> Flow {
         let limits = self.limits(cx);
         let call = self.by.with_told(cx, |identifier| {
             self::redis::call(&limits.all, &Names { namespace: &self.namespace, identifier })

@@ -70,7 +70,7 @@ impl Plugin for RequestSizeLimiting {
 }
 
 impl RequestSizeLimiting {
-    async fn read(&self, cx: &mut Context) -> Flow {
+    async fn read(&self, cx: &mut Context<'_>) -> Flow {
         match cx.request.body.collect(usize::try_from(self.limit).unwrap_or(usize::MAX)).await {
             Ok(_) => Flow::Continue,
             Err(BodyError::TooLarge) => Flow::Exit(too_large(cx)),

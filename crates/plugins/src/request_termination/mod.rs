@@ -110,7 +110,7 @@ impl RequestTermination {
         self.0.message.as_deref().or_else(|| default_message(self.0.status_code))
     }
 
-    async fn echo(&self, cx: &mut Context) -> Flow {
+    async fn echo(&self, cx: &mut Context<'_>) -> Flow {
         let body = match cx.request.body.collect(pdk::form::LIMIT).await {
             Ok(body) => body,
             Err(error) => return Flow::Exit(Box::new(cx.body_error(error))),
@@ -142,8 +142,8 @@ impl RequestTermination {
         });
         for (name, value) in [
             ("message", self.message().map(Value::from)),
-            ("matched_route", cx.route.as_deref().map(|route| entity(cx, route))),
-            ("matched_service", cx.service.as_deref().map(|service| entity(cx, service))),
+            ("matched_route", cx.route.map(|route| entity(cx, &**route))),
+            ("matched_service", cx.service.map(|service| entity(cx, &**service))),
         ] {
             if let Some(value) = value {
                 answer[name] = value;

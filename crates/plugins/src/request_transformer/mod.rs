@@ -174,7 +174,13 @@ impl RequestTransformer {
         Ok(())
     }
 
-    async fn change_rest(&self, cx: &mut Context, before: Option<Headers>, kind: Option<Kind>, merges: bool) -> Flow {
+    async fn change_rest(
+        &self,
+        cx: &mut Context<'_>,
+        before: Option<Headers>,
+        kind: Option<Kind>,
+        merges: bool,
+    ) -> Flow {
         // A body that is known to be too large is left where it is.
         if cx.request.body.len().is_none_or(|length| length <= pdk::form::LIMIT as u64) {
             let body = match cx.request.body.collect(pdk::form::LIMIT).await {

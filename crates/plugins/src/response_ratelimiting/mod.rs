@@ -267,7 +267,7 @@ impl ResponseRateLimiting {
     }
 
     /// Learns from Redis what the client has used.
-    async fn ask(&self, redis: &Arc<Redis>, client: Client, cx: &mut Context) -> Flow {
+    async fn ask(&self, redis: &Arc<Redis>, client: Client, cx: &mut Context<'_>) -> Flow {
         let now = cx.shared.clock.now();
         match self::redis::used(redis, &client, &self.limits, now).await {
             Ok(counters) => {

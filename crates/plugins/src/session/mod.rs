@@ -149,7 +149,7 @@ struct Logout {
 
 impl Logout {
     /// Whether a request asks to log out.
-    async fn is_asked(&self, cx: &mut Context) -> Result<bool, Box<Response>> {
+    async fn is_asked(&self, cx: &mut Context<'_>) -> Result<bool, Box<Response>> {
         if !self.methods.iter().any(|method| method == cx.request.method.as_str()) {
             return Ok(false);
         }
@@ -227,7 +227,7 @@ impl Session {
     }
 
     /// Lets the client in by the session that its cookie stands for.
-    async fn enter(&self, cx: &mut Context) -> Flow {
+    async fn enter(&self, cx: &mut Context<'_>) -> Flow {
         let now = now(cx);
         let mut opened = self.open(cx, &self.session, now).await;
         let is_remembered = opened.is_none();
@@ -270,7 +270,7 @@ impl Session {
     }
 
     /// The session that the jar's cookie stands for, where it still holds.
-    async fn open(&self, cx: &Context, jar: &Jar, now: u64) -> Option<Opened> {
+    async fn open(&self, cx: &Context<'_>, jar: &Jar, now: u64) -> Option<Opened> {
         let mut sealed = jar.seal.parse(&jar.cookie.read(&cx.request)?)?;
         if jar.is_over(&sealed.head, now) {
             return None;
@@ -333,7 +333,7 @@ impl Session {
     }
 
     /// Begins the session of a client that is remembered; it is known before the upstream is.
-    async fn begin_early(&self, cx: &mut Context, contents: &Contents, now: u64) -> Option<Head> {
+    async fn begin_early(&self, cx: &mut Context<'_>, contents: &Contents, now: u64) -> Option<Head> {
         let sealed = self.session.seal.seal(Head::new(now)?, contents)?;
         let fields = self.fields(&self.session, &sealed, now)?;
         if self.is_stored {
@@ -346,7 +346,7 @@ impl Session {
     }
 
     /// Renews what is about to end, and notes that the session is in use.
-    async fn refresh(&self, cx: &mut Context, opened: &mut Opened, now: u64) {
+    async fn refresh(&self, cx: &mut Context<'_>, opened: &mut Opened, now: u64) {
         let jar = &self.session;
         let head = &opened.sealed.head;
         if jar.is_due_to_roll(head, now) {
@@ -375,7 +375,7 @@ impl Session {
     }
 
     /// Ends the session, here and at the client.
-    async fn end(&self, cx: &mut Context, opened: &Opened) {
+    async fn end(&self, cx: &mut Context<'_>, opened: &Opened) {
         let mut gone = vec![opened.row];
         if let Some(remember) = self.remember.as_ref().filter(|_| self.is_stored) {
             gone.push(self.open(cx, remember, now(cx)).await.and_then(|opened| opened.row));

@@ -83,7 +83,7 @@ impl StandardWebhooks {
         is_fresh.then(|| Claim { signed: [id, b".", lua::number(time).as_bytes(), b"."].concat(), signature })
     }
 
-    async fn check(&self, cx: &mut Context, mut claim: Claim) -> Flow {
+    async fn check(&self, cx: &mut Context<'_>, mut claim: Claim) -> Flow {
         let body = match cx.request.body.collect(BODY_MAX).await {
             Ok(body) => body,
             Err(error) => return Flow::Exit(Box::new(cx.body_error(error))),

@@ -117,7 +117,7 @@ impl Config {
                 counted(format!("{scope}.workspace.{}.status.{status}", self.workspace(cx, metric)))
             }
             (Name::StatusCountPerUserPerRoute, _) => {
-                counted(format!("route.{}.user.{}.status.{status}", cx.route.as_ref()?.id, consumer()?))
+                counted(format!("route.{}.user.{}.status.{status}", cx.route?.id, consumer()?))
             }
             _ => return None,
         };
@@ -141,7 +141,7 @@ impl Config {
 
     fn tags(&self, cx: &Context, metric: &Metric) -> Option<Vec<(&'static str, String)>> {
         let mut tags = vec![("service", self.service(cx, metric)?)];
-        if let Some(route) = &cx.route {
+        if let Some(route) = cx.route {
             tags.push(("route", route.name.as_deref().map_or_else(|| route.id.to_string(), one_line)));
         }
         tags.push(("workspace", self.workspace(cx, metric)));
@@ -154,7 +154,7 @@ impl Config {
     }
 
     fn service(&self, cx: &Context, metric: &Metric) -> Option<String> {
-        let service = cx.service.as_ref()?;
+        let service = cx.service?;
         match metric.service_identifier.unwrap_or(self.service_identifier_default) {
             ServiceIdentifier::Id => Some(service.id.to_string()),
             ServiceIdentifier::Name => service.name.as_deref().map(one_line),

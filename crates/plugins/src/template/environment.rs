@@ -7,13 +7,13 @@ use std::rc::Rc;
 
 /// A request as expressions see it.
 pub(crate) struct Request<'a> {
-    cx: &'a Context,
+    cx: &'a Context<'a>,
     headers: &'a Headers,
 }
 
 impl<'a> Request<'a> {
     /// `headers` are the fields to show, which may be those of an earlier moment.
-    pub(crate) fn new(cx: &'a Context, headers: &'a Headers) -> Self {
+    pub(crate) fn new(cx: &'a Context<'a>, headers: &'a Headers) -> Self {
         Self { cx, headers }
     }
 }
@@ -156,11 +156,9 @@ impl<'a> Environment<'a> for Request<'a> {
             "kong.request.get_raw_query" => Value::String(Cow::Borrowed(cx.request.query().unwrap_or_default())),
             "kong.request.get_scheme" => Value::text(cx.client.scheme.as_str()),
             "kong.request.get_uri_captures" => Value::Object("uri_captures"),
-            "kong.router.get_route" => {
-                cx.route.as_ref().map_or(Value::Nil, |route| named(&route.id, route.name.as_deref()))
-            }
+            "kong.router.get_route" => cx.route.map_or(Value::Nil, |route| named(&route.id, route.name.as_deref())),
             "kong.router.get_service" => {
-                cx.service.as_ref().map_or(Value::Nil, |service| named(&service.id, service.name.as_deref()))
+                cx.service.map_or(Value::Nil, |service| named(&service.id, service.name.as_deref()))
             }
             _ => return Err(Fault::new(format!("{function} cannot be used in templates"))),
         })

@@ -5,7 +5,8 @@ use pdk::testing::Harness;
 
 fn rendered(source: &str, request: &str) -> Result<String, String> {
     let template = Template::lenient(source);
-    let cx = Harness::new(&crate::correlation_id::DEFINITION, serde_json::json!({})).context(request);
+    let harness = Harness::new(&crate::correlation_id::DEFINITION, serde_json::json!({}));
+    let cx = harness.context(request);
     let text = template.render(&Request::new(&cx, &cx.request.headers));
     text.map(|text| String::from_utf8_lossy(&text).into_owned()).map_err(|fault| fault.to_string())
 }

@@ -85,20 +85,20 @@ fn endpoint(service: Option<&str>, ip: Option<IpAddr>, port: Option<u16>) -> Opt
 }
 
 fn service_name<'a>(config: &'a Config, cx: &'a Context) -> Option<&'a str> {
-    let own = cx.service.as_ref().and_then(|service| service.name.as_deref());
+    let own = cx.service.and_then(|service| service.name.as_deref());
     own.or(config.default_service_name.as_deref())
 }
 
 /// The tags that say which service and route a span is of.
 fn entity_tags(cx: &Context) -> Map<String, Value> {
     let mut tags = Map::new();
-    if let Some(service) = &cx.service {
+    if let Some(service) = cx.service {
         tags.insert("kong.service".into(), service.id.to_string().into());
         if let Some(name) = &service.name {
             tags.insert("kong.service_name".into(), name.as_str().into());
         }
     }
-    if let Some(route) = &cx.route {
+    if let Some(route) = cx.route {
         tags.insert("kong.route".into(), route.id.to_string().into());
         if let Some(name) = &route.name {
             tags.insert("kong.route_name".into(), (&**name).into());

@@ -158,8 +158,8 @@ impl AccessLog {
             "request_id": cx.request_id(),
             "request_ms": cx.timing.total_ms(),
             "upstream_ms": cx.timing.upstream_ms(),
-            "route": cx.route.as_ref().and_then(|r| r.name.as_deref()),
-            "service": cx.service.as_ref().and_then(|s| s.name.as_deref()),
+            "route": cx.route.and_then(|r| r.name.as_deref()),
+            "service": cx.service.and_then(|s| s.name.as_deref()),
         });
         let _ = writeln!(self.buffer, "{line}");
     }

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// A request that was tried twice and has ended.
-fn context() -> Context {
+fn context() -> Context<'static> {
     let mut headers = Headers::new();
     let target = headers.store(b"/a%20b?q=1&Name=x+y");
     let host = headers.store(b"Shop.test:8000");

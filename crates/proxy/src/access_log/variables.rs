@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// What a line is made from.
 pub(super) struct Facts<'a> {
-    pub(super) cx: &'a Context,
+    pub(super) cx: &'a Context<'a>,
     pub(super) now: Duration,
     pub(super) body_sent: u64,
     pub(super) hostname: &'a str,

@@ -10,7 +10,7 @@ use pdk::{Context, Flow, Phases, Step};
 pub(crate) async fn access<'a>(
     plan: &'a Plan,
     instances: &'a Instances,
-    cx: &mut Context,
+    cx: &mut Context<'_>,
     chosen: &mut Chosen<'a>,
 ) -> Result<(), Exit> {
     let fixed = plan.fixed();

@@ -71,7 +71,7 @@ impl NoTarget {
 pub(crate) async fn balance(
     upstreams: &Upstreams,
     service: &ServiceTarget,
-    cx: &mut Context,
+    cx: &mut Context<'_>,
     tries: &mut Tries,
 ) -> Result<Target, NoTarget> {
     request_debug::enter(cx, "balancer");
@@ -161,7 +161,7 @@ async fn by_name(
 }
 
 /// What an upstream may hash on.
-struct FromContext<'a>(&'a Context);
+struct FromContext<'a>(&'a Context<'a>);
 
 impl Inputs for FromContext<'_> {
     fn consumer(&self) -> Option<Cow<'_, str>> {

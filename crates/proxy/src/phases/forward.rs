@@ -76,7 +76,7 @@ pub(crate) async fn forward(
     thread: &Thread,
     snapshot: &Snapshot,
     Routed { endpoint, service, .. }: Routed<'_>,
-    cx: &mut Context,
+    cx: &mut Context<'_>,
     to: &mut Downstream,
 ) -> Result<Forwarded, Exit> {
     if cx.is_awaited_upstream() && service.is_some() {
@@ -132,7 +132,7 @@ async fn with_retries(
     mut request_body: Held,
     mut started: Instant,
     deadline: &mut Deadline,
-    cx: &mut Context,
+    cx: &mut Context<'_>,
     to: &mut Downstream,
 ) -> Result<Forwarded, Exit> {
     let Way { thread, service, terms, upstream, .. } = way;
@@ -224,7 +224,7 @@ fn is_retry_allowed(target: &Target) -> bool {
 }
 
 /// The request's body as it will go out: held whole first where the route asks for that.
-async fn take_body(thread: &Thread, endpoint: &Endpoint, cx: &Context, mut taken: Body) -> Result<Held, Exit> {
+async fn take_body(thread: &Thread, endpoint: &Endpoint, cx: &Context<'_>, mut taken: Body) -> Result<Held, Exit> {
     let settings = &thread.proxy.settings;
     if settings.max_body > 0 {
         taken = body::Limited::wrap(taken, settings.max_body);
@@ -334,7 +334,7 @@ fn accept(cx: &mut Context, (answer, target, now): Answered, tries: Tries) -> Fo
 /// One try at one address.
 struct Try<'a> {
     way: Way<'a>,
-    cx: &'a Context,
+    cx: &'a Context<'a>,
     tls: Option<&'a TlsTarget>,
     key: PoolKey,
     host: upstream_head::Host,
@@ -343,7 +343,7 @@ struct Try<'a> {
 /// The body is taken once it begins to be sent.
 async fn attempt(
     way: Way<'_>,
-    cx: &Context,
+    cx: &Context<'_>,
     target: &Target,
     body: &mut Body,
     to: &mut Downstream,

@@ -169,13 +169,13 @@ fn add_own(thread: &Thread, cx: &mut Context) {
 /// `Kong-Route-*` and `Kong-Service-*`, for who asks with `Kong-Debug` where that is allowed.
 fn debug_headers(cx: &mut Context) {
     let headers = &mut cx.response.headers;
-    if let Some(route) = &cx.route {
+    if let Some(route) = cx.route {
         headers.set("Kong-Route-Id", route.id.to_string().as_bytes());
         if let Some(name) = &route.name {
             headers.set("Kong-Route-Name", name.as_bytes());
         }
     }
-    if let Some(service) = &cx.service {
+    if let Some(service) = cx.service {
         headers.set("Kong-Service-Id", service.id.to_string().as_bytes());
         if let Some(name) = &service.name {
             headers.set("Kong-Service-Name", name.as_bytes());

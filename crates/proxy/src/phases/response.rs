@@ -7,7 +7,7 @@ use crate::snapshot::Chosen;
 use crate::worker::Thread;
 use pdk::{Context, Phases, Response};
 
-pub(crate) async fn response(thread: &Thread, chosen: &Chosen<'_>, cx: &mut Context) -> Result<(), Exit> {
+pub(crate) async fn response(thread: &Thread, chosen: &Chosen<'_>, cx: &mut Context<'_>) -> Result<(), Exit> {
     if !chosen.any(Phases::RESPONSE) {
         return Ok(());
     }

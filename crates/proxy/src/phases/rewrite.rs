@@ -6,7 +6,7 @@ use crate::snapshot::Chosen;
 use pdk::trace::{Instrumentations, Part};
 use pdk::{Context, Phases, Step};
 
-pub(crate) async fn rewrite(chosen: &Chosen<'_>, cx: &mut Context) -> Result<(), Exit> {
+pub(crate) async fn rewrite(chosen: &Chosen<'_>, cx: &mut Context<'_>) -> Result<(), Exit> {
     request_debug::enter(cx, "rewrite");
     for built in chosen.iter().filter(|b| b.phases.contains(Phases::REWRITE)) {
         let mark = cx.mark(Instrumentations::PLUGIN_REWRITE);

@@ -50,14 +50,14 @@ impl Fields for RequestFields<'_> {
     }
 }
 
-pub(crate) fn route<'a>(thread: &Thread, snapshot: &'a Snapshot, cx: &mut Context) -> Result<Routed<'a>, Exit> {
+pub(crate) fn route<'a>(thread: &Thread, snapshot: &'a Snapshot, cx: &mut Context<'a>) -> Result<Routed<'a>, Exit> {
     let mark = cx.mark(Instrumentations::ROUTER);
     let routed = routed(thread, snapshot, cx);
     cx.record(mark, Part::Router);
     routed
 }
 
-fn routed<'a>(thread: &Thread, snapshot: &'a Snapshot, cx: &mut Context) -> Result<Routed<'a>, Exit> {
+fn routed<'a>(thread: &Thread, snapshot: &'a Snapshot, cx: &mut Context<'a>) -> Result<Routed<'a>, Exit> {
     let settings = &thread.proxy.settings;
     request_debug::enter(cx, "access");
     learn_client(settings, cx);
@@ -74,8 +74,8 @@ fn routed<'a>(thread: &Thread, snapshot: &'a Snapshot, cx: &mut Context) -> Resu
     let Some(Found { routed, upstream, captures }) = found.map_err(|status| bad_path(cx, status))? else {
         return Err(Exit::new(Response::error(cx, 404, "no Route matched with those values")));
     };
-    cx.route = Some(routed.endpoint.route.clone());
-    cx.service = routed.service.map(|s| s.service.clone());
+    cx.route = Some(&routed.endpoint.route);
+    cx.service = routed.service.map(|target| &target.service);
     cx.upstream = upstream;
     cx.captures = captures;
     check_protocol(routed.endpoint, cx)?;

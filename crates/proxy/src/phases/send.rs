@@ -17,15 +17,15 @@ use std::time::{Duration, Instant};
 const TUNNEL: Duration = Duration::from_secs(60);
 
 /// Sends the response. What goes wrong here ends the connection: the client must not take a part for the whole.
-pub(crate) async fn send(cx: &mut Context, chosen: &Chosen<'_>, forwarded: Forwarded, to: &mut Downstream) {
+pub(crate) async fn send(cx: &mut Context<'_>, chosen: &Chosen<'_>, forwarded: Forwarded, to: &mut Downstream) {
     let Forwarded { reason, upgraded, pick, room } = forwarded;
     if let Some(upstream) = upgraded {
         let _ = to.head(cx.response.status, &reason, &cx.response.headers, BodyLength::None);
         if to.flush().await.is_ok()
             && let Some(client) = to.upgrade()
         {
-            let own = cx.route.as_ref().and_then(|route| route.read_timeout).map(|ms| u64::from(ms.get()));
-            let of_service = || cx.service.as_ref()?.read_timeout?.try_into().ok();
+            let own = cx.route.and_then(|route| route.read_timeout).map(|ms| u64::from(ms.get()));
+            let of_service = || cx.service?.read_timeout?.try_into().ok();
             let idle = own.or_else(of_service);
             Box::pin(tunnel::run(client, upstream, idle.map_or(TUNNEL, Duration::from_millis))).await;
         }
@@ -52,7 +52,7 @@ impl From<ClientGone> for Broken {
     }
 }
 
-async fn relay(cx: &mut Context, chosen: &Chosen<'_>, reason: &[u8], to: &mut Downstream) -> Result<(), Broken> {
+async fn relay(cx: &mut Context<'_>, chosen: &Chosen<'_>, reason: &[u8], to: &mut Downstream) -> Result<(), Broken> {
     let mut filters = BodyFilters::new(chosen);
     let mut body = std::mem::take(&mut cx.response.body);
     if !Response::may_have_body(cx.response.status) || cx.request.method == Method::Head {
@@ -111,7 +111,7 @@ fn tell_logs(cx: &mut Context, chosen: &Chosen<'_>, length: BodyLength) {
 
 /// Passes on the body; its last piece and the trailers come back, to go out in one with the end.
 async fn stream(
-    cx: &mut Context,
+    cx: &mut Context<'_>,
     filters: &mut BodyFilters<'_, '_>,
     body: &mut Body,
     to: &mut Downstream,
@@ -168,7 +168,7 @@ struct Ahead {
 
 impl Ahead {
     fn new(cx: &Context) -> Self {
-        let is_buffered = cx.route.as_ref().is_some_and(|route| route.response_buffering);
+        let is_buffered = cx.route.is_some_and(|route| route.response_buffering);
         Self { frames: VecDeque::new(), bytes: 0, limit: if is_buffered { AHEAD } else { 0 } }
     }
 

@@ -64,8 +64,8 @@ impl Builder {
         from.upstreams.values().for_each(|upstream| self.links.upstream(None, Some(upstream)));
         from.snis.values().for_each(|sni| self.links.sni(None, Some(sni)));
         from.services.values().for_each(|service| self.links.service(None, Some(service)));
-        from.routes.values().for_each(|route| self.links.route(None, Some(route)));
-        for plugin in from.plugins.values() {
+        pace::each(from.routes.values()).for_each(|route| self.links.route(None, Some(route)));
+        for plugin in pace::each(from.plugins.values()) {
             self.plugin(None, Some(plugin), from, &mut dirty, &mut problems);
         }
         dirty.upstream_names.extend(from.upstreams.values().map(|upstream| upstream.name.clone()));
@@ -283,7 +283,7 @@ impl Builder {
             Arc::make_mut(&mut self.current.upstreams).set(name, upstream);
         }
         let services = Arc::make_mut(&mut self.current.services);
-        for id in &dirty.services {
+        for id in pace::each(&dirty.services) {
             let number = self.numbers.of(*id);
             let Some(service) = from.services.get(id).filter(|service| service.enabled) else {
                 services.set(number, ServiceEntry::default());
@@ -310,7 +310,7 @@ impl Builder {
             service.is_none_or(|service| service.enabled)
         };
         let (mut removed, mut added) = (Vec::new(), Vec::new());
-        for id in dirty.routes.iter().chain(dirty.endpoints.difference(&dirty.routes)) {
+        for id in pace::each(dirty.routes.iter().chain(dirty.endpoints.difference(&dirty.routes))) {
             let Some(route) = from.routes.get(id).filter(is_served) else {
                 removed.push(*id);
                 continue;

@@ -17,48 +17,72 @@ use crate::HasRoute;
 use crate::Protocol;
 use crate::compile::{Candidate, Plan};
 use crate::context::{Context, Found};
-use crate::rank::Rank;
+use crate::rank::halves;
 use names::Names;
-use trie::Lists;
+use trie::{List, Lists};
 
 /// A candidate where the index keeps it. Most match once the index leads to them; a request meets nothing else of these, so
 /// that among very many routes it waits for little memory.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub(crate) struct Entry<R> {
-    rank: Rank,
+    major: u64,
+    /// What breaks ties, where it is not the route's id.
+    tie: Option<Box<[u64; 2]>>,
+    /// What is left to be checked.
+    candidate: Option<Arc<Candidate>>,
+    route: R,
+    /// Of a leaf: where in its parent's text the end of its key is, and how long.
+    rest: (u32, u32),
     /// The port that goes with the name it is kept under.
     port: Option<u16>,
     /// Which of its route's paths it stands for: the first of equals wins.
     order: u16,
-    /// How long the path prefix is that it is kept under, where it stands for one.
-    prefix: Option<u32>,
-    /// What is left to be checked.
-    candidate: Option<Arc<Candidate>>,
-    route: R,
+    /// Whether it stands for a path prefix, which is the key it is kept under.
+    is_prefix: bool,
 }
 
 impl<R: HasRoute> Entry<R> {
+    fn new(plan: &Plan, port: Option<u16>, candidate: Option<&Arc<Candidate>>, route: R) -> Self {
+        let tie = plan.rank.tie();
+        Self {
+            major: plan.rank.major(),
+            tie: (tie != halves(route.route().id)).then(|| Box::new(tie)),
+            candidate: candidate.cloned(),
+            route,
+            rest: (0, 0),
+            port,
+            order: plan.order,
+            is_prefix: plan.is_prefix,
+        }
+    }
+
     fn id(&self) -> Uuid {
         self.route.route().id
     }
 
     /// Whether this one is tried before the other.
     fn precedes(&self, other: &Self) -> bool {
-        let by_rank = self.rank.cmp(&other.rank);
+        let by_tie = || self.tie().cmp(&other.tie());
         let by_order = || other.order.cmp(&self.order);
         let by_id = || self.id().cmp(&other.id());
-        by_rank.then_with(by_order).then_with(by_id) == Ordering::Greater
+        self.major.cmp(&other.major).then_with(by_tie).then_with(by_order).then_with(by_id) == Ordering::Greater
+    }
+
+    fn tie(&self) -> [u64; 2] {
+        self.tie.as_deref().copied().unwrap_or_else(|| halves(self.id()))
     }
 
     fn has_sni(&self) -> bool {
         self.candidate.as_ref().is_some_and(|candidate| candidate.has_sni)
     }
 
-    fn matches<'a>(&'a self, cx: &mut Context<'a>) -> Option<Found<'a>> {
+    /// `length`: of the key that it is kept under.
+    fn matches<'a>(&'a self, cx: &mut Context<'a>, length: usize) -> Option<Found<'a>> {
         let mut found = Found::default();
-        if let Some(prefix) = self.prefix {
+        if self.is_prefix {
             // The index has compared it already.
-            found.prefix = cx.query.path.get(..prefix as usize);
+            found.prefix = cx.query.path.get(..length);
         }
         match &self.candidate {
             Some(candidate) => candidate.matches(cx, found),
@@ -99,15 +123,7 @@ impl<R: HasRoute> Table<R> {
         for (name, port) in &plan.names {
             let trie = self.names.trie(name);
             for key in &plan.keys {
-                let entry = Entry {
-                    rank: plan.rank,
-                    port: *port,
-                    order: plan.order,
-                    prefix: plan.prefix,
-                    candidate: candidate.cloned(),
-                    route: route.clone(),
-                };
-                trie.insert(key, entry);
+                trie.insert(key, Entry::new(plan, *port, candidate, route.clone()));
             }
         }
     }
@@ -166,33 +182,40 @@ impl<R: HasRoute> Table<R> {
     }
 }
 
-/// Tries the candidates of all lists, best rank first: the first that matches is the answer.
+/// Tries the candidates of all lists, best rank first: the first that matches is the answer. Entries of others are not looked
+/// at, unless ranks are equal but for ties.
 fn best<'r: 'q, 'q, R: HasRoute>(
     mut lists: Lists<'r, R>,
     cx: &mut Context<'q>,
     is_wanted: impl Fn(&Entry<R>) -> bool,
 ) -> Option<(&'r R, Found<'q>)> {
     loop {
-        let mut best: Option<(usize, &'r Entry<R>)> = None;
-        for (at, list) in lists.iter().enumerate() {
-            if let Some(head) = list.first()
-                && best.is_none_or(|(_, other)| head.precedes(other))
-            {
-                best = Some((at, head));
+        let mut all = lists.iter().enumerate();
+        let mut best = all.next()?;
+        for other in all {
+            if other.1.precedes(best.1) {
+                best = other;
             }
         }
-        let (at, entry) = best?;
-        match lists[at] {
-            [_, rest @ ..] if !rest.is_empty() => lists[at] = rest,
-            _ => {
-                lists.swap_remove(at);
-            }
+        let at = best.0;
+        let List { entries, length, .. } = *best.1;
+        let (entry, rest) = entries.split_first()?;
+        match rest.first() {
+            Some(next) => lists[at] = List { major: next.major, entries: rest, length },
+            None => drop(lists.swap_remove(at)),
         }
         if (entry.port.is_none() || entry.port == cx.host_port)
             && is_wanted(entry)
-            && let Some(found) = entry.matches(cx)
+            && let Some(found) = entry.matches(cx, length)
         {
             return Some((&entry.route, found));
         }
+    }
+}
+
+impl<R: HasRoute> List<'_, R> {
+    /// Whether its first entry is tried before the other's.
+    fn precedes(&self, other: &Self) -> bool {
+        self.major > other.major || (self.major == other.major && self.entries[0].precedes(&other.entries[0]))
     }
 }

@@ -60,10 +60,13 @@ impl<R> Wildcards<R> {
     }
 }
 
+/// Compared where the table has it, as long as it is no longer than most.
+type Name = SmallVec<[u8; 24]>;
+
 #[derive(Clone, Debug)]
 pub(crate) struct Names<R> {
     any: Arc<Node<R>>,
-    exact: Shards<Arc<[u8]>, Arc<Node<R>>>,
+    exact: Shards<Name, Arc<Node<R>>>,
     suffixes: Wildcards<R>,
     prefixes: Wildcards<R>,
     plaintext: Arc<Node<R>>,
@@ -122,7 +125,7 @@ impl<R> Names<R> {
     pub(crate) fn trie(&mut self, key: &NameKey) -> &mut Arc<Node<R>> {
         match key {
             NameKey::Any => &mut self.any,
-            NameKey::Exact(name) => self.exact.entry(Arc::from(name.as_bytes()), Arc::default),
+            NameKey::Exact(name) => self.exact.entry(Name::from_slice(name.as_bytes()), Arc::default),
             NameKey::Suffix(text) => self.suffixes.trie(text.as_bytes()),
             NameKey::Prefix(text) => self.prefixes.trie(text.as_bytes()),
             NameKey::Plaintext => &mut self.plaintext,

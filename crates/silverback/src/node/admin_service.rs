@@ -73,7 +73,7 @@ async fn handle(
 }
 
 /// How much of a long answer (a scrape has megabytes) is sent at once.
-const PIECE: usize = 256 * 1024;
+const PIECE: usize = 64 * 1024;
 
 /// Sends an answer and logs it.
 pub(super) async fn answered(
@@ -119,7 +119,7 @@ async fn send(answer: admin::Response, to: &mut Downstream) {
             return;
         }
         // Threads that proxy on this core come in between.
-        std::thread::yield_now();
+        pace::breathe();
     }
     let _ = to.finish(body, None).await;
 }

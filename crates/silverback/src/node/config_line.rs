@@ -87,7 +87,7 @@ impl ConfigLine {
     /// Replaces the whole configuration.
     pub(super) fn replace(&self, rows: &[Change]) {
         let mut new = Configuration::default();
-        for change in rows {
+        for change in pace::each(rows) {
             if let Some(row) = &change.value {
                 set(&mut new, &change.entity, row);
             }

@@ -15,8 +15,7 @@ type Trie = Arc<Node<Arc<Route>>>;
 /// A route's entry without further checks.
 fn entry(number: u128) -> Entry<Arc<Route>> {
     let route = route(number, "paths=/a");
-    let rank = plans(Flavor::default(), &Definition::from(&*route)).unwrap()[0].rank;
-    Entry { rank, port: None, order: 0, prefix: None, candidate: None, route }
+    Entry::new(&plans(Flavor::default(), &Definition::from(&*route)).unwrap()[0], None, None, route)
 }
 
 /// Nodes, leaves and entries of all kinds, whichever order they are in; leaves are where leaves can be.
@@ -24,7 +23,8 @@ fn shape(node: &Node<Arc<Route>>, is_root: bool) -> [usize; 3] {
     let parts = node.inner.len() + node.leaves.len() + node.entries.len();
     assert!(is_root || parts > 1, "a node of no use");
     assert!(node.inner.iter().all(|child| child.inner.len() + child.leaves.len() + child.entries.len() > 1));
-    assert_eq!(node.text.len(), node.label + node.inner.len() + node.leaves.len());
+    assert_eq!(node.text.len(), node.rests() + node.leaves.iter().map(|leaf| leaf.rest.1 as usize).sum::<usize>());
+    assert_eq!(node.has_entries.then_some(node.major), node.entries.first().map(|first| first.major));
     let own = [1, node.leaves.len(), node.entries.len()];
     let below = node.inner.iter().map(|child| shape(child, false));
     below.fold(own, |sum, more| std::array::from_fn(|at| sum[at] + more[at]))
@@ -33,7 +33,7 @@ fn shape(node: &Node<Arc<Route>>, is_root: bool) -> [usize; 3] {
 fn found(trie: &Trie, path: &[u8]) -> Vec<Uuid> {
     let mut lists = Lists::new();
     trie.collect(path, &mut lists);
-    let mut found: Vec<_> = lists.iter().flat_map(|list| list.iter()).map(Entry::id).collect();
+    let mut found: Vec<_> = lists.iter().flat_map(|list| list.entries).map(Entry::id).collect();
     found.sort_unstable();
     found
 }
@@ -66,4 +66,13 @@ fn a_trie_has_the_same_nodes_whichever_way_it_came_about() {
             assert_eq!(found(&trie, &path), expected, "{path:?} in {keys:?}");
         }
     }
+}
+
+#[test]
+fn a_step_of_a_look_up_is_one_line_of_the_cache() {
+    /// As large as what the proxy keeps.
+    type Kept = [u64; 3];
+    assert_eq!(size_of::<Entry<Kept>>(), 64);
+    assert_eq!(align_of::<Entry<Kept>>(), 64);
+    assert_eq!(std::mem::offset_of!(Node<Kept>, major), 64);
 }
