@@ -2,7 +2,7 @@
 
 use crate::args::{Arg, Args};
 use crate::json::Json;
-use crate::{BodyError, Context, Response};
+use crate::{BodyError, Context, Method, Response};
 use std::borrow::Cow;
 
 /// How much of a body is read to look for form fields.
@@ -232,6 +232,11 @@ impl Context<'_> {
             Some(query) => Some(query),
             None => self.request.query(),
         }
+    }
+
+    /// The method as it goes upstream.
+    pub fn upstream_method(&self) -> &Method {
+        self.upstream.as_ref().and_then(|upstream| upstream.method.as_ref()).unwrap_or(&self.request.method)
     }
 
     /// Replaces the query that goes upstream; an empty one leaves none.

@@ -82,10 +82,13 @@ impl EntitySchema {
     ) -> Result<Value, Error> {
         let mut patch = object(patch);
         let ttl = self.take_ttl(&mut patch)?;
-        self.process(&mut patch, Operation::Update, cx)?;
-        self.resolve(&mut patch, cx, resolver)?;
         let empty = Map::new();
         let before = stored.as_object().unwrap_or(&empty);
+        // A patch that does not say what kind of entity it is for (a plugin's name) is for the kind that is stored.
+        let says = |key: &String| patch.get(key).is_some_and(|kind| !kind.is_null());
+        let lookup = self.lookup(if self.subschema_key.as_ref().is_none_or(says) { &patch } else { before });
+        self.processor(Mode::Patch, cx).record(lookup, &mut patch).map_err(violation)?;
+        self.resolve(&mut patch, cx, resolver)?;
         let mut merged = self.merged(before, patch.clone());
         self.check_map(&merged, cx, Some((&patch, before)))?;
         self.reduce_foreign(&mut merged, cx);

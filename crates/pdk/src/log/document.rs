@@ -87,7 +87,7 @@ fn request(cx: &Context, out: &mut Writer) {
     out.raw(",\"querystring\":{");
     querystring(cx, out);
     out.raw("},\"method\":");
-    out.text(request.method.as_str().as_bytes());
+    out.text(cx.upstream_method().as_str().as_bytes());
     out.raw(",\"headers\":{");
     headers(&request.headers, true, out);
     out.raw("},\"size\":");
@@ -124,7 +124,7 @@ fn values<T>(first: T, others: impl Iterator<Item = T>, out: &mut Writer, write:
 
 /// Arguments by their names, in the order in which they first come.
 fn querystring(cx: &Context, out: &mut Writer) {
-    let Some(query) = cx.request.query().filter(|query| !query.is_empty()) else { return };
+    let Some(query) = cx.upstream_query().filter(|query| !query.is_empty()) else { return };
     let args = Args::parse(query);
     let mut lists: IndexMap<Cow<'_, str>, Vec<Option<&[u8]>>, ahash::RandomState> = IndexMap::default();
     for (name, value) in args.iter() {
@@ -228,6 +228,10 @@ fn connection(cx: &Context, out: &mut Writer) {
     let is_kept = if cx.request.version == Version::Http10 { says(b"keep-alive") } else { !says(b"close") };
     out.raw(if cx.response.headers.is_empty() { "\"connection\":" } else { ",\"connection\":" });
     out.raw(if is_kept { "\"keep-alive\"" } else { "\"close\"" });
+    let has_body = cx.request.method != Method::Head && Response::may_have_body(cx.response.status);
+    if has_body && cx.request.version == Version::Http11 && !cx.response.headers.contains("content-length") {
+        out.raw(",\"transfer-encoding\":\"chunked\"");
+    }
 }
 
 fn upstream_uri(cx: &Context, out: &mut Writer) {

@@ -153,14 +153,7 @@ impl Config {
             format!("{}:{service}", or(&self.service_name_tag, "name")),
             format!("{}:{}", or(&self.status_tag, "status"), cx.response.status),
         ];
-        if let Some(consumer) = metric.consumer_identifier.and_then(|identifier| {
-            let name = identifier.of(cx);
-            if matches!(identifier, ConsumerIdentifier::ConsumerId) {
-                name.map(|id| id.replace('-', "_"))
-            } else {
-                name
-            }
-        }) {
+        if let Some(consumer) = metric.consumer_identifier.and_then(|identifier| identifier.of(cx)) {
             tags.push(format!("{}:{consumer}", or(&self.consumer_tag, "consumer")));
         }
         tags.extend(metric.tags.iter().flatten().map(|tag| one_line(tag)));

@@ -12,7 +12,7 @@ pub(super) struct Config {
     #[field(default = false)]
     pub(super) mandatory_scope: bool,
     /// Shows that the application that asks for users is the one that may vouch for them.
-    #[field(auto, unique, encrypted)]
+    #[field(auto, required = true, unique, encrypted)]
     pub(super) provision_key: Option<String>,
     /// How long tokens last, in seconds; 0: for ever.
     #[field(default = 7200)]

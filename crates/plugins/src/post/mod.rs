@@ -13,6 +13,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use schema::validators::url::Url;
+use std::borrow::Cow;
 use std::error::Error;
 use std::time::Duration;
 
@@ -108,7 +109,8 @@ pub(crate) struct Post {
 impl Post {
     /// An error says nothing of the URL, which may hold a password.
     pub(crate) fn new(settings: &Settings<'_>) -> Result<Self, String> {
-        let url = Url::parse(settings.url).ok_or("empty")?;
+        let url = with_path(settings.url);
+        let url = Url::parse(&url).ok_or("empty")?;
         let scheme = url.scheme.unwrap_or_default();
         if !matches!(scheme, "http" | "https") {
             return Err(format!("scheme '{scheme}' is neither http nor https"));
@@ -155,6 +157,18 @@ impl Post {
             false if is_refusal => Err(Failure::refusal(reason())),
             false => Err(Failure::new(reason())),
         }
+    }
+}
+
+/// A URL whose query does not come right behind its host, where `Url` would take it for a part of that.
+fn with_path(url: &str) -> Cow<'_, str> {
+    let authority = url.find("://").map_or(0, |at| at + 3);
+    match url.get(authority..).and_then(|rest| rest.find(['/', '?', '#'])) {
+        Some(at) if url.as_bytes().get(authority + at) == Some(&b'?') => {
+            let (before, query) = url.split_at(authority + at);
+            format!("{before}/{query}").into()
+        }
+        _ => url.into(),
     }
 }
 

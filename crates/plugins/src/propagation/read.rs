@@ -191,7 +191,8 @@ fn gcp(headers: &Headers) -> Option<Incoming> {
     Some(Incoming {
         trace: Some(trace(id)?),
         parent: Some(parent).filter(|id| *id != 0),
-        sampled: options.flatten(),
+        // As Kong reads it: who does not say so does not sample.
+        sampled: Some(options.flatten().unwrap_or(false)),
         ..Incoming::of(Format::Gcp)
     })
 }

@@ -28,7 +28,7 @@ pub(super) fn is_kept(name: &[u8]) -> bool {
 
 impl ProxyCache {
     pub(super) fn may_keep_request(&self, cx: &Context, asked: &Directives) -> bool {
-        let method = &cx.request.method;
+        let method = cx.upstream_method();
         // The key does not tell bodies apart, and methods that should have none would be answered by another's.
         let is_odd = matches!(method, Method::Get | Method::Head) && !cx.request.body.is_empty();
         let is_authorized = self.heeds && cx.request.headers.contains("authorization");

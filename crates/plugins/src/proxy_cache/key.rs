@@ -67,9 +67,9 @@ pub(super) fn of(plugin: &ProxyCache, cx: &Context) -> Key {
     parts.add_optional(cx.route.map(|route| &route.id.as_bytes()[..]));
     parts.add_host(cx);
     parts.add(cx.forwarded_scheme().as_bytes());
-    parts.add(cx.request.method.as_str().as_bytes());
+    parts.add(cx.upstream_method().as_str().as_bytes());
     parts.add_path(plugin, cx.request.path());
-    add_query(&mut parts, plugin, cx.request.query().unwrap_or_default());
+    add_query(&mut parts, plugin, cx.upstream_query().unwrap_or_default());
     for name in &plugin.vary_headers {
         parts.add_optional(cx.request.headers.joined(name).as_deref());
     }

@@ -86,7 +86,7 @@ struct Config {
     #[field(default = false)]
     cache_control: bool,
     /// Whether paths that differ in case alone are one.
-    #[field(default = false)]
+    #[field(default = false, required = false)]
     ignore_uri_case: Option<bool>,
     /// How long a response is kept, in seconds, however long it is fresh; 0: until its memory is needed.
     storage_ttl: Option<i64>,

@@ -164,8 +164,8 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
         store,
         is_tolerant: config.fault_tolerant,
         is_told: !config.hide_client_headers,
-        error_code: config.error_code.map_or(429, |code| code as u16),
-        error_message: config.error_message.unwrap_or_else(|| "API rate limit exceeded".to_owned()),
+        error_code: config.error_code.map(|code| code as u16).filter(|code| (400..600).contains(code)),
+        error_message: config.error_message,
     }))
 }
 
@@ -250,8 +250,9 @@ struct RateLimiting {
     store: Store,
     is_tolerant: bool,
     is_told: bool,
-    error_code: u16,
-    error_message: String,
+    /// `None`: one that is no error's, which Kong fails with.
+    error_code: Option<u16>,
+    error_message: Option<String>,
 }
 
 /// How a request fared: what remains of each limit, this request counted, and whether it is refused.
@@ -312,7 +313,11 @@ impl RateLimiting {
             }
             return None;
         }
-        let mut response = Response::error(cx, self.error_code, &self.error_message);
+        let Some(code) = self.error_code else {
+            return Some(Box::new(Response::error(cx, 500, pdk::default_message(500))));
+        };
+        let message = self.error_message.as_deref().unwrap_or_else(|| pdk::default_message(code));
+        let mut response = Response::error(cx, code, message);
         if self.is_told {
             let reset = self.tell(usage, now, &mut response.headers);
             response.headers.append_number("Retry-After", reset);

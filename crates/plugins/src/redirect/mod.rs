@@ -74,9 +74,9 @@ impl Plugin for Redirect {
             Some(frame) => {
                 let mut location = frame.origin.clone().into_bytes();
                 normalize(cx.request.path(), &mut location);
-                if let Some(query) = cx.request.query().filter(|query| !query.is_empty()) {
+                if let Some(query) = cx.upstream_query().filter(|query| !query.is_empty()) {
                     location.push(b'?');
-                    location.extend_from_slice(query);
+                    query.iter().for_each(|byte| push(*byte, b"\"<>'", &mut location));
                 }
                 location.extend_from_slice(frame.fragment.as_bytes());
                 response.headers.append("Location", &location);
@@ -84,6 +84,15 @@ impl Plugin for Redirect {
         }
         response.body = b"redirecting".to_vec().into();
         Step::exit(response)
+    }
+}
+
+/// Writes a byte of a URL; one that may not be in it (WHATWG URL: all beyond ASCII, and these of this part) escaped.
+fn push(byte: u8, escaped: &[u8], out: &mut Vec<u8>) {
+    if byte > b'~' || byte <= b' ' || escaped.contains(&byte) {
+        out.extend_from_slice(format!("%{byte:02X}").as_bytes());
+    } else {
+        out.push(byte);
     }
 }
 
@@ -97,7 +106,7 @@ fn normalize(path: &[u8], out: &mut Vec<u8>) {
         match escaped {
             Some(byte) if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') => plain.push(byte),
             Some(byte) => plain.extend_from_slice(format!("%{byte:02X}").as_bytes()),
-            None => plain.push(byte),
+            None => push(byte, b"\"<>`{}", &mut plain),
         }
         at += if escaped.is_some() { 3 } else { 1 };
     }

@@ -41,13 +41,13 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
         "kilobytes" => 1 << 10,
         _ => 1 << 20,
     };
-    let size = u64::try_from(config.allowed_payload_size.unwrap_or(128)).unwrap_or(0);
-    Ok(Arc::new(RequestSizeLimiting { limit: size.saturating_mul(unit), needs_length: config.require_content_length }))
+    let limit = config.allowed_payload_size.unwrap_or(128).saturating_mul(unit);
+    Ok(Arc::new(RequestSizeLimiting { limit, needs_length: config.require_content_length }))
 }
 
 struct RequestSizeLimiting {
-    /// In bytes.
-    limit: u64,
+    /// In bytes. Below zero no request is small enough.
+    limit: i64,
     needs_length: bool,
 }
 
@@ -55,14 +55,14 @@ impl Plugin for RequestSizeLimiting {
     fn access<'a>(&'a self, cx: &'a mut Context) -> Step<'a> {
         let headers = &cx.request.headers;
         if let Some(length) = headers.get_str("content-length").and_then(|text| text.trim().parse::<u64>().ok()) {
-            return if length > self.limit { Step::Exit(too_large(cx)) } else { Step::Continue };
+            return if self.is_beyond(length) { Step::Exit(too_large(cx)) } else { Step::Continue };
         }
         let is_chunked = headers.get("transfer-encoding").is_some_and(|v| v.eq_ignore_ascii_case(b"chunked"));
         if self.needs_length && !is_chunked {
             return Step::exit(Response::error(cx, 411, "A valid Content-Length header is required"));
         }
         match cx.request.body.len() {
-            Some(length) if length > self.limit => Step::Exit(too_large(cx)),
+            Some(length) if self.is_beyond(length) => Step::Exit(too_large(cx)),
             Some(_) => Step::Continue,
             None => Step::Wait(Box::pin(self.read(cx))),
         }
@@ -70,8 +70,14 @@ impl Plugin for RequestSizeLimiting {
 }
 
 impl RequestSizeLimiting {
+    fn is_beyond(&self, length: u64) -> bool {
+        i64::try_from(length).unwrap_or(i64::MAX) > self.limit
+    }
+
     async fn read(&self, cx: &mut Context<'_>) -> Flow {
-        match cx.request.body.collect(usize::try_from(self.limit).unwrap_or(usize::MAX)).await {
+        let most = usize::try_from(self.limit.max(0)).unwrap_or(usize::MAX);
+        match cx.request.body.collect(most).await {
+            Ok(_) if self.limit < 0 => Flow::Exit(too_large(cx)),
             Ok(_) => Flow::Continue,
             Err(BodyError::TooLarge) => Flow::Exit(too_large(cx)),
             Err(error) => Flow::Exit(Box::new(cx.body_error(error))),

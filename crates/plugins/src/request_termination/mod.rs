@@ -47,7 +47,7 @@ fn validate(config: &Value) -> Result<(), String> {
     let message = match (has("message"), has("content_type"), has("body")) {
         (true, true, _) | (true, _, true) => "message cannot be used with content_type or body",
         (_, true, false) => "content_type requires a body",
-        (_, true, true) if config.get("echo") == Some(&Value::Bool(true)) => {
+        (_, _, true) if config.get("echo") == Some(&Value::Bool(true)) => {
             "echo cannot be used with content_type and body"
         }
         _ => return Ok(()),
@@ -83,7 +83,7 @@ impl Plugin for RequestTermination {
         let config = &self.0;
         if let Some(trigger) = &config.trigger
             && !cx.request.headers.contains(trigger)
-            && find(cx.request.query().unwrap_or_default(), trigger.as_bytes()) == Arg::Absent
+            && find(cx.upstream_query().unwrap_or_default(), trigger.as_bytes()) == Arg::Absent
         {
             return Step::Continue;
         }
@@ -127,10 +127,10 @@ impl RequestTermination {
             "host": lossy(host_without_port(request.host())).to_ascii_lowercase(),
             "port": cx.client.public_port,
             "headers": headers(cx),
-            "query": table(Args::parse(request.query().unwrap_or_default()).iter()),
+            "query": table(Args::parse(cx.upstream_query().unwrap_or_default()).iter()),
             "raw_body": lossy(&body),
-            "method": request.method.as_str(),
-            "path": lossy(request.path()),
+            "method": cx.upstream_method().as_str(),
+            "path": schema::validators::normalize(&lossy(request.path())),
             "uri_captures": captures(cx),
         });
         if let Some(body) = parsed {

@@ -137,14 +137,18 @@ impl Plugin for ResponseTransformer {
         let headers = &mut cx.response.headers;
         let had: Vec<bool> = self.replace.iter().chain(&self.add).map(|(name, _)| headers.contains(name)).collect();
         let (had_replaced, had_added) = had.split_at(self.replace.len());
+        let values = |(old, _): &(String, String)| headers.get_all(old).map(<[u8]>::to_vec).collect();
+        let renamed: Vec<Vec<Vec<u8>>> = self.rename.iter().map(values).collect();
         if self.body.is_for(headers) {
             headers.remove("content-length");
         }
         for name in &self.remove {
             headers.remove(name);
         }
-        for (old, new) in &self.rename {
-            rename(headers, old, new);
+        for ((old, new), values) in self.rename.iter().zip(renamed).filter(|(_, values)| !values.is_empty()) {
+            headers.remove(old);
+            headers.remove(new);
+            values.iter().for_each(|value| headers.append(new, value));
         }
         for ((name, value), _) in self.replace.iter().zip(had_replaced).filter(|(_, had)| **had) {
             headers.set(name, value.as_bytes());
@@ -178,19 +182,6 @@ impl Plugin for ResponseTransformer {
 /// Whether this is a text that is no JSON.
 fn is_text(headers: &Headers) -> bool {
     headers.get("content-type").is_some_and(|value| value.trim_ascii_start().to_ascii_lowercase().starts_with(b"text/"))
-}
-
-/// Gives a field another name, with all its values, in place of what has that name.
-fn rename(headers: &mut Headers, old: &str, new: &str) {
-    let values: Vec<Vec<u8>> = headers.get_all(old).map(<[u8]>::to_vec).collect();
-    if values.is_empty() {
-        return;
-    }
-    headers.remove(old);
-    headers.remove(new);
-    for value in values {
-        headers.append(new, &value);
-    }
 }
 
 #[cfg(test)]

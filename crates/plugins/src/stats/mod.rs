@@ -60,7 +60,7 @@ impl ConsumerIdentifier {
     pub(crate) fn of(self, cx: &Context) -> Option<String> {
         let consumer = cx.consumer.as_ref()?;
         match self {
-            Self::ConsumerId => Some(consumer.id.to_string()),
+            Self::ConsumerId => Some(consumer.id.to_string().replace('-', "_")),
             Self::CustomId => consumer.custom_id.as_deref().map(one_line),
             Self::Username => consumer.username.as_deref().map(one_line),
         }

@@ -19,12 +19,11 @@ use crate::compile::{Candidate, Plan};
 use crate::context::{Context, Found};
 use crate::rank::halves;
 use names::Names;
-use trie::{List, Lists};
+use trie::{Entries, List, Lists};
 
 /// A candidate where the index keeps it. Most match once the index leads to them; a request meets nothing else of these, so
 /// that among very many routes it waits for little memory.
 #[derive(Clone, Debug)]
-#[repr(align(64))]
 pub(crate) struct Entry<R> {
     major: u64,
     /// What breaks ties, where it is not the route's id.
@@ -32,8 +31,6 @@ pub(crate) struct Entry<R> {
     /// What is left to be checked.
     candidate: Option<Arc<Candidate>>,
     route: R,
-    /// Of a leaf: where in its parent's text the end of its key is, and how long.
-    rest: (u32, u32),
     /// The port that goes with the name it is kept under.
     port: Option<u16>,
     /// Which of its route's paths it stands for: the first of equals wins.
@@ -50,7 +47,6 @@ impl<R: HasRoute> Entry<R> {
             tie: (tie != halves(route.route().id)).then(|| Box::new(tie)),
             candidate: candidate.cloned(),
             route,
-            rest: (0, 0),
             port,
             order: plan.order,
             is_prefix: plan.is_prefix,
@@ -197,11 +193,10 @@ fn best<'r: 'q, 'q, R: HasRoute>(
                 best = other;
             }
         }
-        let at = best.0;
-        let List { entries, length, .. } = *best.1;
-        let (entry, rest) = entries.split_first()?;
-        match rest.first() {
-            Some(next) => lists[at] = List { major: next.major, entries: rest, length },
+        let (at, List { length, .. }) = (best.0, *best.1);
+        let (entry, left) = best.1.split()?;
+        match left.first() {
+            Some(next) => lists[at] = List { major: next.major, length, entries: Entries::Left(left) },
             None => drop(lists.swap_remove(at)),
         }
         if (entry.port.is_none() || entry.port == cx.host_port)
@@ -216,6 +211,7 @@ fn best<'r: 'q, 'q, R: HasRoute>(
 impl<R: HasRoute> List<'_, R> {
     /// Whether its first entry is tried before the other's.
     fn precedes(&self, other: &Self) -> bool {
-        self.major > other.major || (self.major == other.major && self.entries[0].precedes(&other.entries[0]))
+        let by_entries = || self.split().zip(other.split()).is_some_and(|(own, other)| own.0.precedes(other.0));
+        self.major > other.major || (self.major == other.major && by_entries())
     }
 }

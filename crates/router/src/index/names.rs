@@ -24,7 +24,7 @@ pub(crate) enum NameKey {
 /// One side's wildcards: the texts, and which lengths they have.
 #[derive(Clone, Debug)]
 struct Wildcards<R> {
-    tries: Shards<Arc<[u8]>, Arc<Node<R>>>,
+    tries: Shards<Arc<[u8]>, Node<R>>,
     /// Ascending, with how many texts have it.
     lengths: SmallVec<[(usize, usize); 8]>,
 }
@@ -35,18 +35,18 @@ impl<R> Default for Wildcards<R> {
     }
 }
 
-impl<R> Wildcards<R> {
-    fn trie(&mut self, text: &[u8]) -> &mut Arc<Node<R>> {
+impl<R: Clone> Wildcards<R> {
+    fn trie(&mut self, text: &[u8]) -> &mut Node<R> {
         if self.tries.get(text).is_none() {
             match self.lengths.binary_search_by_key(&text.len(), |(length, _)| *length) {
                 Ok(at) => self.lengths[at].1 += 1,
                 Err(at) => self.lengths.insert(at, (text.len(), 1)),
             }
         }
-        self.tries.entry(Arc::from(text), Arc::default)
+        self.tries.entry(Arc::from(text), Node::default)
     }
 
-    fn reduce(&mut self, text: &[u8], change: impl FnOnce(&mut Arc<Node<R>>) -> bool) {
+    fn reduce(&mut self, text: &[u8], change: impl FnOnce(&mut Node<R>) -> bool) {
         let before = self.tries.len();
         self.tries.reduce(text, change);
         if self.tries.len() < before
@@ -65,26 +65,26 @@ type Name = SmallVec<[u8; 24]>;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Names<R> {
-    any: Arc<Node<R>>,
-    exact: Shards<Name, Arc<Node<R>>>,
+    any: Node<R>,
+    exact: Shards<Name, Node<R>>,
     suffixes: Wildcards<R>,
     prefixes: Wildcards<R>,
-    plaintext: Arc<Node<R>>,
+    plaintext: Node<R>,
 }
 
 impl<R> Default for Names<R> {
     fn default() -> Self {
         Self {
-            any: Arc::default(),
+            any: Node::default(),
             exact: Shards::default(),
             suffixes: Wildcards::default(),
             prefixes: Wildcards::default(),
-            plaintext: Arc::default(),
+            plaintext: Node::default(),
         }
     }
 }
 
-impl<R> Names<R> {
+impl<R: Clone> Names<R> {
     /// Visits the trie of every key that the name satisfies. `star` is how many bytes a `*` must stand for at least.
     pub(crate) fn visit<'a>(&'a self, name: Option<&[u8]>, star: usize, visit: &mut dyn FnMut(&'a Node<R>)) {
         visit(&self.any);
@@ -122,10 +122,10 @@ impl<R> Names<R> {
     }
 
     /// The trie of a key, to be added to.
-    pub(crate) fn trie(&mut self, key: &NameKey) -> &mut Arc<Node<R>> {
+    pub(crate) fn trie(&mut self, key: &NameKey) -> &mut Node<R> {
         match key {
             NameKey::Any => &mut self.any,
-            NameKey::Exact(name) => self.exact.entry(Name::from_slice(name.as_bytes()), Arc::default),
+            NameKey::Exact(name) => self.exact.entry(Name::from_slice(name.as_bytes()), Node::default),
             NameKey::Suffix(text) => self.suffixes.trie(text.as_bytes()),
             NameKey::Prefix(text) => self.prefixes.trie(text.as_bytes()),
             NameKey::Plaintext => &mut self.plaintext,
@@ -133,7 +133,7 @@ impl<R> Names<R> {
     }
 
     /// Lets `change` take something out of the trie of a key; it answers whether nothing is left there.
-    pub(crate) fn reduce(&mut self, key: &NameKey, change: impl FnOnce(&mut Arc<Node<R>>) -> bool) {
+    pub(crate) fn reduce(&mut self, key: &NameKey, change: impl FnOnce(&mut Node<R>) -> bool) {
         match key {
             NameKey::Any => {
                 change(&mut self.any);

@@ -1,7 +1,9 @@
-//! A persistent radix trie over path prefixes: a change copies the nodes from the root to it and shares the rest.
+//! A persistent radix trie over path prefixes: a change copies the nodes from the root to it, with their siblings, and shares
+//! the rest.
 //!
-//! Nine of ten nodes are leaves with one entry. These lie beside each other in their parent, so that the last step of a
-//! look-up leads to the entry itself: among very many routes each further place in memory is one to wait for.
+//! The children of a node lie beside each other, each in two lines of the processor's caches which are fetched together: a
+//! step of a look-up leads from one to the other, and the last one to the entry itself. Among very many routes each further
+//! place in memory is one to wait for.
 
 use std::sync::Arc;
 
@@ -11,56 +13,81 @@ use uuid::Uuid;
 use super::Entry;
 use crate::HasRoute;
 
-/// Entries under one key, best rank first; never none.
+/// The entries under one key.
 #[derive(Debug)]
 pub(crate) struct List<'a, R> {
-    /// The rank of the first one, without those that break ties.
+    /// The rank of the first one, without what breaks ties.
     pub(crate) major: u64,
-    pub(crate) entries: &'a [Entry<R>],
     /// How long the key is.
     pub(crate) length: usize,
+    pub(crate) entries: Entries<'a, R>,
+}
+
+/// Where the entries are: to find out who is first, they need not be looked at.
+#[derive(Debug)]
+pub(crate) enum Entries<'a, R> {
+    Of(&'a Node<R>),
+    /// Those after the ones that were tried.
+    Left(&'a [Entry<R>]),
 }
 
 impl<R> Clone for List<'_, R> {
     fn clone(&self) -> Self {
-        Self { ..*self }
+        *self
+    }
+}
+
+impl<R> Copy for List<'_, R> {}
+
+impl<R> Clone for Entries<'_, R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R> Copy for Entries<'_, R> {}
+
+impl<'a, R> List<'a, R> {
+    /// The first entry, and the others.
+    pub(crate) fn split(self) -> Option<(&'a Entry<R>, &'a [Entry<R>])> {
+        match self.entries {
+            Entries::Of(node) => Some((node.first.as_ref()?, node.others())),
+            Entries::Left(entries) => entries.split_first(),
+        }
     }
 }
 
 /// Every list of entries that a look-up met.
 pub(crate) type Lists<'a, R> = SmallVec<[List<'a, R>; 16]>;
 
-/// A step of a look-up reads the first line of the processor's caches, and what it leads to; the second one where there are
-/// entries.
+/// All keys that begin with a text, which the label of the root ends.
 #[derive(Clone, Debug)]
-#[repr(C, align(64))]
+#[repr(C)]
 pub(crate) struct Node<R> {
-    /// The bytes from the parent to here; the first byte of each inner child, then of each leaf; the further bytes of the
-    /// leaves.
+    /// The bytes from the parent to here, then the first byte of each child.
     text: SmallVec<[u8; 16]>,
-    inner: Box<[Arc<Node<R>>]>,
-    /// Nodes without children and with one entry.
-    leaves: Box<[Entry<R>]>,
-    label: u32,
-    has_entries: bool,
+    children: Option<Arc<[Placed<R>]>>,
     /// The rank of the first entry.
     major: u64,
-    /// Best rank first.
-    entries: Vec<Entry<R>>,
+    label: u32,
+    has_entries: bool,
+    /// Entries after the first one, best rank first.
+    others: Option<Arc<Vec<Entry<R>>>>,
+    first: Option<Entry<R>>,
 }
+
+/// A node among its siblings.
+#[derive(Clone, Debug)]
+#[repr(align(128))]
+struct Placed<R>(Node<R>);
 
 /// The last snapshot of a large configuration that a trie is in takes it along: tens of milliseconds' work.
 impl<R> Drop for Node<R> {
     fn drop(&mut self) {
-        pace::breathe();
+        if self.children.is_some() {
+            pace::breathe();
+        }
     }
-}
-
-/// Where a child is.
-#[derive(Clone, Copy)]
-enum Child {
-    Inner(usize),
-    Leaf(usize),
 }
 
 impl<R> Default for Node<R> {
@@ -73,12 +100,12 @@ impl<R> Node<R> {
     fn new(label: &[u8]) -> Self {
         Node {
             text: SmallVec::from_slice(label),
-            label: number(label.len()),
-            inner: Box::default(),
-            leaves: Box::default(),
-            has_entries: false,
+            children: None,
             major: 0,
-            entries: Vec::new(),
+            label: number(label.len()),
+            has_entries: false,
+            others: None,
+            first: None,
         }
     }
 
@@ -86,104 +113,50 @@ impl<R> Node<R> {
         &self.text[..self.label as usize]
     }
 
-    /// Where the first bytes of leaves begin in the text.
-    fn firsts(&self) -> usize {
-        self.label as usize + self.inner.len()
+    fn children(&self) -> &[Placed<R>] {
+        self.children.as_deref().unwrap_or_default()
     }
 
-    /// Where the further bytes of leaves begin in the text.
-    fn rests(&self) -> usize {
-        self.firsts() + self.leaves.len()
+    fn others(&self) -> &[Entry<R>] {
+        self.others.as_ref().map_or(&[], |others| others.as_slice())
     }
 
-    fn child(&self, first: u8) -> Option<Child> {
-        let at = self.text[self.label as usize..self.rests()].iter().position(|byte| *byte == first)?;
-        Some(at.checked_sub(self.inner.len()).map_or(Child::Inner(at), Child::Leaf))
+    fn entries(&self) -> impl Iterator<Item = &Entry<R>> {
+        self.first.iter().chain(self.others())
     }
 
-    /// What of a leaf's key comes after its first byte.
-    fn rest(&self, leaf: &Entry<R>) -> &[u8] {
-        let start = self.rests() + leaf.rest.0 as usize;
-        &self.text[start..start + leaf.rest.1 as usize]
+    /// Which child's keys go on with this byte.
+    fn child(&self, first: u8) -> Option<usize> {
+        self.text[self.label as usize..].iter().position(|byte| *byte == first)
     }
 
     /// Collects the entries of every key that `path` starts with.
     pub(crate) fn collect<'a>(&'a self, path: &[u8], lists: &mut Lists<'a, R>) {
         let mut node = self;
         let mut rest = path;
-        loop {
+        while let Some(after) = rest.strip_prefix(node.label()) {
+            rest = after;
             if node.has_entries {
-                lists.push(List { major: node.major, entries: &node.entries, length: path.len() - rest.len() });
+                lists.push(List { major: node.major, length: path.len() - rest.len(), entries: Entries::Of(node) });
             }
-            let Some((first, after)) = rest.split_first() else { return };
-            match node.child(*first) {
-                None => return,
-                Some(Child::Inner(at)) => {
-                    node = &node.inner[at];
-                    let Some(after) = rest.strip_prefix(node.label()) else { return };
-                    rest = after;
-                }
-                Some(Child::Leaf(at)) => {
-                    let leaf = &node.leaves[at];
-                    let end = node.rest(leaf);
-                    if after.starts_with(end) {
-                        let length = path.len() - after.len() + end.len();
-                        lists.push(List { major: leaf.major, entries: std::slice::from_ref(leaf), length });
-                    }
-                    return;
-                }
-            }
+            let Some(at) = rest.first().and_then(|first| node.child(*first)) else { return };
+            node = &node.children()[at].0;
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.inner.is_empty() && self.leaves.is_empty()
+        !self.has_entries && self.children.is_none()
     }
 
-    /// Changes the entries.
-    fn with_entries<T>(&mut self, change: impl FnOnce(&mut Vec<Entry<R>>) -> T) -> T {
-        let changed = change(&mut self.entries);
-        self.has_entries = !self.entries.is_empty();
-        self.major = self.entries.first().map_or(0, |first| first.major);
-        changed
+    fn note_first(&mut self) {
+        self.has_entries = self.first.is_some();
+        self.major = self.first.as_ref().map_or(0, |first| first.major);
     }
 
-    fn add_inner(&mut self, node: Arc<Node<R>>) {
-        self.text.insert(self.firsts(), node.text[0]);
-        push(&mut self.inner, node);
-    }
-
-    fn take_inner(&mut self, at: usize) -> Arc<Node<R>> {
-        self.text.remove(self.label as usize + at);
-        take(&mut self.inner, at)
-    }
-
-    fn add_leaf(&mut self, first: u8, rest: &[u8], mut entry: Entry<R>) {
-        self.text.insert(self.rests(), first);
-        let start = self.text.len() - (self.rests() + 1);
-        self.text.extend_from_slice(rest);
-        entry.rest = (number(start), number(rest.len()));
-        push(&mut self.leaves, entry);
-    }
-
-    /// Takes out a leaf; its key comes with it.
-    fn take_leaf(&mut self, at: usize) -> (SmallVec<[u8; 16]>, Entry<R>) {
-        let start = self.rests() + self.leaves[at].rest.0 as usize;
-        let first = self.firsts() + at;
-        let mut leaf = take(&mut self.leaves, at);
-        let mut label = SmallVec::from_slice(&self.text[first..=first]);
-        label.extend(self.text.drain(start..start + leaf.rest.1 as usize));
-        self.text.remove(first);
-        for later in &mut self.leaves[at..] {
-            later.rest.0 -= leaf.rest.1;
-        }
-        leaf.rest = (0, 0);
-        (label, leaf)
-    }
-
-    fn cut_label(&mut self, length: usize) {
-        self.text.drain(..length);
-        self.label -= number(length);
+    fn set_label(&mut self, label: &[u8]) {
+        self.text.drain(..self.label as usize);
+        self.text.insert_from_slice(0, label);
+        self.label = number(label.len());
     }
 }
 
@@ -192,139 +165,140 @@ fn number(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 
-/// There are as many leaves as there are routes: room for more of them would be much.
-fn push<T>(all: &mut Box<[T]>, more: T) {
-    let mut list = std::mem::take(all).into_vec();
-    list.reserve_exact(1);
-    list.push(more);
-    *all = list.into_boxed_slice();
-}
-
-fn take<T>(all: &mut Box<[T]>, at: usize) -> T {
-    let mut list = std::mem::take(all).into_vec();
-    let taken = list.remove(at);
-    *all = list.into_boxed_slice();
-    taken
-}
-
 impl<R: HasRoute> Node<R> {
-    pub(crate) fn insert(self: &mut Arc<Self>, key: &[u8], entry: Entry<R>) {
-        let node = Arc::make_mut(self);
-        let Some(first) = key.first() else {
-            return node.with_entries(|entries| {
-                let at = entries.partition_point(|other| other.precedes(&entry));
-                entries.insert(at, entry);
-            });
-        };
-        let at = match node.child(*first) {
-            None => return node.add_leaf(*first, &key[1..], entry),
-            Some(Child::Inner(at)) => at,
-            Some(Child::Leaf(at)) => node.open_leaf(at),
-        };
-        let child = &mut node.inner[at];
-        let shared = key.iter().zip(child.label()).take_while(|(one, two)| one == two).count();
-        if shared < child.label().len() {
-            let upper = Arc::new(Node::new(&key[..shared]));
-            let mut lower = std::mem::replace(child, upper);
-            Arc::make_mut(&mut lower).cut_label(shared);
-            Arc::make_mut(child).add_child(lower);
+    pub(crate) fn insert(&mut self, key: &[u8], entry: Entry<R>) {
+        if self.is_empty() {
+            *self = Self::leaf(key, entry);
+            return;
         }
-        child.insert(&key[shared..], entry);
+        let shared = key.iter().zip(self.label()).take_while(|(one, two)| one == two).count();
+        if shared < self.label().len() {
+            self.split(shared);
+        }
+        let rest = &key[shared..];
+        match rest.first().map(|first| self.child(*first)) {
+            None => self.add_entry(entry),
+            Some(None) => self.add_child(Self::leaf(rest, entry)),
+            Some(Some(at)) => self.child_mut(at).insert(rest, entry),
+        }
     }
 
-    /// Makes a leaf an inner child; answers which.
-    fn open_leaf(&mut self, at: usize) -> usize {
-        let (label, leaf) = self.take_leaf(at);
-        let mut node = Node::new(&label);
-        node.with_entries(|entries| entries.push(leaf));
-        self.add_inner(Arc::new(node));
-        self.inner.len() - 1
+    fn leaf(label: &[u8], entry: Entry<R>) -> Self {
+        let mut leaf = Self::new(label);
+        leaf.add_entry(entry);
+        leaf
     }
 
-    /// Adds a child as what it is: a leaf, where it can be one.
-    fn add_child(&mut self, child: Arc<Node<R>>) {
-        if child.inner.is_empty()
-            && child.leaves.is_empty()
-            && let [only] = &*child.entries
-        {
-            self.add_leaf(child.text[0], &child.label()[1..], only.clone());
+    /// Makes a node of the first bytes of the label, and what was here its only child.
+    fn split(&mut self, at: usize) {
+        let upper = Self::new(&self.label()[..at]);
+        let mut lower = std::mem::replace(self, upper);
+        lower.set_label(&lower.label().to_vec()[at..]);
+        self.add_child(lower);
+    }
+
+    fn add_child(&mut self, child: Self) {
+        self.text.push(child.text[0]);
+        let child = Placed(child);
+        self.children = Some(self.children().iter().cloned().chain([child]).collect());
+    }
+
+    fn child_mut(&mut self, at: usize) -> &mut Self {
+        let children = self.children.get_or_insert_with(|| Arc::new([]));
+        &mut Arc::make_mut(children)[at].0
+    }
+
+    fn take_child(&mut self, at: usize) {
+        self.text.remove(self.label as usize + at);
+        let left = self.children().iter().enumerate().filter(|(other, _)| *other != at);
+        self.children = Some(left.map(|(_, child)| child.clone()).collect()).filter(|left: &Arc<[_]>| !left.is_empty());
+    }
+
+    fn add_entry(&mut self, entry: Entry<R>) {
+        let Some(first) = &mut self.first else {
+            self.first = Some(entry);
+            return self.note_first();
+        };
+        let others = Arc::make_mut(self.others.get_or_insert_default());
+        if entry.precedes(first) {
+            others.insert(0, std::mem::replace(first, entry));
         } else {
-            self.add_inner(child);
+            let at = others.partition_point(|other| other.precedes(&entry));
+            others.insert(at, entry);
         }
+        self.note_first();
+    }
+
+    fn remove_entries(&mut self, route: Uuid) {
+        if let Some(others) = &mut self.others {
+            Arc::make_mut(others).retain(|entry| entry.id() != route);
+        }
+        if self.first.as_ref().is_some_and(|first| first.id() == route) {
+            let others = self.others.as_mut().filter(|others| !others.is_empty());
+            self.first = others.map(|others| Arc::make_mut(others).remove(0));
+        }
+        self.others.take_if(|others| others.is_empty());
+        self.note_first();
     }
 
     /// Puts something else in the place of a route under that key.
-    pub(crate) fn replace(self: &mut Arc<Self>, key: &[u8], route: &R) {
+    pub(crate) fn replace(&mut self, key: &[u8], route: &R) {
         let id = route.route().id;
         if !self.holds(key, id) {
             return;
         }
-        let node = Arc::make_mut(self);
-        match key.first().and_then(|first| node.child(*first)) {
-            None => {
-                let of_route = node.entries.iter_mut().filter(|entry| entry.id() == id);
-                of_route.for_each(|entry| entry.route = route.clone());
-            }
-            Some(Child::Leaf(at)) => node.leaves[at].route = route.clone(),
-            Some(Child::Inner(at)) => {
-                let child = &mut node.inner[at];
-                let rest = &key[child.label as usize..];
-                child.replace(rest, route);
-            }
+        let rest = &key[self.label as usize..];
+        if let Some(at) = rest.first().and_then(|first| self.child(*first)) {
+            return self.child_mut(at).replace(rest, route);
+        }
+        let of_route = |entry: &&mut Entry<R>| entry.id() == id;
+        self.first.iter_mut().filter(of_route).for_each(|entry| entry.route = route.clone());
+        if let Some(others) = &mut self.others {
+            Arc::make_mut(others).iter_mut().filter(of_route).for_each(|entry| entry.route = route.clone());
         }
     }
 
     /// Takes out the entries of the route under that key, and the nodes that are then of no use. Answers whether nothing is left.
-    pub(crate) fn remove(self: &mut Arc<Self>, key: &[u8], route: Uuid) -> bool {
-        if !self.holds(key, route) {
-            return self.is_empty();
+    pub(crate) fn remove(&mut self, key: &[u8], route: Uuid) -> bool {
+        if self.holds(key, route) {
+            self.take_out(key, route);
         }
-        let node = Arc::make_mut(self);
-        match key.first().and_then(|first| node.child(*first)) {
-            None => node.with_entries(|entries| entries.retain(|entry| entry.id() != route)),
-            Some(Child::Leaf(at)) => drop(node.take_leaf(at)),
-            Some(Child::Inner(at)) => {
-                let child = &mut node.inner[at];
-                let rest = &key[child.label as usize..];
-                if child.remove(rest, route) {
-                    node.take_inner(at);
-                } else {
-                    node.tidy(at);
+        self.is_empty()
+    }
+
+    fn take_out(&mut self, key: &[u8], route: Uuid) {
+        let rest = &key[self.label as usize..];
+        match rest.first().and_then(|first| self.child(*first)) {
+            None => self.remove_entries(route),
+            Some(at) => {
+                let child = self.child_mut(at);
+                child.take_out(rest, route);
+                if child.is_empty() {
+                    self.take_child(at);
                 }
             }
         }
-        node.is_empty()
-    }
-
-    /// Joins an inner child that leads to one thing only with what it leads to.
-    fn tidy(&mut self, at: usize) {
-        let child = &self.inner[at];
-        if child.entries.len() + child.inner.len() + child.leaves.len() != 1 {
+        if self.has_entries {
             return;
         }
-        let child = self.take_inner(at);
-        if let [leaf] = &*child.leaves {
-            let rest = [&child.label()[1..], &child.text[child.firsts()..]].concat();
-            self.add_leaf(child.text[0], &rest, leaf.clone());
-        } else if let [only] = &*child.inner {
-            let mut joined = Node::clone(only);
-            joined.text.insert_from_slice(0, child.label());
-            joined.label += child.label;
-            self.add_inner(Arc::new(joined));
-        } else {
-            self.add_child(child);
+        match self.children() {
+            [] => *self = Self::default(),
+            // A node that leads to one thing only is joined with that.
+            [only] => {
+                let label = [self.label(), only.0.label()].concat();
+                let mut only = only.0.clone();
+                only.set_label(&label);
+                *self = only;
+            }
+            _ => {}
         }
     }
 
     fn holds(&self, key: &[u8], route: Uuid) -> bool {
-        let Some(first) = key.first() else { return self.entries.iter().any(|entry| entry.id() == route) };
-        match self.child(*first) {
-            None => false,
-            Some(Child::Leaf(at)) => *self.rest(&self.leaves[at]) == key[1..] && self.leaves[at].id() == route,
-            Some(Child::Inner(at)) => {
-                let child = &self.inner[at];
-                key.strip_prefix(child.label()).is_some_and(|rest| child.holds(rest, route))
-            }
+        let Some(rest) = key.strip_prefix(self.label()) else { return false };
+        match rest.first() {
+            None => self.entries().any(|entry| entry.id() == route),
+            Some(first) => self.child(*first).is_some_and(|at| self.children()[at].0.holds(rest, route)),
         }
     }
 }
