@@ -4,7 +4,7 @@ use super::writer::Writer;
 use super::{CONSUMERS, ROUTES, SERVICES, entity, kong_latency, receive_time, shown, upstream_latency, without_nulls};
 use crate::args::Args;
 use crate::swift::is_same_name;
-use crate::{Attempt, Context, Headers, Node, Source, Version, host_without_port};
+use crate::{Attempt, Context, Headers, Method, Node, Response, Source, Version, host_without_port};
 use indexmap::IndexMap;
 use std::borrow::Cow;
 use std::time::Duration;

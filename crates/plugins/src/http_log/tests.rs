@@ -62,6 +62,21 @@ fn document_of(body: &str) -> Value {
 }
 
 #[test]
+fn the_document_shows_the_request_as_plugins_have_changed_it_and_the_framing_of_the_answer() {
+    let config = json!({ "add": { "querystring": ["q:2"] }, "remove": { "querystring": ["x"] }, "http_method": "PUT" });
+    let h = Harness::new(&crate::request_transformer::DEFINITION, config);
+    let log = h.send("GET /a?x=1&y=2").log;
+    assert_eq!((&log["request"]["method"], &log["request"]["uri"]), (&json!("PUT"), &json!("/a?x=1&y=2")));
+    assert_eq!(log["request"]["querystring"], json!({ "y": "2", "q": "2" }));
+    for (upstream, want) in
+        [("200\n\nbody", json!("chunked")), ("200\nContent-Length: 4\n\nbody", Value::Null), ("204\n\n", Value::Null)]
+    {
+        let h = Harness::new(&crate::request_transformer::DEFINITION, json!({})).with_upstream(upstream);
+        assert_eq!(h.send("GET /").log["response"]["headers"]["transfer-encoding"], want, "{upstream}");
+    }
+}
+
+#[test]
 fn sends_batches_as_arrays_with_the_configured_fields() {
     let (port, server) = server(&[200]);
     let h = Harness::new(

@@ -63,6 +63,19 @@ fn sends_bodies_and_tells_by_the_status_whether_they_were_taken() {
 }
 
 #[test]
+fn a_query_right_behind_the_host_is_no_part_of_it() {
+    for (url, want) in [
+        ("http://h:1?a=1", "http://h:1/?a=1"),
+        ("http://h?a=/", "http://h/?a=/"),
+        ("http://h:1/p?a=1", "http://h:1/p?a=1"),
+        ("http://h:1#?", "http://h:1#?"),
+        ("http://h", "http://h"),
+    ] {
+        assert_eq!(with_path(url), want);
+    }
+}
+
+#[test]
 fn a_client_needs_no_authorities_but_a_url_of_http() {
     let url = "https://127.0.0.1:1/";
     let settings = Settings { url, connect_timeout: Duration::from_secs(1), ..Settings::default() };

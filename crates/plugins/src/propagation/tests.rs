@@ -110,7 +110,7 @@ fn reads_what_is_well_formed_and_nothing_else() {
         (Aws, "X-Amzn-Trace-Id: Parent=feed000011112222;Sampled=1", NONE),
         (Gcp, "X-Cloud-Trace-Context: $T/255;o=1", "Gcp $T - ff yes"),
         (Gcp, "X-Cloud-Trace-Context: $T/255;o=0", "Gcp $T - ff no"),
-        (Gcp, "X-Cloud-Trace-Context: $T/255", "Gcp $T - ff -"),
+        (Gcp, "X-Cloud-Trace-Context: $T/255", "Gcp $T - ff no"),
         (Gcp, "X-Cloud-Trace-Context: $T/zz;o=1", NONE),
         (Gcp, "X-Cloud-Trace-Context: $T/255;o=x", NONE),
         (Gcp, "X-Cloud-Trace-Context: feed0123456789ab/255", NONE),

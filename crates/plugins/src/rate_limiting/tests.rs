@@ -128,6 +128,22 @@ fn the_refusal_is_as_configured() {
 }
 
 #[test]
+fn a_refusal_with_a_status_that_is_no_errors_fails_as_in_kong() {
+    for (config, status, message) in [
+        (json!({ "hour": 1, "error_code": 204 }), 500, "An unexpected error occurred"),
+        (json!({ "hour": 1, "error_code": 99 }), 500, "An unexpected error occurred"),
+        (json!({ "hour": 1, "error_code": null }), 500, "An unexpected error occurred"),
+        (json!({ "hour": 1, "error_message": null }), 429, "Too many requests"),
+    ] {
+        let h = harness(config.clone());
+        assert_eq!(h.send("GET /").status, 200);
+        let refused = h.send("GET /");
+        assert_eq!(refused.status, status, "{config}");
+        assert!(refused.body.contains(message), "{config}: {}", refused.body);
+    }
+}
+
+#[test]
 fn its_fields_stand_before_the_upstreams() {
     let h = harness(json!({ "hour": 9 })).with_upstream("200\nRateLimit-Remaining: 66\n\n");
     let values = h.send("GET /").headers.joined("ratelimit-remaining");

@@ -23,6 +23,8 @@ fn keeps_the_requests_path_and_query() {
         ("https://example.test", "/a//b/../c", "https://example.test/a/c"),
         ("https://example.test", "/a/./%2e%2E/../b/", "https://example.test/b/"),
         ("https://example.test", "/%7Eu/%2f", "https://example.test/~u/%2F"),
+        ("https://example.test", "/\"a{b}`?q='\"<", "https://example.test/%22a%7Bb%7D%60?q=%27%22%3C"),
+        ("https://example.test", "/é?é", "https://example.test/%C3%A9?%C3%A9"),
         ("http://example.test/#frag", "/a/b?c=d", "http://example.test/a/b?c=d#frag"),
         ("HTTP://u:P@EXAMPLE.test:80/A", "/a", "http://u:P@example.test/a"),
         ("https://example.test:8443/A", "/a", "https://example.test:8443/a"),

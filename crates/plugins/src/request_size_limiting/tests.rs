@@ -23,6 +23,14 @@ fn refuses_larger_bodies() {
 }
 
 #[test]
+fn a_size_below_zero_refuses_requests_without_a_body() {
+    let h = Harness::new(&DEFINITION, json!({ "allowed_payload_size": -1, "size_unit": "bytes" }));
+    for request in ["GET /", "POST /\nContent-Length: 0", "POST /\nTransfer-Encoding: chunked\n\n"] {
+        assert_eq!(h.send(request).status, 413, "{request}");
+    }
+}
+
+#[test]
 fn reads_bodies_of_unknown_length() {
     let h = Harness::new(&DEFINITION, json!({ "allowed_payload_size": 10, "size_unit": "bytes" }));
     let passed = h.send("POST /\nTransfer-Encoding: chunked\n\n1234567890");

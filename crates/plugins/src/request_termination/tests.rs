@@ -76,12 +76,28 @@ fn echo_tells_what_the_gateway_saw() {
 }
 
 #[test]
+fn what_earlier_plugins_changed_counts() {
+    let h = Harness::new(&DEFINITION, json!({ "echo": true }));
+    let seen: Value = serde_json::from_str(&h.send("GET /a//b/../%63?x=1").body).unwrap();
+    assert_eq!((&seen["request"]["path"], &seen["request"]["query"]), (&json!("/a/c"), &json!({ "x": "1" })));
+    let transformer =
+        json!({ "add": { "querystring": ["stop:2"] }, "remove": { "querystring": ["x"] }, "http_method": "PUT" });
+    let both = |config: Value| {
+        Harness::of(vec![(&crate::request_transformer::DEFINITION, transformer.clone()), (&DEFINITION, config)])
+    };
+    assert_eq!(both(json!({ "trigger": "stop" })).send("GET /?x=1").status, 503);
+    let seen: Value = serde_json::from_str(&both(json!({ "echo": true })).send("GET /?x=1").body).unwrap();
+    assert_eq!((&seen["request"]["method"], &seen["request"]["query"]), (&json!("PUT"), &json!({ "stop": "2" })));
+}
+
+#[test]
 fn refuses_contradictory_configs() {
     for (config, want) in [
         (json!({ "message": "m", "body": "b" }), "message cannot be used with content_type or body"),
         (json!({ "message": "m", "content_type": "t" }), "message cannot be used with content_type or body"),
         (json!({ "content_type": "t" }), "content_type requires a body"),
         (json!({ "content_type": "t", "body": "b", "echo": true }), "echo cannot be used with content_type and body"),
+        (json!({ "body": "b", "echo": true }), "echo cannot be used with content_type and body"),
     ] {
         assert_eq!(complete(&DEFINITION, config).unwrap_err(), json!({ "config": want }));
     }

@@ -51,6 +51,19 @@ fn whether_a_field_is_there_is_judged_by_what_was_there_before() {
 }
 
 #[test]
+fn a_new_name_goes_with_the_values_that_were_there_before() {
+    for (config, want) in [
+        (json!({ "remove": { "headers": ["X-A"] }, "rename": { "headers": ["X-A:X-Z"] } }), "X-B: 2 | X-Z: 1"),
+        (json!({ "rename": { "headers": ["x-a:x-b", "X-B:X-C"] } }), "X-C: 2"),
+        (json!({ "rename": { "headers": ["x-a:x-y", "x-a:x-z"] } }), "X-B: 2 | x-y: 1 | x-z: 1"),
+        (json!({ "rename": { "headers": ["x-a:X-A"] } }), "X-B: 2 | X-A: 1"),
+    ] {
+        let without = headers(config.clone()).replace("Content-Type: text/plain | ", "");
+        assert_eq!(without.replace("X-Multi: m1 | X-Multi: m2 | ", ""), want, "{config}");
+    }
+}
+
+#[test]
 fn changes_the_top_level_of_a_json_body() {
     let all = r#"{"a":1,"s":"x","l":[1],"o":{"k":null},"f":false,"n":null,"pi":3.14159265358979323846}"#;
     for (config, given, want) in [
