@@ -11,6 +11,7 @@ use crate::context::{Context, Found};
 use crate::definition::{Definition, NameRule};
 use crate::expressions::{self, Predicate};
 use crate::index::NameKey;
+use crate::matched::Captures;
 use crate::pattern::{Dialect, Pattern, required_prefix};
 use crate::rank::{self, PathKind, Rank};
 use crate::{Flavor, Protocol};
@@ -76,9 +77,16 @@ impl Candidate {
 impl<'a> Found<'a> {
     /// Looks for the pattern in the path, and notes what it matched if it did so at the start: nothing else can be stripped.
     pub(crate) fn by_pattern(&mut self, pattern: &'a Pattern, path: &'a [u8]) -> bool {
-        let Some((start, matched)) = pattern.find(path) else { return false };
-        self.prefix = (start == 0).then_some(matched);
-        self.pattern = pattern.has_groups().then_some(pattern);
+        let (matched, captures) = if pattern.has_groups() {
+            // What is asked for later is looked for at once.
+            let Some(captures) = Captures::new(pattern, path) else { return false };
+            (captures.get(0), Some(captures))
+        } else {
+            let Some((_, matched)) = pattern.find(path) else { return false };
+            (Some(matched), None)
+        };
+        self.prefix = matched.filter(|matched| std::ptr::eq(matched.as_ptr(), path.as_ptr()));
+        self.captures = captures;
         true
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use smallvec::SmallVec;
 
 use crate::definition::split_host;
-use crate::pattern::Pattern;
+use crate::matched::Captures;
 use crate::{Protocol, Query};
 
 /// Arguments beyond these are not looked at, as in Kong.
@@ -34,11 +34,11 @@ pub(crate) enum DefaultPort {
 }
 
 /// What a match has found out about the path.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Found<'a> {
     pub(crate) prefix: Option<&'a [u8]>,
-    /// The regex that matched the path, if it has groups.
-    pub(crate) pattern: Option<&'a Pattern>,
+    /// Of the regex that matched the path, if it has groups.
+    pub(crate) captures: Option<Captures<'a>>,
 }
 
 impl<'a> Context<'a> {

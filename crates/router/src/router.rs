@@ -9,7 +9,7 @@ use crate::compile::{candidates, plans};
 use crate::context::{Context, DefaultPort};
 use crate::definition::Definition;
 use crate::index::{Rules, Table};
-use crate::matched::{Captures, Match};
+use crate::matched::Match;
 use crate::{Flavor, Query, Route};
 
 /// Why a route could not be taken up.
@@ -90,8 +90,7 @@ impl<R: HasRoute> Router<R> {
         let table = if query.protocol.is_stream() { &self.stream } else { &self.http };
         let mut cx = Context::new(*query, port);
         let (route, found) = table.find(&mut cx, rules)?;
-        let captures = found.pattern.and_then(|pattern| Captures::new(pattern, query.path));
-        Some(Match { route, prefix: found.prefix, captures })
+        Some(Match { route, prefix: found.prefix, captures: found.captures })
     }
 
     /// The routes that are taken up, in no order.

@@ -207,17 +207,17 @@ impl Test {
             let lowered = lower(path);
             let Some((start, matched)) = pattern.find(&lowered) else { return false };
             found.prefix = if start == 0 && lowered.len() == path.len() { path.get(..matched.len()) } else { None };
-            found.pattern = None;
+            found.captures = None;
             return true;
         }
         let holds = self.text(path);
         if holds {
             match &self.operation {
                 Operation::Equals(text) | Operation::Starts(text) => {
-                    (found.prefix, found.pattern) = (Some(text.as_bytes()), None);
+                    (found.prefix, found.captures) = (Some(text.as_bytes()), None);
                 }
                 // Matched elsewhere than at the start: Kong strips as many bytes from the start all the same.
-                Operation::Ends(_) => (found.prefix, found.pattern) = (None, None),
+                Operation::Ends(_) => (found.prefix, found.captures) = (None, None),
                 _ => {}
             }
         }

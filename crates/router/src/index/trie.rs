@@ -133,14 +133,20 @@ impl<R> Node<R> {
     /// Collects the entries of every key that `path` starts with.
     pub(crate) fn collect<'a>(&'a self, path: &[u8], lists: &mut Lists<'a, R>) {
         let mut node = self;
-        let mut rest = path;
-        while let Some(after) = rest.strip_prefix(node.label()) {
-            rest = after;
+        let Some(mut rest) = path.strip_prefix(node.label()) else { return };
+        loop {
             if node.has_entries {
                 lists.push(List { major: node.major, length: path.len() - rest.len(), entries: Entries::Of(node) });
             }
-            let Some(at) = rest.first().and_then(|first| node.child(*first)) else { return };
+            let Some((first, after)) = rest.split_first() else { return };
+            let Some(at) = node.child(*first) else { return };
             node = &node.children()[at].0;
+            // The parent has compared the first byte, mostly the only one.
+            let label = &node.label()[1..];
+            if !label.is_empty() && !after.starts_with(label) {
+                return;
+            }
+            rest = &after[label.len()..];
         }
     }
 
