@@ -7,8 +7,8 @@ use std::cell::Cell;
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
-/// How long a thread works before it lets go: about half of what a request takes on a core that is busy.
-const TURN: Duration = Duration::from_micros(250);
+/// How long a thread works before it lets go: a fraction of what a request takes on a core that is busy.
+const TURN: Duration = Duration::from_micros(120);
 
 thread_local! {
     /// When this thread's turn began.
@@ -18,14 +18,9 @@ thread_local! {
 /// Lets go of the core if this thread has had it for a while. For loops whose steps take microseconds: it costs a look at the
 /// clock. Where nobody else wants the core, the thread goes on at once.
 pub fn breathe() {
-    breathe_after(TURN);
-}
-
-/// The same with turns of another length: work that comes again and again takes shorter ones.
-pub fn breathe_after(turn: Duration) {
     let now = Instant::now();
     let begun = BEGUN.get();
-    if begun.is_some_and(|begun| now.saturating_duration_since(begun) < turn) {
+    if begun.is_some_and(|begun| now.saturating_duration_since(begun) < TURN) {
         return;
     }
     if begun.is_some() {

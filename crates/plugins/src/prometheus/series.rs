@@ -6,14 +6,12 @@ use std::fmt::Write;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Series of one family; what comes after is counted as an error and not shown.
 const SERIES: usize = 50_000;
 /// How many series of a family are read in one go.
 const AT_ONCE: usize = 64;
-/// How long a scrape keeps the core from traffic; it may come every second.
-const TURN: Duration = Duration::from_micros(60);
 
 pub(super) static REQUESTS: Family<Counter> =
     Family::new("kong_http_requests_total", "HTTP status codes per consumer/service/route in Kong");
@@ -293,7 +291,7 @@ impl<T: Value> Family<T> {
                 None => return,
             }
             drop(all);
-            pace::breathe_after(TURN);
+            pace::breathe();
         }
     }
 

@@ -13,6 +13,18 @@ fn find(router: &Router, request: &Request) -> Option<Uuid> {
 }
 
 #[test]
+fn many_routes_at_once_are_found_like_few() {
+    let routes = (0..3000).map(|n| route(n, &format!("paths=/r{n} hosts=h{n}.test,*.w{n}.test")));
+    let router = Router::build(Flavor::default(), routes).0;
+    for n in (0..3000).step_by(7) {
+        for host in [format!("h{n}.test"), format!("x.w{n}.test")] {
+            let request = Request::new(&format!("GET http://{host}/r{n}/x"));
+            assert_eq!(find(&router, &request), Some(Uuid::from_u128(n)));
+        }
+    }
+}
+
+#[test]
 fn a_changed_router_finds_what_a_new_one_finds() {
     for flavor in [Flavor::TraditionalCompatible, Flavor::Traditional, Flavor::Expressions] {
         let mut dice = Dice(42);

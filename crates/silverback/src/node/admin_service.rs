@@ -7,7 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::Semaphore;
 
 /// A larger body waits for its turn: read, its values take many times its size.
@@ -74,8 +74,6 @@ async fn handle(
 
 /// How much of a long answer (a scrape has megabytes) is sent at once.
 const PIECE: usize = 64 * 1024;
-/// How long that may keep the core from traffic.
-const TURN: Duration = Duration::from_micros(60);
 
 /// Sends an answer and logs it.
 pub(super) async fn answered(
@@ -121,7 +119,7 @@ async fn send(answer: admin::Response, to: &mut Downstream) {
             return;
         }
         // Threads that proxy on this core come in between.
-        pace::breathe_after(TURN);
+        pace::breathe();
     }
     let _ = to.finish(body, None).await;
 }
