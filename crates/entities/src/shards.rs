@@ -86,17 +86,6 @@ impl<K: Clone + Hash + Eq, V: Clone> Shards<K, V> {
         self.shard(&key).entry(key).or_insert_with(new)
     }
 
-    /// The same keys with other values.
-    #[must_use]
-    pub fn mapped(&self, value: impl Fn(&V) -> V) -> Self {
-        let shard = |shard: &Arc<Shard<K, V>>| {
-            let mut mapped = Shard::with_capacity_and_hasher(shard.len(), self.hasher.clone());
-            mapped.extend(pace::each(shard.iter()).map(|(key, old)| (key.clone(), value(old))));
-            Arc::new(mapped)
-        };
-        Self { shards: self.shards.iter().map(shard).collect(), hasher: self.hasher.clone(), len: self.len }
-    }
-
     /// Sets the value of the key.
     pub fn insert(&mut self, key: K, value: V) {
         let old = self.shard(&key).insert(key, value);

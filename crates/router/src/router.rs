@@ -28,10 +28,6 @@ impl std::fmt::Display for BuildError {
 
 impl std::error::Error for BuildError {}
 
-/// So many new routes at once have left their parts all over the memory they were made in: look-ups would meet as many of its
-/// pages.
-const MANY: usize = 1000;
-
 /// What a router leads to: a route, or what holds one. The index keeps a clone wherever a path of the route leads to it, so
 /// that a look-up ends with what it was for: it should be small.
 pub trait HasRoute: Clone {
@@ -66,7 +62,6 @@ impl<R: HasRoute> Router<R> {
     pub fn with_changes(&self, removed: &[Uuid], added: impl IntoIterator<Item = R>) -> (Self, Vec<BuildError>) {
         let mut router = self.clone();
         let mut errors = Vec::new();
-        let before = self.len();
         for id in removed {
             router.remove(*id);
         }
@@ -80,9 +75,6 @@ impl<R: HasRoute> Router<R> {
             if let Err(message) = router.add(&added) {
                 errors.push(BuildError { route: route.id, message });
             }
-        }
-        if router.len() > MANY.max(before * 2) {
-            router.http.repack();
         }
         (router, errors)
     }

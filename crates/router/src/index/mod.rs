@@ -143,11 +143,6 @@ impl<R: HasRoute> Table<R> {
         }
     }
 
-    /// What a look-up meets gets memory of its own.
-    pub(crate) fn repack(&mut self) {
-        self.names.repack();
-    }
-
     #[cfg(test)]
     pub(crate) fn shared_names(&self, other: &Self) -> usize {
         self.names.shared_exact(&other.names)

@@ -112,12 +112,6 @@ impl<R: Clone> Names<R> {
         }
     }
 
-    /// Everything in memory of its own, that of one name beside each other.
-    pub(crate) fn repack(&mut self) {
-        self.any = self.any.repacked();
-        self.exact = self.exact.mapped(Node::repacked);
-    }
-
     #[cfg(test)]
     pub(crate) fn shared_exact(&self, other: &Self) -> usize {
         self.exact.shared_with(&other.exact)

@@ -150,17 +150,6 @@ impl<R> Node<R> {
         }
     }
 
-    /// The same in memory of its own, children behind their parents.
-    pub(crate) fn repacked(&self) -> Self
-    where
-        R: Clone,
-    {
-        let mut own = self.clone();
-        let repacked = |child: &Placed<R>| Placed(child.0.repacked());
-        own.children = self.children.as_ref().map(|children| children.iter().map(repacked).collect());
-        own
-    }
-
     fn is_empty(&self) -> bool {
         !self.has_entries && self.children.is_none()
     }
