@@ -43,20 +43,11 @@ pub(crate) fn pinned(core: usize, program: &Path) -> Command {
 
 /// Has the calling thread run on one core only.
 pub(crate) fn pin_thread(core: usize) -> Result<()> {
-    change_thread(Command::new("taskset").args(["-cp", &core.to_string()]))
-}
-
-/// Gives this thread the lowest priority.
-pub(crate) fn lower_thread() -> Result<()> {
-    change_thread(Command::new("renice").args(["-n", "19", "-p"]))
-}
-
-/// Runs a program that takes this thread's id as its last argument.
-fn change_thread(command: &mut Command) -> Result<()> {
     let thread = std::fs::read_link("/proc/thread-self")?;
-    let output = command.arg(thread.file_name().context("a thread has an id")?).output()?;
+    let id = thread.file_name().context("a thread has an id")?;
+    let output = Command::new("taskset").args(["-cp", &core.to_string()]).arg(id).output()?;
     if !output.status.success() {
-        bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        bail!("taskset cannot pin a thread: {}", String::from_utf8_lossy(&output.stderr));
     }
     Ok(())
 }

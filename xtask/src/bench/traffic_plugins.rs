@@ -7,7 +7,7 @@ use super::proxies::{Bench, Certificate, Proxy};
 use super::{LOAD_CORE, PROXY_CORE, side_by_side};
 use crate::client::{self, Connection};
 use crate::gateway::{Gateway, Setting};
-use crate::process::{Running, free_address, lower_thread, pin_thread, pinned};
+use crate::process::{Running, free_address, pin_thread, pinned};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -321,8 +321,6 @@ fn scrape(bench: &Bench, beside: &Beside) -> Result<Value> {
         // As often as Prometheus does at most.
         let scraper = scope.spawn(|| {
             pin_thread(LOAD_CORE)?;
-            // Another machine's work is not to hold up load and upstream on this core.
-            lower_thread()?;
             let mut times = Vec::new();
             while !is_over.load(Relaxed) {
                 let start = Instant::now();
