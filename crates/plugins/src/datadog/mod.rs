@@ -171,7 +171,7 @@ impl Config {
 
 impl Plugin for Datadog {
     fn log(&self, cx: &mut Context) {
-        let service = cx.service.as_deref().map(|service| service.name.as_deref().unwrap_or(&service.host));
+        let service = cx.service.map(|service| service.name.as_deref().unwrap_or(&service.host));
         let name = one_line(service.unwrap_or_default()).replace('.', "_");
         let lines: Vec<String> = self.config.metrics.iter().map(|metric| self.config.line(cx, &name, metric)).collect();
         if !lines.is_empty() {
