@@ -50,17 +50,10 @@ fn a_patch_without_the_kind_of_its_config_is_read_as_the_kind_that_is_stored() {
     let plugins = &catalog["plugins"];
     let input = json!({ "name": "rate-limiting", "config": { "minute": 5, "redis_host": "a.test" } });
     let stored = plugins.insert(input, &cx, &mut ()).unwrap();
-    for patch in
-        [json!({ "config": { "redis_host": "b.test" } }), json!({ "name": null, "config": { "redis_host": "b.test" } })]
-    {
-        let changed = plugins.update(patch, &stored, &cx, &mut ());
-        if let Ok(changed) = changed {
-            assert_eq!(changed["config"]["redis"]["host"], "b.test");
-            assert_eq!(changed["config"].get("redis_host"), None);
-        } else {
-            panic!("{changed:?}");
-        }
-    }
+    let patch = json!({ "config": { "redis_host": "b.test" } });
+    let changed = plugins.update(patch, &stored, &cx, &mut ()).unwrap();
+    assert_eq!(changed["config"]["redis"]["host"], "b.test");
+    assert_eq!(changed["config"].get("redis_host"), None);
 }
 
 #[test]
