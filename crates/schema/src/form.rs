@@ -91,6 +91,12 @@ impl EntitySchema {
         let named = self.subschema_of(map);
         let subschema = named.or_else(|| self.subschemas.get(known_subschema?).map(|sub| &**sub));
         infer_record(Lookup { record: &self.record, subschema }, map);
+        // Not a field, but an option of the write.
+        if let (true, Some(ttl)) = (self.ttl, map.get_mut("ttl"))
+            && let Some(number) = ttl.as_str().and_then(number)
+        {
+            *ttl = Value::Number(number);
+        }
     }
 }
 

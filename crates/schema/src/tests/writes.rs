@@ -108,23 +108,6 @@ fn lists_and_texts_in_the_place_of_a_stored_config_change_nothing_else() {
 }
 
 #[test]
-fn checks_of_emptiness_report_a_config_that_is_none() {
-    let catalog = catalog();
-    let cx = context(&catalog);
-    let plugins = &catalog["plugins"];
-    for (name, config, why) in
-        [("acl", json!(null), "required field missing"), ("acl", json!("x"), "expected a record")]
-    {
-        let error = plugins.insert(json!({ "name": name, "config": config }), &cx, &mut ()).unwrap_err();
-        let fields = error.fields.clone().unwrap_or_default();
-        assert_eq!(fields["config"], why, "{name} {config}");
-        let checks: Vec<&str> =
-            fields["@entity"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
-        assert!(checks.len() == 1 && checks[0].starts_with("at least one of"), "{name} {config}: {checks:?}");
-    }
-}
-
-#[test]
 fn deprecated_fields_are_read_beside_the_new_ones() {
     let catalog = catalog();
     let cx = context(&catalog);
