@@ -77,18 +77,24 @@ fn write_value(out: &mut String, value: &Value, indent: Option<&str>, level: usi
     }
 }
 
+/// Keys 1, 2 and so on are places, as in a list; then the names, sorted.
 fn write_map(out: &mut String, map: &Map<String, Value>, indent: Option<&str>, level: usize) {
-    let mut entries: Vec<(&String, &Value)> = map.iter().collect();
+    let dense = (1..=map.len()).take_while(|at| map.contains_key(&at.to_string())).count();
+    let is_place = |name: &str| name.parse().is_ok_and(|at: usize| at.to_string() == name && (1..=dense).contains(&at));
+    let mut entries: Vec<(&String, &Value)> = map.iter().filter(|(name, _)| !is_place(name)).collect();
     entries.sort_by_key(|(name, _)| *name);
     let mut table = Table::open(out, indent, level);
+    for value in (1..=dense).filter_map(|at| map.get(&at.to_string())) {
+        table.entry("", value);
+    }
     for (name, value) in entries {
-        let key = if is_name(name) {
-            name.clone()
+        let mut key = String::new();
+        if is_name(name) {
+            key.push_str(name);
         } else {
-            let mut key = String::from("[");
             write_string(&mut key, name);
-            key + "]"
-        };
+            key = if key.starts_with('[') { format!("[ {key} ]") } else { format!("[{key}]") };
+        }
         table.entry(&key, value);
     }
     table.close();
@@ -135,32 +141,50 @@ impl<'a> Table<'a> {
     }
 }
 
-/// `%q`, or long brackets for text of several lines.
+/// `%q` of LuaJIT, or long brackets for text of several lines or with long brackets in it.
 fn write_string(out: &mut String, text: &str) {
-    let long = text.contains('\n') && !text.contains('\r');
-    if long {
-        let mut level = String::new();
-        while text.contains(&format!("]{level}]")) || text.ends_with(&format!("]{level}")) {
-            level.push('=');
-        }
+    let inner = longest_bracket(text);
+    if (text.contains('\n') || inner.is_some()) && !text.contains('\r') {
+        let level = "=".repeat(inner.map_or(0, |inner| inner + 1));
         let lead = if text.starts_with('\n') { "\n" } else { "" };
         let _ = write!(out, "[{level}[{lead}{text}]{level}]");
         return;
     }
     out.push('"');
-    for c in text.chars() {
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
         match c {
-            '"' | '\\' => {
-                out.push('\\');
-                out.push(c);
+            '"' | '\\' | '\n' => out.extend(['\\', c]),
+            // A digit after it would be read as part of the number.
+            c if c.is_ascii_control() && chars.peek().is_some_and(char::is_ascii_digit) => {
+                let _ = write!(out, "\\{:03}", u32::from(c));
             }
-            '\n' => out.push_str("\\\n"),
-            '\r' => out.push_str("\\r"),
-            '\0' => out.push_str("\\0"),
+            c if c.is_ascii_control() => {
+                let _ = write!(out, "\\{}", u32::from(c));
+            }
             c => out.push(c),
         }
     }
     out.push('"');
+}
+
+/// The most `=` of a long bracket in the text, opening or closing, where one more bracket follows the text.
+fn longest_bracket(text: &str) -> Option<usize> {
+    let mut longest = None;
+    let mut open: Option<(u8, usize)> = None;
+    for byte in text.bytes().chain([b']']) {
+        open = match (byte, open) {
+            (b'=', Some((bracket, count))) => Some((bracket, count + 1)),
+            (b'[' | b']', before) => {
+                if let Some((_, count)) = before.filter(|(bracket, _)| *bracket == byte) {
+                    longest = longest.max(Some(count));
+                }
+                Some((byte, 0))
+            }
+            _ => None,
+        };
+    }
+    longest
 }
 
 fn is_name(text: &str) -> bool {
