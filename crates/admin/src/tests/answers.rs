@@ -148,3 +148,16 @@ fn a_change_of_a_missing_plugin_that_says_its_kind_names_the_key() {
         assert_eq!(answer["code"].as_u64(), (body != json!({})).then_some(6), "{key} {body}");
     }
 }
+
+#[test]
+fn arguments_of_the_query_are_members_of_a_configuration() {
+    let world = super::api::world_with(crate::Settings::default(), true);
+    let config = json!({ "_format_version": "3.0", "consumers": [{ "username": "u" }] });
+    for (query, want) in [("x=1", Some("x")), ("check_hash=1&flatten_errors=1", None), ("consumers=1", None)] {
+        let (status, answer) = world.json("POST", &format!("/config?{query}"), &config);
+        assert_eq!(status, if want.is_some() { 400 } else { 201 }, "{query}: {answer}");
+        if let Some(field) = want {
+            assert_eq!(answer["fields"], json!({ field: "unknown field" }), "{query}");
+        }
+    }
+}

@@ -77,17 +77,21 @@ fn write_value(out: &mut String, value: &Value, indent: Option<&str>, level: usi
     }
 }
 
-/// Keys 1, 2 and so on are places, as in a list; then the names, sorted.
+/// Keys 1, 2 and so on are places, as in a list; then come the names, sorted, and then the other numbers.
 fn write_map(out: &mut String, map: &Map<String, Value>, indent: Option<&str>, level: usize) {
-    let dense = (1..=map.len()).take_while(|at| map.contains_key(&at.to_string())).count();
-    let is_place = |name: &str| name.parse().is_ok_and(|at: usize| at.to_string() == name && (1..=dense).contains(&at));
-    let mut entries: Vec<(&String, &Value)> = map.iter().filter(|(name, _)| !is_place(name)).collect();
-    entries.sort_by_key(|(name, _)| *name);
+    let number = |name: &str| name.parse().ok().filter(|number: &usize| *number > 0 && number.to_string() == name);
+    let mut entries: Vec<(Option<usize>, &String, &Value)> =
+        map.iter().map(|(name, value)| (number(name), name, value)).collect();
+    entries.sort_by_key(|(number, name, _)| (*number, *name));
+    let names = entries.iter().take_while(|(number, ..)| number.is_none()).count();
+    let (names, numbers) = entries.split_at(names);
+    let dense = (1..).zip(numbers).take_while(|(at, (number, ..))| Some(*at) == *number).count();
+    let (places, numbers) = numbers.split_at(dense);
     let mut table = Table::open(out, indent, level);
-    for value in (1..=dense).filter_map(|at| map.get(&at.to_string())) {
+    for (_, _, value) in places {
         table.entry("", value);
     }
-    for (name, value) in entries {
+    for (_, name, value) in names {
         let mut key = String::new();
         if is_name(name) {
             key.push_str(name);
@@ -96,6 +100,9 @@ fn write_map(out: &mut String, map: &Map<String, Value>, indent: Option<&str>, l
             key = if key.starts_with('[') { format!("[ {key} ]") } else { format!("[{key}]") };
         }
         table.entry(&key, value);
+    }
+    for (_, name, value) in numbers {
+        table.entry(&format!("[{name}]"), value);
     }
     table.close();
 }

@@ -88,7 +88,7 @@ fn tables_print_over_lines_as_penlight_does() {
     }
     assert_eq!(literal(&json!({ "a]": 1 })), "{[ [=[a]]=] ]=1}");
     let mixed = json!({ "2": "b", "1": "unknown field", "4": "d", "default_format": "x" });
-    assert_eq!(literal(&mixed), "{\"unknown field\",\"b\",[\"4\"]=\"d\",default_format=\"x\"}");
+    assert_eq!(literal(&mixed), "{\"unknown field\",\"b\",default_format=\"x\",[4]=\"d\"}");
     assert_eq!(pretty(&json!(["expected a string"])), "{\n  \"expected a string\"\n}");
     assert_eq!(
         pretty(&json!({ "@entity": ["x"], "redis": { "host": "y" } })),
