@@ -125,7 +125,7 @@ pub(super) fn read(config: &Value, catalog: &Catalog, cx: &Context<'_>) -> Resul
         Err(problem) => return Err(read(Pass::Report(names())).err().unwrap_or(problem)),
     };
     if let Err(fields) = references::resolve(&mut reader) {
-        let again = if reader.has_hashes() { read(Pass::Report(names())).err() } else { None };
+        let again = if reader.is_read_again() { read(Pass::Report(names())).err() } else { None };
         return Err(again.unwrap_or_else(|| Problem { fields, ids: reader.ids() }));
     }
     let is_transformed = config.get("_transform") != Some(&Value::Bool(false));
@@ -302,6 +302,12 @@ impl<'a> Reader<'a> {
         let Some(this) = self.collections.get(name) else { return Default::default() };
         let mut entity = Map::with_capacity(item.len() + 2);
         let mut references = Vec::new();
+        // Of another nothing but the kind is checked.
+        let is_of_known_kind = this.schema.subschema_key.as_ref().is_none_or(|key| {
+            let default = || this.schema.field(key)?.default.as_ref();
+            let kind = item.get(key).filter(|kind| !kind.is_null()).or_else(default);
+            kind.is_some_and(|kind| this.schema.subschema(kind).is_some())
+        });
         for (field, value) in item {
             let field = field.as_str();
             if matches!(field, "_comment" | "_ignore") {
@@ -318,7 +324,7 @@ impl<'a> Reader<'a> {
                 entity.insert(field.to_owned(), value.clone());
                 continue;
             };
-            if parent.is_some() && !matches!(self.pass, Pass::Again(_)) {
+            if parent.is_some() && is_of_known_kind && !matches!(self.pass, Pass::Again(_)) {
                 errors.insert(field.to_owned(), "value must be null".into());
             }
             let stands_for = match (value, self.pass) {
@@ -373,14 +379,18 @@ impl<'a> Reader<'a> {
         self.first + self.entries.len() - 1
     }
 
-    /// Whether an entity is hashed with what it refers to. Kong reads a file with such again, since a name has no id at first.
-    fn has_hashes(&self) -> bool {
-        let needs_foreign = |entry: &Entry<'_>| {
-            let schema = self.collections.get(entry.collection)?.schema;
+    /// Whether Kong reads a file again although it is valid: an entity is hashed with the id of what it refers to, which a name
+    /// does not tell at first, or refers to it by a table, which Kong expects of nested entities alone.
+    fn is_read_again(&self) -> bool {
+        let needs_id = |schema: &EntitySchema| {
             let mut needs = schema.record.transformations().iter().flat_map(|transformation| &transformation.needs);
-            Some(needs.any(|need| schema.foreign_fields().any(|(field, _)| *need == format!("{field}.id"))))
+            needs.any(|need| schema.foreign_fields().any(|(field, _)| *need == format!("{field}.id")))
         };
-        self.entries.iter().any(|entry| needs_foreign(entry).unwrap_or_default())
+        self.entries.iter().any(|entry| {
+            let has_table = entry.references.iter().any(|(_, value)| value.is_object());
+            (has_table && entry.parent.is_none())
+                || self.collections.get(entry.collection).is_some_and(|this| needs_id(this.schema))
+        })
     }
 
     /// The way to an entry in the file.

@@ -78,6 +78,17 @@ fn names_that_mean_nothing_are_told_as_kong_tells_them() {
                 "invalid reference 'consumer: {{\"id\":\"{ID}\"}}' (no such entry in 'consumers')"
             )]}}),
         ),
+        (
+            json!({"keyauth_credentials": [{"key": "k", "consumer": {"id": ID}}], "routes": [{"paths": ["/x"], "service": "nope"}]}),
+            json!({"routes": [{"service": missing}]}),
+        ),
+        (
+            json!({"routes": [{"paths": ["/x"], "plugins": [{"name": "none", "consumer": "u"}, {"consumer": "u"}]}]}),
+            json!({"routes": [{"plugins": [
+                {"name": "plugin 'none' not enabled; add it to the 'plugins' configuration property"},
+                {"name": "required field missing"},
+            ]}]}),
+        ),
         // A plugin that has no consumer, in one.
         (
             json!({"foo": 1, "consumers": [{"username": "u", "plugins": [{"name": "key-auth"}]}]}),
