@@ -36,9 +36,9 @@ fn a_new_target_that_is_no_address_is_all_that_is_told() {
 #[test]
 fn names_of_certificates_are_taken_from_bodies_and_paths() {
     let pair = include_str!("pair.pem");
-    let end = pair.find("-----BEGIN PRIVATE KEY").unwrap();
+    let (cert, key) = pair.split_at_checked(pair.find("-----BEGIN PRIVATE KEY").unwrap()).unwrap();
     let body = |snis: Option<Value>| {
-        let mut body = json!({ "cert": &pair[..end], "key": &pair[end..] });
+        let mut body = json!({ "cert": cert, "key": key });
         if let Some(snis) = snis {
             body["snis"] = snis;
         }
