@@ -97,7 +97,7 @@ fn form(arguments: Vec<Argument>) -> Outcome<FormArguments> {
         .collect()
 }
 
-fn not_utf8(text: &[u8]) -> String {
+pub(crate) fn not_utf8(text: &[u8]) -> String {
     let valid = std::str::from_utf8(text).map_or_else(|error| error.valid_up_to(), str::len);
     format!("invalid utf-8 character sequence detected at position {}", valid + 1)
 }

@@ -23,7 +23,7 @@ pub(crate) struct Relation {
 impl Api {
     /// The row that a parameter of the path names; without it, 404.
     pub(crate) fn named(&self, reader: &dyn Reader, call: &Call<'_>, place: usize, entity: &str) -> Outcome<Value> {
-        let key = Key::parse(self, self.schema(entity)?, call.parameter(place)?)?;
+        let key = Key::of(self, self.schema(entity)?, call, place)?;
         key.find(reader, entity)?.ok_or_else(Failure::not_found)
     }
 }
@@ -72,7 +72,7 @@ pub(crate) fn get(api: &Api, call: &Call<'_>, entity: &str) -> Outcome {
 
 pub(crate) fn put(api: &Api, call: &Call<'_>, entity: &str) -> Outcome {
     let schema = api.schema(entity)?;
-    let key = Key::parse(api, schema, call.parameter(0)?)?;
+    let key = Key::of(api, schema, call, 0)?;
     let input = Body::of(call)?.entity(schema, None)?;
     let row = api.writing(call, |writer| upsert(api, call, writer, schema, &key, input))?;
     Ok(ok(&row))
@@ -80,15 +80,21 @@ pub(crate) fn put(api: &Api, call: &Call<'_>, entity: &str) -> Outcome {
 
 pub(crate) fn patch(api: &Api, call: &Call<'_>, entity: &str) -> Outcome {
     let schema = api.schema(entity)?;
-    let key = Key::parse(api, schema, call.parameter(0)?)?;
+    let key = Key::of(api, schema, call, 0)?;
     patch_by(api, call, schema, &key)
+}
+
+/// What a change of a row that is not there is answered with. Kong looks plugins up before, unless the body names one.
+fn missing(schema: &EntitySchema, body: &Body, key: &Key) -> Failure {
+    let says_kind = body.untyped().is_ok_and(|body| body.get("name").is_some());
+    if schema.name == "plugins" && !says_kind { Failure::not_found() } else { key.not_found() }
 }
 
 /// Changes what the key names; without it, Kong's error 6.
 pub(crate) fn patch_by(api: &Api, call: &Call<'_>, schema: &EntitySchema, key: &Key) -> Outcome {
     let body = Body::of(call)?;
     let row = api.writing(call, |writer| {
-        let stored = key.find(writer.reader(), &schema.name)?.ok_or_else(|| key.missing(&schema.name))?;
+        let stored = key.find(writer.reader(), &schema.name)?.ok_or_else(|| missing(schema, &body, key))?;
         let patch = body.entity(schema, subschema(schema, &stored))?;
         update(api, call, writer, schema, key, stored, patch)
     })?;
@@ -97,7 +103,7 @@ pub(crate) fn patch_by(api: &Api, call: &Call<'_>, schema: &EntitySchema, key: &
 
 pub(crate) fn remove(api: &Api, call: &Call<'_>, entity: &str) -> Outcome {
     let schema = api.schema(entity)?;
-    let key = Key::parse(api, schema, call.parameter(0)?)?;
+    let key = Key::of(api, schema, call, 0)?;
     remove_by(api, call, schema, &key)
 }
 
@@ -203,7 +209,7 @@ pub(crate) fn belongs(row: &Value, relation: &Relation, parent: &Value) -> bool 
 /// The child, where it is the parent's.
 fn child_row(api: &Api, reader: &dyn Reader, call: &Call<'_>, relation: &Relation) -> Outcome<(Key, Value)> {
     let parent = api.named(reader, call, 0, &relation.parent)?;
-    let key = Key::parse(api, api.schema(&relation.child)?, call.parameter(1)?)?;
+    let key = Key::of(api, api.schema(&relation.child)?, call, 1)?;
     let row = key.find(reader, &relation.child)?.filter(|row| belongs(row, relation, &parent));
     Ok((key, row.ok_or_else(Failure::not_found)?))
 }
@@ -223,7 +229,7 @@ pub(crate) fn put_nested(api: &Api, call: &Call<'_>, relation: &Relation) -> Out
     let input = Body::of(call)?.entity(schema, None)?;
     let row = api.writing(call, |writer| {
         let parent = api.named(writer.reader(), call, 0, &relation.parent)?;
-        let key = Key::parse(api, schema, call.parameter(1)?)?;
+        let key = Key::of(api, schema, call, 1)?;
         upsert(api, call, writer, schema, &key, of_parent(input, relation, &parent))
     })?;
     Ok(ok(&row))

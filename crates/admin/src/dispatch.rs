@@ -201,9 +201,13 @@ impl Call<'_> {
         self.parameters.get(place).copied().unwrap_or_default()
     }
 
+    /// A parameter of the path, decoded and not yet known to be UTF-8.
+    pub(crate) fn bytes(&self, place: usize) -> Vec<u8> {
+        urlencoded::decode(self.raw(place).as_bytes(), false)
+    }
+
     pub(crate) fn parameter(&self, place: usize) -> Outcome<String> {
-        let decoded = urlencoded::decode(self.raw(place).as_bytes(), false);
-        String::from_utf8(decoded).map_err(|_| Failure::not_found())
+        String::from_utf8(self.bytes(place)).map_err(|_| Failure::not_found())
     }
 
     /// The first argument of the query with this name: `None` without, `Some(None)` without `=`.

@@ -3,7 +3,6 @@ use crate::audit::Action;
 use crate::dispatch::Call;
 use crate::failure::{Failure, Outcome};
 use crate::keys::{Key, id_of, is_uuid};
-use crate::listing::lua_number;
 use crate::{Api, special};
 use schema::{EntitySchema, Error};
 use serde_json::{Value, json};
@@ -167,7 +166,6 @@ fn take_ttl(schema: &EntitySchema, input: &mut Value) -> Outcome<Option<Ttl>> {
     let seconds = match &given {
         Value::Null => return Ok(Some(Ttl::Set(0.0))),
         Value::Number(number) => number.as_f64(),
-        Value::String(text) => lua_number(text),
         _ => None,
     };
     match seconds.filter(|seconds| seconds.fract() == 0.0 && (0.0..=LONGEST).contains(seconds)) {

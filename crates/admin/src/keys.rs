@@ -1,5 +1,7 @@
 //! The key in a path: an id, or the value of the entity's endpoint key.
 use crate::Api;
+use crate::body::not_utf8;
+use crate::dispatch::Call;
 use crate::failure::{Failure, Outcome};
 use schema::{EntitySchema, Error};
 use serde_json::{Value, json};
@@ -12,6 +14,15 @@ pub(crate) enum Key {
 }
 
 impl Key {
+    /// The key that a parameter of the path is.
+    pub(crate) fn of(api: &Api, schema: &EntitySchema, call: &Call<'_>, place: usize) -> Outcome<Key> {
+        match (String::from_utf8(call.bytes(place)), &schema.endpoint_key) {
+            (Ok(text), _) => Self::parse(api, schema, text),
+            (Err(error), Some(field)) => Err(Error::invalid_unique(field, &not_utf8(error.as_bytes())).into()),
+            (Err(_), None) => Self::parse(api, schema, String::new()),
+        }
+    }
+
     pub(crate) fn parse(api: &Api, schema: &EntitySchema, text: String) -> Outcome<Key> {
         if is_uuid(&text) {
             return Ok(Key::Id(text.to_ascii_lowercase()));
@@ -36,11 +47,6 @@ impl Key {
             Key::Id(_) => None,
             Key::Unique { field, .. } => Some(field),
         }
-    }
-
-    /// What a change of a row that is not there is answered with. Kong's plugins are looked up before.
-    pub(crate) fn missing(&self, entity: &str) -> Failure {
-        if entity == "plugins" { Failure::not_found() } else { self.not_found() }
     }
 
     pub(crate) fn not_found(&self) -> Failure {

@@ -54,17 +54,21 @@ pub(crate) fn lua_number(text: &str) -> Option<f64> {
     text.parse().ok()
 }
 
+/// The first `tags` argument, which may be written as an element of a list.
+fn given_tags(call: &Call<'_>) -> Option<Option<String>> {
+    call.argument("tags").or_else(|| call.argument("tags[]"))
+}
+
 /// The `tags` argument of a collection whose entities have tags.
 pub(crate) fn tags(call: &Call<'_>, schema: &EntitySchema) -> Outcome<Option<TagFilter>> {
-    let Some(given) = call.argument("tags").filter(|_| schema.field("tags").is_some()) else { return Ok(None) };
+    let Some(given) = given_tags(call).filter(|_| schema.field("tags").is_some()) else { return Ok(None) };
     let refused = |message: &str| -> Failure { Error::invalid_options(json!({ "tags": message })).into() };
     let Some(text) = given.filter(|text| !text.is_empty()) else { return Err(refused("cannot be null")) };
-    if text.chars().any(|c| c.is_ascii_control() || c == char::REPLACEMENT_CHARACTER) {
-        return Err(refused("must only contain printable ascii (except `,` and `/`) or valid utf-8"));
-    }
+    let is_unreadable = text.chars().any(|c| c.is_ascii_control() || c == char::REPLACEMENT_CHARACTER);
     let (all, any) = (text.contains(','), text.contains('/'));
     let tags: Vec<String> = text.split([',', '/']).map(str::to_owned).collect();
-    if (all && any) || tags.iter().any(String::is_empty) {
+    // As in Kong a separator may end the list: after it comes an empty tag, which nothing has.
+    if is_unreadable || (all && any) || tags.iter().rev().skip(1).any(String::is_empty) {
         return Err(refused("invalid filter syntax"));
     }
     if tags.len() > MOST_TAGS {
@@ -87,8 +91,8 @@ pub(crate) fn page(call: &Call<'_>, path: &str, data: Vec<Value>, offset: Option
     let next = offset.as_ref().map(|offset| {
         let mut next = format!("{path}?offset={}", urlencoded::encode(offset));
         if repeats == Repeats::TagsAndSize {
-            for name in ["tags", "size"] {
-                if let Some(Some(value)) = call.argument(name) {
+            for (name, value) in [("tags", given_tags(call)), ("size", call.argument("size"))] {
+                if let Some(Some(value)) = value {
                     next.push_str(&format!("&{name}={}", urlencoded::encode(&value)));
                 }
             }

@@ -174,13 +174,13 @@ fn take_snis(
     input: &mut Value,
     certificate: Option<&str>,
 ) -> Outcome<Option<Vec<String>>> {
+    let violation = |message: String| Error::schema_violation(json!({ "snis": message }));
     let given = match input.as_object_mut().and_then(|fields| fields.shift_remove("snis")) {
         None => return Ok(None),
         Some(Value::Null) => return Ok(Some(Vec::new())),
         Some(Value::Array(names)) => names,
-        Some(name) => vec![name],
+        Some(_) => return Err(violation("expected an array".to_owned()).into()),
     };
-    let violation = |message: String| Error::schema_violation(json!({ "snis": message }));
     let schema = api.schema("snis")?;
     let mut names: Vec<String> = Vec::with_capacity(given.len());
     for name in given {

@@ -9,6 +9,7 @@ mod flatten;
 mod ids;
 mod invalid;
 mod migration;
+mod names;
 mod reader;
 mod references;
 mod sparse;

@@ -79,7 +79,7 @@ pub use session_metadata::SessionMetadata;
 pub use shards::Shards;
 pub use sni::Sni;
 pub use tag::Tag;
-pub use target::Target;
+pub use target::{Target, normalize as normalize_target};
 pub use upstream::Upstream;
 pub use vault::Vault;
 pub use workspace::Workspace;

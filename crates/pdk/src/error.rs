@@ -36,23 +36,36 @@ impl Format {
 /// Templates of `error_template_{html,json,xml,plain}`, with two `%s`: the message and the request id.
 pub type Templates = [Option<Arc<str>>; 4];
 
-/// The format that an `Accept` (or `Content-Type`) value asks for: the highest q wins, the first on a tie.
-/// `None` where the header is absent; JSON where it names nothing known.
+/// The format that an `Accept` (or `Content-Type`) value asks for: the highest q wins, the first on a tie, and a media
+/// type that no template is for asks for JSON. `None` where the header is absent.
 pub fn negotiate(accept: Option<&[u8]>) -> Option<Format> {
     let accept = std::str::from_utf8(accept?).unwrap_or_default();
-    let mut best: Option<(f32, Format)> = None;
+    let mut best = (0.0, Format::Json);
     for range in accept.split(',') {
         let mut parts = range.split(';');
         let media = parts.next().unwrap_or_default().trim();
-        let quality =
-            parts.find_map(|p| p.trim().strip_prefix("q=").and_then(|q| q.trim().parse().ok())).unwrap_or(1.0);
-        if let Some(format) = Format::from_media_type(media)
-            && best.is_none_or(|(q, _)| quality > q)
-        {
-            best = Some((quality, format));
+        let quality = parts.find_map(|part| quality(part.trim())).unwrap_or(1.0);
+        if is_media_range(media) && quality > best.0 {
+            best = (quality, Format::from_media_type(media).unwrap_or(Format::Json));
         }
     }
-    Some(best.map_or(Format::Json, |(_, format)| format))
+    Some(best.1)
+}
+
+/// `type/subtype`, each of them `*` or at least two characters, as Kong's pattern has it.
+fn is_media_range(media: &str) -> bool {
+    let is_name = |name: &str| {
+        let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"-!#$&^_+.".contains(&b);
+        name == "*"
+            || (name.len() > 1 && name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.bytes().all(is_allowed))
+    };
+    media.split_once('/').is_some_and(|(kind, subtype)| is_name(kind) && is_name(subtype))
+}
+
+/// The q of a parameter that is a valid one.
+fn quality(parameter: &str) -> Option<f32> {
+    let value = parameter.strip_prefix(['q', 'Q'])?.strip_prefix('=')?;
+    value.parse().ok().filter(|q| value.starts_with(['0', '1']) && (0.0..=1.0).contains(q))
 }
 
 /// The body of an error answer.
@@ -144,3 +157,6 @@ pub fn grpc_status(status: u16) -> u8 {
         _ => 2,
     }
 }
+
+#[cfg(test)]
+mod tests;

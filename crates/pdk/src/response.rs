@@ -48,14 +48,12 @@ impl Response {
             return Self::grpc_error(status, message);
         }
         let headers = &cx.request.headers;
-        let is_grpc = headers.get("content-type").is_some_and(|t| t.starts_with(b"application/grpc"));
-        if is_grpc && !headers.contains("accept") {
+        let asked = headers.get("accept").or_else(|| headers.get("content-type"));
+        if asked.is_some_and(|media| media.starts_with(b"application/grpc")) {
             // Over HTTP/1 there are no trailers to put it into: Kong answers with the message alone.
             return Self::message(status, message);
         }
-        let format = negotiate(headers.get("accept").or_else(|| headers.get("content-type")))
-            .unwrap_or(if headers.contains("accept") { Format::Json } else { cx.shared.error_default });
-        Self::in_format(cx, status, message, format)
+        Self::in_format(cx, status, message, negotiate(asked).unwrap_or(cx.shared.error_default))
     }
 
     /// An error in a format of the caller's choice.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use entities::route::expression::path_regex;
+use regex_syntax::ast::{self, Ast};
 use smallvec::SmallVec;
 use uuid::{Uuid, uuid};
 
@@ -33,6 +34,8 @@ enum PathRule {
     /// The index has compared it.
     Settled,
     Regex(Box<Pattern>),
+    /// A pattern of several branches, and those of them that strip nothing.
+    Branches(Box<[Pattern; 2]>),
     Expression(Box<Predicate>),
 }
 
@@ -69,6 +72,14 @@ impl Candidate {
         match &self.path {
             PathRule::Settled => Some(found),
             PathRule::Regex(pattern) => found.by_pattern(pattern, cx.query.path).then_some(found),
+            PathRule::Branches(patterns) => {
+                let [all, but_last] = &**patterns;
+                let is_match = found.by_pattern(all, cx.query.path);
+                if is_match && but_last.is_match(cx.query.path) {
+                    found.prefix = None;
+                }
+                is_match.then_some(found)
+            }
             PathRule::Expression(predicate) => predicate.holds(cx, &mut found).then_some(found),
         }
     }
@@ -170,6 +181,16 @@ fn anchored(flavor: Flavor, regex: &str) -> String {
     }
 }
 
+/// The pattern of the branches of an [`anchored`] alternation but its last one. Kong appends the group of what is left of the
+/// path to the text, and so to the last branch alone: the others strip nothing.
+fn branches_but_last(pattern: &str) -> Option<String> {
+    let regex = pattern.strip_prefix("^(?:")?.strip_suffix(')')?;
+    let parsed = ast::parse::Parser::new().parse(regex).ok()?;
+    let Ast::Alternation(branches) = &parsed else { return None };
+    let last = branches.asts.last()?.span().start.offset;
+    Some(format!("^(?:{})", regex.get(..last)?.strip_suffix('|')?))
+}
+
 /// The id that each path's group decides ties with: all regexes are one group, and all prefixes of one length.
 fn group_ids(definition: &Definition) -> Vec<Uuid> {
     let group = |path: &String| if path.starts_with('~') { None } else { Some(path.len()) };
@@ -231,7 +252,10 @@ pub(crate) fn candidates(
             PathPlan::Settled => PathRule::Settled,
             PathPlan::Regex(text) => {
                 let pattern = Pattern::new(&text, dialect)?;
-                PathRule::Regex(Box::new(pattern))
+                match branches_but_last(&text).filter(|_| flavor == Flavor::Traditional) {
+                    Some(others) => PathRule::Branches(Box::new([pattern, Pattern::new(&others, dialect)?])),
+                    None => PathRule::Regex(Box::new(pattern)),
+                }
             }
             PathPlan::Expression(predicate) => PathRule::Expression(predicate),
         };

@@ -92,7 +92,7 @@ impl Check {
         let emptiness = matches!(rule, Rule::AtLeastOneOf(_) | Rule::OnlyOneOf(_));
         let condition = matches!(rule, Rule::Conditional { .. } | Rule::ConditionalAtLeastOneOf { .. });
         Self {
-            run_with_missing_fields: emptiness || matches!(rule, Rule::MutuallyRequired(_)),
+            run_with_missing_fields: matches!(rule, Rule::AtLeastOneOf(_) | Rule::MutuallyRequired(_)),
             run_with_invalid_fields: emptiness || condition,
             rule,
             then_err: None,
@@ -225,6 +225,7 @@ impl Check {
             return;
         }
         let (sources, needed) = self.sources();
+        let is_emptiness = matches!(self.rule, Rule::AtLeastOneOf(_));
         let mut all_missing = true;
         let mut missing = Vec::new();
         for name in sources {
@@ -241,11 +242,12 @@ impl Check {
                     }
                 }
             }
-            if (!self.run_with_invalid_fields && errors.contains_key(name)) || in_missing_record(name, input, errors) {
+            let is_invalid = !self.run_with_invalid_fields && errors.contains_key(name);
+            if is_invalid || (!is_emptiness && in_missing_record(name, input, errors)) {
                 return;
             }
         }
-        if all_missing && !self.run_with_missing_fields {
+        if all_missing && (validator.updating || !is_emptiness) {
             return;
         }
         if !missing.is_empty() {

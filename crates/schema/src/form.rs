@@ -54,7 +54,7 @@ pub fn decode_untyped(args: &[Argument]) -> Result<Value, FormError> {
     }
     let mut root = Table::default();
     for (name, values) in grouped.into_iter().filter(|(name, _)| !name.is_empty()) {
-        root.put(&steps(name), values);
+        root.combine(Table::nested(&steps(name), values));
     }
     Ok(match root.into_value() {
         Value::Object(map) => Value::Object(map),
@@ -91,6 +91,12 @@ impl EntitySchema {
         let named = self.subschema_of(map);
         let subschema = named.or_else(|| self.subschemas.get(known_subschema?).map(|sub| &**sub));
         infer_record(Lookup { record: &self.record, subschema }, map);
+        // Not a field, but an option of the write.
+        if let (true, Some(ttl)) = (self.ttl, map.get_mut("ttl"))
+            && let Some(number) = ttl.as_str().and_then(number)
+        {
+            *ttl = Value::Number(number);
+        }
     }
 }
 
@@ -112,46 +118,60 @@ fn steps(name: &str) -> Vec<Step> {
         return vec![Step::Name(name.into())];
     }
     let mut out = Vec::new();
-    for part in name.split('.') {
-        brackets(part, &mut out);
-    }
-    if let Some((_, inner)) = out.split_last()
-        && inner.contains(&Step::Append)
-    {
-        // Only the end of a name appends; elsewhere the brackets are a key without a name.
-        let last = out.len() - 1;
-        for step in out.iter_mut().take(last).filter(|step| **step == Step::Append) {
-            *step = Step::Name(String::new());
+    for segment in segments(name) {
+        // Only the end of a name appends.
+        if out.last() == Some(&Step::Append) {
+            out.pop();
         }
+        keys(segment, &mut out);
     }
     if out.len() > MAX_DEPTH { vec![Step::Name(name.into())] } else { out }
 }
 
-/// `a[b][1][]`.
-fn brackets(part: &str, out: &mut Vec<Step>) {
-    let Some((base, mut rest)) = part.split_once('[') else {
-        out.push(Step::Name(part.into()));
-        return;
-    };
-    let before = out.len();
-    out.push(Step::Name(base.into()));
-    while let Some((inside, after)) = rest.split_once(']') {
-        out.push(match inside {
-            "" => Step::Append,
-            digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                digits.parse().map_or_else(|_| Step::Name(digits.into()), Step::Index)
-            }
-            key => Step::Name(key.into()),
-        });
-        match after.strip_prefix('[') {
-            Some(next) => rest = next,
-            None if after.is_empty() && !base.is_empty() => return,
-            None => break,
+/// What stands between dots, but for those in brackets that follow something.
+fn segments(name: &str) -> Vec<&str> {
+    let mut out = Vec::new();
+    let mut start = 0;
+    let mut bracket_end = 0;
+    for (at, c) in name.char_indices().filter(|(_, c)| matches!(c, '.' | '[')) {
+        if at < bracket_end {
+            continue;
+        }
+        let segment = name.get(start..at).unwrap_or_default();
+        if c == '.' {
+            out.push(segment);
+            start = at + 1;
+        } else if let (false, Some(length)) = (segment.is_empty(), name.get(at..).and_then(|rest| rest.find(']'))) {
+            bracket_end = at + length;
         }
     }
-    // Not of the form after all.
-    out.truncate(before);
-    out.push(Step::Name(part.into()));
+    out.push(name.get(start..).unwrap_or_default());
+    out.retain(|segment| !segment.is_empty());
+    out
+}
+
+/// `a[b][1][]`: what is neither the beginning nor in brackets has no meaning.
+fn keys(segment: &str, out: &mut Vec<Step>) {
+    let step = |key: &str| match key.parse() {
+        Ok(at) if key.bytes().all(|byte| byte.is_ascii_digit()) => Step::Index(at),
+        _ => Step::Name(key.into()),
+    };
+    let first = segment.match_indices('[').map(|(at, _)| at).find(|at| *at > 0);
+    let (base, mut rest) = first.and_then(|at| segment.split_at_checked(at)).unwrap_or((segment, ""));
+    let before = out.len();
+    while let Some((inside, after)) = rest.split_once('[').and_then(|(_, rest)| rest.split_once(']')) {
+        if out.len() == before {
+            out.push(step(base));
+        }
+        if let Some(last @ Step::Append) = out.last_mut() {
+            *last = Step::Index(1);
+        }
+        out.push(if inside.is_empty() { Step::Append } else { step(inside) });
+        rest = after;
+    }
+    if out.len() == before {
+        out.push(Step::Name(segment.into()));
+    }
 }
 
 /// A Lua table in the making.
@@ -164,25 +184,43 @@ enum Node {
 }
 
 impl Table {
-    fn put(&mut self, path: &[Step], values: Vec<Value>) {
-        match path {
-            [] => {}
-            [Step::Append] => {
-                for value in values {
-                    let next = self.0.len() as u64 + 1;
-                    self.0.insert(Step::Index(next), Node::Value(value));
-                }
+    fn list(values: Vec<Value>) -> Self {
+        Self((1..).map(Step::Index).zip(values.into_iter().map(Node::Value)).collect())
+    }
+
+    /// The table with this value alone.
+    fn nested(path: &[Step], mut values: Vec<Value>) -> Self {
+        let Some((step, rest)) = path.split_first() else { return Self::default() };
+        if *step == Step::Append {
+            return Self::list(values);
+        }
+        let node = match values.pop() {
+            Some(value) if rest.is_empty() && values.is_empty() => Node::Value(value),
+            last => {
+                values.extend(last);
+                Node::Table(if rest.is_empty() { Self::list(values) } else { Self::nested(rest, values) })
             }
-            [step] => {
-                self.0.insert(step.clone(), Node::Value(one_or_many(values)));
+        };
+        Self(IndexMap::from_iter([(step.clone(), node)]))
+    }
+
+    /// What two arguments set becomes a list of both.
+    fn combine(&mut self, other: Self) {
+        for (step, node) in other.0 {
+            let Some(slot) = self.0.get_mut(&step) else {
+                self.0.insert(step, node);
+                continue;
+            };
+            if let Node::Value(value) = slot {
+                *slot = Node::Table(Self::list(vec![value.take()]));
             }
-            [step, rest @ ..] => {
-                let node = self.0.entry(step.clone()).or_insert_with(|| Node::Table(Self::default()));
-                if let Node::Value(_) = node {
-                    *node = Node::Table(Self::default());
-                }
-                if let Node::Table(table) = node {
-                    table.put(rest, values);
+            if let Node::Table(table) = slot {
+                match node {
+                    Node::Table(other) => table.combine(other),
+                    Node::Value(_) => {
+                        let next = (1..).find(|at| !table.0.contains_key(&Step::Index(*at))).unwrap_or_default();
+                        table.0.insert(Step::Index(next), node);
+                    }
                 }
             }
         }
@@ -213,17 +251,6 @@ impl Node {
             Self::Value(value) => value,
             Self::Table(table) => table.into_value(),
         }
-    }
-}
-
-fn one_or_many(mut values: Vec<Value>) -> Value {
-    match (values.pop(), values.is_empty()) {
-        (Some(one), true) => one,
-        (Some(last), false) => {
-            values.push(last);
-            Value::Array(values)
-        }
-        (None, _) => Value::Null,
     }
 }
 

@@ -77,18 +77,16 @@ impl Processor<'_> {
                 continue;
             }
             let Some(value) = map.shift_remove(&shorthand.name) else { continue };
-            let mut stands_for = shorthand.expanded(&value);
-            for path in shorthand.field.deprecation.iter().flat_map(|d| &d.replaced_with) {
+            let deprecation = shorthand.field.deprecation.as_ref();
+            for path in deprecation.into_iter().flat_map(|d| &d.replaced_with) {
                 let dotted = path.join(".");
                 let Some(new) = get_path(map, &dotted).filter(|new| !new.is_null()) else { continue };
                 if !value.is_null() && *new != value {
                     let text = message::mismatch(&shorthand.name, &lua::tostring(&value), &dotted, &lua::tostring(new));
                     errors.insert(shorthand.name.clone(), text.into());
                 }
-                // The new field has the say.
-                crate::error::set_path(&mut stands_for, path.iter().map(String::as_str), new.clone());
             }
-            merge_shorthand(map, stands_for);
+            merge_shorthand(map, shorthand.expanded(&value), deprecation.is_some());
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
@@ -239,11 +237,12 @@ fn now(cx: &Context<'_>, field: &Field) -> Value {
     }
 }
 
-/// Tables of a shorthand merge into the fields, anything else replaces them.
-fn merge_shorthand(map: &mut Map<String, Value>, stands_for: Map<String, Value>) {
+/// Tables of a shorthand merge into the fields, anything else replaces them; of a deprecated one, only where they are unset.
+fn merge_shorthand(map: &mut Map<String, Value>, stands_for: Map<String, Value>, is_deprecated: bool) {
     for (name, value) in stands_for {
         match (value, map.get_mut(&name)) {
-            (Value::Object(top), Some(Value::Object(bottom))) => merge_shorthand(bottom, top),
+            (Value::Object(top), Some(Value::Object(bottom))) => merge_shorthand(bottom, top, is_deprecated),
+            (_, Some(slot)) if is_deprecated && !slot.is_null() => {}
             (value, Some(slot)) => *slot = value,
             (value, None) => {
                 map.insert(name, value);
@@ -259,6 +258,11 @@ pub(crate) fn merge(lookup: Lookup<'_>, bottom: &Map<String, Value>, top: Map<St
         let merged = match (lookup.get(&name).map(|field| &field.kind), value, bottom.get(&name)) {
             (Some(Kind::Record(record)), Value::Object(top), Some(Value::Object(bottom))) => {
                 Value::Object(merge(Lookup { record, subschema: None }, bottom, top))
+            }
+            // To Lua a list is a table like a record's: its items are fields named 1, 2 and so on.
+            (Some(Kind::Record(_)), Value::Array(list), Some(Value::Object(bottom))) => {
+                let items = list.into_iter().enumerate().map(|(at, value)| ((at + 1).to_string(), value));
+                Value::Object(bottom.clone().into_iter().chain(items).collect())
             }
             (_, value, _) => value,
         };

@@ -145,7 +145,10 @@ impl Validator<'_> {
             Kind::Set(elements) => self.elements(elements, value, "expected a set"),
             Kind::Map(keys, values) => self.map(keys, values, value),
             Kind::Record(record) => match value {
-                Value::Object(map) => self.record(Lookup { record, subschema: None }, map, true).map_err(Value::Object),
+                Value::Object(map) => {
+                    let errors = self.record(Lookup { record, subschema: None }, map, true);
+                    errors.map_err(|errors| if self.updating { list_or_map(errors) } else { Value::Object(errors) })
+                }
                 Value::Array(list) => self.list_as_record(record, list),
                 _ => wrong("expected a record"),
             },
@@ -318,6 +321,14 @@ impl Validator<'_> {
             }
         }
     }
+}
+
+/// Errors of 1, 2 and so on alone are a list: those of a patch with a list in a record's place.
+fn list_or_map(errors: Map<String, Value>) -> Value {
+    if errors.keys().enumerate().all(|(at, key)| *key == (at + 1).to_string()) {
+        return errors.into_iter().map(|(_, error)| error).collect();
+    }
+    Value::Object(errors)
 }
 
 /// A JSON number without a fraction that Lua would also call an integer.

@@ -52,7 +52,7 @@ fn not_found() -> Failure {
 }
 
 fn consumer(api: &Api, reader: &dyn Reader, call: &Call<'_>) -> Outcome<Value> {
-    let key = Key::parse(api, api.schema("consumers")?, call.parameter(0)?)?;
+    let key = Key::of(api, api.schema("consumers")?, call, 0)?;
     key.find(reader, "consumers")?.ok_or_else(not_found)
 }
 

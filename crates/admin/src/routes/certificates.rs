@@ -6,7 +6,7 @@ use crate::entity::{delete, insert, shown, update, upsert};
 use crate::failure::{Failure, Outcome};
 use crate::keys::{Key, foreign_id, id_of, is_uuid};
 use crate::{Api, Response};
-use serde_json::{Value, json};
+use serde_json::Value;
 use store::{Reader, Writer};
 use uuid::Uuid;
 
@@ -64,31 +64,42 @@ fn get(api: &Api, call: &Call<'_>) -> Outcome {
     Ok(Response::json(200, &row))
 }
 
-/// An SNI nobody has becomes one of the new certificate.
+/// The SNI that the path names joins those of the body, but is not added where the body has none.
 fn put(api: &Api, call: &Call<'_>) -> Outcome {
     let schema = api.schema("certificates")?;
     let mut input = Body::of(call)?.entity(schema, None)?;
+    list_of_snis(&mut input);
+    let name = call.parameter(0)?;
+    if let Some(Value::Array(names)) = input.get_mut("snis")
+        && !is_uuid(&name)
+        && !names.iter().any(|given| *given == name.as_str())
+    {
+        names.push(name.into());
+    }
     let row = api.writing(call, |writer: &mut dyn Writer| {
-        let key = match key(api, writer.reader(), call)? {
-            Some(key) => key,
-            None => {
-                let name = Value::from(call.parameter(0)?);
-                match input.get_mut("snis") {
-                    Some(Value::Array(names)) if !names.contains(&name) => names.push(name),
-                    Some(Value::Array(_)) => {}
-                    _ => input["snis"] = json!([name]),
-                }
-                Key::Id(Uuid::new_v4().to_string())
-            }
-        };
+        let key = key(api, writer.reader(), call)?.unwrap_or_else(|| Key::Id(Uuid::new_v4().to_string()));
         upsert(api, call, writer, schema, &key, input)
     })?;
     Ok(Response::json(200, &row))
 }
 
 fn patch(api: &Api, call: &Call<'_>) -> Outcome {
-    let key = api.reading(call, |reader| known_key(api, reader, call))?;
-    crud::patch_by(api, call, api.schema("certificates")?, &key)
+    let schema = api.schema("certificates")?;
+    let mut patch = Body::of(call)?.entity(schema, None)?;
+    list_of_snis(&mut patch);
+    let row = api.writing(call, |writer: &mut dyn Writer| {
+        let key = known_key(api, writer.reader(), call)?;
+        let stored = key.find(writer.reader(), "certificates")?.ok_or_else(|| key.not_found())?;
+        update(api, call, writer, schema, &key, stored, patch)
+    })?;
+    Ok(Response::json(200, &row))
+}
+
+/// Here, but not where certificates are made, a single name may stand for a list.
+fn list_of_snis(input: &mut Value) {
+    if let Some(snis @ Value::String(_)) = input.get_mut("snis") {
+        *snis = Value::Array(vec![snis.take()]);
+    }
 }
 
 fn remove(api: &Api, call: &Call<'_>) -> Outcome {
@@ -109,7 +120,7 @@ fn create_sni(api: &Api, call: &Call<'_>) -> Outcome {
 /// The SNI, where it is the certificate's.
 fn sni(api: &Api, reader: &dyn Reader, call: &Call<'_>) -> Outcome<(Key, Value)> {
     let certificate = certificate(api, reader, call)?;
-    let key = Key::parse(api, api.schema("snis")?, call.parameter(1)?)?;
+    let key = Key::of(api, api.schema("snis")?, call, 1)?;
     let row = key.find(reader, "snis")?.filter(|row| crud::belongs(row, &relation(), &certificate));
     Ok((key, row.ok_or_else(Failure::not_found)?))
 }
@@ -125,7 +136,7 @@ fn put_sni(api: &Api, call: &Call<'_>) -> Outcome {
     let input = Body::of(call)?.entity(schema, None)?;
     let row = api.writing(call, |writer: &mut dyn Writer| {
         let certificate = certificate(api, writer.reader(), call)?;
-        let key = Key::parse(api, schema, call.parameter(1)?)?;
+        let key = Key::of(api, schema, call, 1)?;
         upsert(api, call, writer, schema, &key, crud::of_parent(input, &relation(), &certificate))
     })?;
     Ok(Response::json(200, &row))

@@ -50,6 +50,14 @@ enum Given {
 /// A body that has a format version is the configuration; otherwise its `config` is, or the whole of it as text.
 fn given(call: &Call<'_>, parameters: &mut Map<String, Value>) -> Outcome<Given> {
     if parameters.contains_key("_format_version") {
+        // To Kong arguments of the query are members of the body.
+        for (name, value) in &call.arguments {
+            let name = String::from_utf8_lossy(name).into_owned();
+            if !matches!(name.as_str(), "flatten_errors" | "check_hash") {
+                let text = value.as_ref().map(|value| String::from_utf8_lossy(value).into_owned());
+                parameters.entry(name).or_insert_with(|| text.map_or(Value::Bool(true), Value::String));
+            }
+        }
         return Ok(Given::Itself(Value::Object(std::mem::take(parameters))));
     }
     match parameters.shift_remove("config") {

@@ -42,11 +42,12 @@ fn timeout(call: &Call<'_>) -> Outcome<f64> {
         (Some(text), _) => lua_number(&text.unwrap_or_default()),
         (None, Some(Value::String(text))) => lua_number(text),
         (None, Some(Value::Number(number))) => number.as_f64(),
-        (None, Some(_)) => None,
-        (None, None) => Some(DEFAULT_TIMEOUT),
+        (None, _) => None,
     };
-    match given.filter(|timeout| *timeout >= 0.0) {
-        Some(timeout) => Ok(timeout.min(LONGEST_TIMEOUT)),
-        None => Err(Failure::message(400, "timeout must be greater than or equal to 0")),
+    // As in Kong, what is no number counts as none.
+    let timeout = given.unwrap_or(DEFAULT_TIMEOUT).ceil();
+    if timeout >= 0.0 {
+        return Ok(timeout.min(LONGEST_TIMEOUT));
     }
+    Err(Failure::message(400, "timeout must be greater than or equal to 0"))
 }

@@ -8,7 +8,8 @@ use crate::keys::{Key, id_of, is_uuid};
 use crate::listing::{self, Repeats, lua_number};
 use crate::special::every;
 use crate::{Api, Response};
-use serde_json::Value;
+use schema::Error;
+use serde_json::{Value, json};
 use store::{HealthMark, Reader, Writer};
 use uuid::Uuid;
 
@@ -18,6 +19,7 @@ const ONE: &str = "/upstreams/:upstreams/targets/:targets";
 
 pub(super) fn add(routes: &mut Routes) {
     routes.on("GET", LIST, list);
+    routes.on("POST", LIST, create);
     routes.on("GET", ALL, |api, call| crud::list_nested(api, call, &relation()));
     routes.on("GET", ONE, get);
     routes.on("PUT", ONE, change);
@@ -67,6 +69,19 @@ fn list(api: &Api, call: &Call<'_>) -> Outcome {
     Ok(listing::respond(call, path, data, offset, Repeats::Nothing))
 }
 
+/// As in Kong a target that is no address is all that is told of a new one.
+fn create(api: &Api, call: &Call<'_>) -> Outcome {
+    let input = Body::of(call)?.entity(api.schema("targets")?, None)?;
+    if let Some(Value::String(target)) = input.get("target")
+        && entities::normalize_target(target).is_none()
+    {
+        api.reading(call, |reader| api.named(reader, call, 0, "upstreams"))?;
+        let message = "Invalid target; not a valid hostname or ip address";
+        return Err(Error::schema_violation(json!({ "target": message })).into());
+    }
+    crud::create_nested(api, call, &relation())
+}
+
 /// The target that the path names, where it is the upstream's.
 fn target(api: &Api, reader: &dyn Reader, call: &Call<'_>) -> Outcome<(Value, Value)> {
     let upstream = api.named(reader, call, 0, "upstreams")?;
@@ -86,14 +101,18 @@ fn get(api: &Api, call: &Call<'_>) -> Outcome {
     Ok(Response::json(200, &row))
 }
 
-/// PUT does no more than PATCH: it never creates.
+/// PUT does no more than PATCH: it never creates. A new address is answered with as it was given, and kept in its normal form.
 fn change(api: &Api, call: &Call<'_>) -> Outcome {
     let schema = api.schema("targets")?;
     let input = Body::of(call)?.entity(schema, None)?;
-    let row = api.writing(call, |writer: &mut dyn Writer| {
+    let given = input.get("target").cloned();
+    let mut row = api.writing(call, |writer: &mut dyn Writer| {
         let (_, stored) = target(api, writer.reader(), call)?;
         update(api, call, writer, schema, &Key::Id(id_of(&stored).to_owned()), stored, input)
     })?;
+    if let Some(given) = given {
+        row["target"] = given;
+    }
     Ok(Response::json(200, &row))
 }
 

@@ -143,7 +143,7 @@ impl World {
         (response.status, serde_json::from_slice(&response.body).unwrap_or_default())
     }
 
-    fn form(&self, method: &str, target: &str, body: &[u8]) -> (u16, Value) {
+    pub(super) fn form(&self, method: &str, target: &str, body: &[u8]) -> (u16, Value) {
         let response = self.send(method, target, &[("Content-Type", "application/x-www-form-urlencoded")], body);
         (response.status, serde_json::from_slice(&response.body).unwrap_or_default())
     }

@@ -1,5 +1,6 @@
 //! Tests of what needs no node: notations of bodies, JSON's spelling, paths, pages.
 mod access;
+mod answers;
 mod api;
 mod audit;
 mod batch;

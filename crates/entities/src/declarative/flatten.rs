@@ -15,7 +15,11 @@ pub(super) fn flatten(fields: &mut Map<String, Value>, config: &Value, catalog: 
         if !is_tree || catalog.entity(&name).is_none() {
             continue;
         }
-        if let (Some(errors), Some(section)) = (fields.shift_remove(&name), config.get(&name)) {
+        // Errors about what is nested elsewhere stay.
+        let Some(section) = config.get(&name).filter(|section| section.is_array() || section.is_object()) else {
+            continue;
+        };
+        if let Some(errors) = fields.shift_remove(&name) {
             let mut entries = entries(&errors);
             entries.reverse();
             for (index, error) in entries {
@@ -49,9 +53,7 @@ fn add(
     catalog: &Catalog,
 ) {
     let mut shown = entity.clone();
-    if let Some((field, id)) = parent
-        && !id.is_null()
-    {
+    if let Some((field, id)) = parent.filter(|(_, id)| is_id(id)) {
         let foreign = Value::Object(Map::from_iter([("id".into(), id.clone())]));
         shown.entry(field).or_insert(foreign);
     }
@@ -59,6 +61,7 @@ fn add(
         Value::Object(errors) => errors.clone(),
         other => Map::from_iter([("@entity".to_owned(), other.clone())]),
     };
+    foreign(out, collection, &mut shown, &mut errors, catalog);
     let mut children: Vec<_> = catalog.children(collection).collect();
     children.sort_by(|(a, _), (b, _)| b.name.cmp(&a.name));
     for (child, field) in children {
@@ -82,11 +85,36 @@ fn add(
     }
 }
 
+/// What an entity refers to by a table of its own is an entity of its own here.
+fn foreign(
+    out: &mut Vec<Value>,
+    collection: &str,
+    shown: &mut Map<String, Value>,
+    errors: &mut Map<String, Value>,
+    catalog: &Catalog,
+) {
+    let Some(schema) = catalog.entity(collection) else { return };
+    for (field, target) in schema.foreign_fields() {
+        let Some(Value::Object(other)) = shown.get(field).cloned() else { continue };
+        match other.get("id").filter(|id| is_id(id)) {
+            Some(id) => shown.insert(field.to_owned(), Value::Object(Map::from_iter([("id".into(), id.clone())]))),
+            None => shown.shift_remove(field),
+        };
+        if let Some(error) = errors.shift_remove(field) {
+            add(out, target, &other, None, &error, catalog);
+        }
+    }
+}
+
+fn is_id(id: &Value) -> bool {
+    id.as_str().is_some_and(schema::validators::is_uuid)
+}
+
 fn report(collection: &str, entity: Map<String, Value>, errors: Vec<Value>) -> Value {
     let mut out = Map::new();
     let kind = collection.strip_suffix('s').unwrap_or(collection);
     out.insert("entity_type".into(), kind.into());
-    if let Some(id) = entity.get("id").filter(|id| id.as_str().is_some_and(schema::validators::is_uuid)) {
+    if let Some(id) = entity.get("id").filter(|id| is_id(id)) {
         out.insert("entity_id".into(), id.clone());
     }
     if let Some(name) = entity.get("name").filter(|name| name.is_string()) {

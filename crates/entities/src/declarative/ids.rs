@@ -7,25 +7,31 @@ const NAMESPACE: Uuid = Uuid::from_u128(0xfd02801f_0957_4a15_a55a_c8d9606f30b5);
 /// No workspace.
 const WORKSPACE: &str = "*";
 
-/// The id of an entity; none when nothing names it. `parent` is the foreign field it was nested by, and the parent's id.
+/// The id of an entity; none when nothing names it. `parent` is the foreign field it was nested by, and the parent's id where
+/// that is stated, or made of names itself.
 pub(super) fn generate(
     schema: &EntitySchema,
     entity: &Map<String, Value>,
-    parent: Option<(&str, &str)>,
+    parent: Option<(&str, Option<&str>)>,
 ) -> Option<String> {
     let key = key(schema, entity, parent)?;
     let namespace = Uuid::new_v5(&NAMESPACE, schema.name.as_bytes());
     Some(Uuid::new_v5(&namespace, key.as_bytes()).to_string())
 }
 
-fn key(schema: &EntitySchema, entity: &Map<String, Value>, parent: Option<(&str, &str)>) -> Option<String> {
+fn key(schema: &EntitySchema, entity: &Map<String, Value>, parent: Option<(&str, Option<&str>)>) -> Option<String> {
     let part = |name: &str| match (entity.get(name), parent) {
         (Some(Value::Object(foreign)), _) => foreign.get("id").and_then(Value::as_str).map(str::to_owned),
         (Some(Value::String(text)), _) => Some(text.clone()),
-        (_, Some((field, id))) if field == name => Some(id.to_owned()),
+        (_, Some((field, id))) if field == name => id.map(str::to_owned),
         _ => None,
     };
+    // A parent without a name is no one's to tell its children by.
+    let is_nameless = |name: &str| parent.is_some_and(|(field, id)| field == name && id.is_none());
     if schema.cache_key.len() > 1 {
+        if schema.cache_key.iter().any(|name| is_nameless(name) && part(name).is_none()) {
+            return None;
+        }
         let mut key = format!("{}:{WORKSPACE}", schema.name);
         for name in &schema.cache_key {
             key.push(':');
@@ -47,6 +53,9 @@ fn key(schema: &EntitySchema, entity: &Map<String, Value>, parent: Option<(&str,
     if schema.field(name).is_some_and(|field| field.is(Flag::Unique)) {
         return Some(own);
     }
-    let parent = parent.map(|(_, id)| format!(":{id}")).unwrap_or_default();
+    let parent = match parent {
+        Some((_, id)) => format!(":{}", id?),
+        None => String::new(),
+    };
     Some(format!("{own}{parent}:{WORKSPACE}"))
 }

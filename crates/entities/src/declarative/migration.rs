@@ -39,11 +39,32 @@ fn paths_of(route: &mut Value) {
 
 fn migrated(path: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'~' | b'/' | b'%');
-    if path.starts_with('~') {
-        path.to_owned()
-    } else if path.bytes().all(is_plain) {
-        schema::validators::normalize(path)
-    } else {
-        format!("~{path}")
+    if path.bytes().all(is_plain) { schema::validators::normalize(path) } else { format!("~{}", decoded(path)) }
+}
+
+/// Regexes were matched with paths whose triplets were decoded, and are no more: what they say is decoded once.
+fn decoded(regex: &str) -> String {
+    const RESERVED: &[u8] = b"!#$%&'()*+,/:;=?@[]";
+    const META: &[u8] = b".^-{}|\\";
+    let mut out = Vec::with_capacity(regex.len());
+    let mut rest = regex.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        if let (b'%', [high, low, after @ ..]) = (first, tail)
+            && let (Some(h), Some(l)) = (digit(*high), digit(*low))
+        {
+            rest = after;
+            match h << 4 | l {
+                byte if RESERVED.contains(&byte) => {
+                    out.extend([b'%', high.to_ascii_uppercase(), low.to_ascii_uppercase()]);
+                }
+                byte if META.contains(&byte) => out.extend([b'\\', byte]),
+                byte => out.push(byte),
+            }
+        } else {
+            out.push(*first);
+        }
     }
+    String::from_utf8(out).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }

@@ -1,10 +1,13 @@
-//! Every entity of a file: taken out of its parent, given an id, completed and checked.
+//! Every entity of a file: taken out of its parent, given an id, completed and checked. As in Kong a file that is not valid by
+//! itself is read again with what its names stand for.
 
 use ahash::HashMap;
 use indexmap::IndexMap;
 use schema::{Constraint, Context, EntitySchema, Map, Value};
+use std::cell::OnceCell;
 use std::thread;
 
+use super::names::Names;
 use super::{Entities, ids, references, sparse};
 use crate::Catalog;
 
@@ -46,7 +49,7 @@ impl Problem {
 pub(super) struct Collection<'a> {
     pub(super) schema: &'a EntitySchema,
     /// Collections that may be nested in its entities, with the foreign field that then is implied.
-    children: Vec<(&'a str, &'a str)>,
+    pub(super) children: Vec<(&'a str, &'a str)>,
     /// Foreign fields and the collections they refer to.
     pub(super) foreign: Vec<(&'a str, &'a str)>,
     transient: Vec<&'a str>,
@@ -67,10 +70,22 @@ pub(super) struct Entry<'a> {
 pub(super) struct Reader<'a> {
     pub(super) collections: &'a HashMap<&'a str, Collection<'a>>,
     cx: &'a Context<'a>,
+    pass: Pass<'a>,
     /// The number of the first entry: 0, or [`APART`].
     first: usize,
     /// Parents before their children.
     pub(super) entries: Vec<Entry<'a>>,
+}
+
+/// How foreign fields are read.
+#[derive(Clone, Copy)]
+enum Pass<'a> {
+    /// A name may mean something, and a nested entity refers to its parent alone.
+    First,
+    /// A name means something or not, and a nested entity may refer to others than its parent.
+    Again(&'a Names<'a>),
+    /// The same, and what nested entities refer to is among the errors.
+    Report(&'a Names<'a>),
 }
 
 /// What an entity is nested in.
@@ -78,7 +93,9 @@ pub(super) struct Reader<'a> {
 struct Parent<'p> {
     /// The child's field that refers to it.
     field: &'p str,
-    id: &'p str,
+    id: &'p Value,
+    /// The id that is given, or made of names: ids of children are made of it.
+    stated: Option<&'p str>,
     /// None when it is not valid itself.
     entry: Option<usize>,
 }
@@ -90,19 +107,26 @@ pub(super) fn read(config: &Value, catalog: &Catalog, cx: &Context<'_>) -> Resul
     let empty = Map::new();
     let config = config.as_object().unwrap_or(&empty);
     let collections = collections(catalog);
-    let mut reader = Reader { collections: &collections, cx, first: 0, entries: Vec::new() };
-    let mut errors = head(config, catalog);
-    for schema in catalog.entities() {
-        let Some(list) = config.get(&schema.name) else { continue };
-        if let Err(error) = reader.list(&schema.name, list, None) {
-            errors.insert(schema.name.clone(), error);
+    let names = OnceCell::new();
+    let names = || names.get_or_init(|| Names::of(config, &collections));
+    let read = |pass| {
+        let mut reader = Reader { collections: &collections, cx, pass, first: 0, entries: Vec::new() };
+        let mut errors = head(config, catalog);
+        for schema in catalog.entities() {
+            let Some(list) = config.get(&schema.name) else { continue };
+            if let Err(error) = reader.list(&schema.name, list, None) {
+                errors.insert(schema.name.clone(), error);
+            }
         }
-    }
-    if !errors.is_empty() {
-        return Err(Problem { fields: errors, ids: Vec::new() });
-    }
+        if errors.is_empty() { Ok(reader) } else { Err(Problem { fields: errors, ids: Vec::new() }) }
+    };
+    let mut reader = match read(Pass::First).or_else(|_| read(Pass::Again(names()))) {
+        Ok(reader) => reader,
+        Err(problem) => return Err(read(Pass::Report(names())).err().unwrap_or(problem)),
+    };
     if let Err(fields) = references::resolve(&mut reader) {
-        return Err(Problem { fields, ids: reader.ids() });
+        let again = if reader.is_read_again() { read(Pass::Report(names())).err() } else { None };
+        return Err(again.unwrap_or_else(|| Problem { fields, ids: reader.ids() }));
     }
     let is_transformed = config.get("_transform") != Some(&Value::Bool(false));
     reader.finish(catalog, is_transformed)
@@ -203,10 +227,10 @@ impl<'a> Reader<'a> {
         list: &[Value],
         parent: Option<Parent<'_>>,
     ) -> Vec<(usize, Value)> {
-        let (collections, cx) = (self.collections, self.cx);
+        let (collections, cx, pass) = (self.collections, self.cx, self.pass);
         let length = list.len().div_ceil(threads);
         let part = |(number, items): (usize, &[Value])| {
-            let mut reader = Reader { collections, cx, first: APART, entries: Vec::new() };
+            let mut reader = Reader { collections, cx, pass, first: APART, entries: Vec::new() };
             let errors = reader.items(collection, number * length, items, parent);
             (reader.entries, errors)
         };
@@ -241,7 +265,7 @@ impl<'a> Reader<'a> {
         let (name, schema, children) = (*name, this.schema, this.children.clone());
         let mut errors = Map::new();
         let (entity, references) = self.own_fields(name, item, parent, &mut errors);
-        let id = entity.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let stated = entity.get("id").cloned().unwrap_or_default();
         let entry = match schema.validate_tree(Value::Object(entity), self.cx) {
             Ok(valid) if errors.is_empty() => Some(self.keep(name, index, valid, references, parent)),
             Ok(_) => None,
@@ -254,10 +278,12 @@ impl<'a> Reader<'a> {
                 None
             }
         };
-        let id = entry.and_then(|entry| self.entries.get(entry - self.first)).map_or(id, |entry| entry.id.clone());
+        let kept = entry.and_then(|entry| self.entries.get(entry - self.first)).map(|entry| entry.id.clone().into());
+        let id = kept.unwrap_or_else(|| stated.clone());
         for (child, field) in children {
             let Some(list) = item.get(child) else { continue };
-            if let Err(error) = self.list(child, list, Some(Parent { field, id: &id, entry })) {
+            let parent = Parent { field, id: &id, stated: stated.as_str(), entry };
+            if let Err(error) = self.list(child, list, Some(parent)) {
                 errors.insert(child.to_owned(), error);
             }
         }
@@ -276,6 +302,12 @@ impl<'a> Reader<'a> {
         let Some(this) = self.collections.get(name) else { return Default::default() };
         let mut entity = Map::with_capacity(item.len() + 2);
         let mut references = Vec::new();
+        // Of another nothing but the kind is checked.
+        let is_of_known_kind = this.schema.subschema_key.as_ref().is_none_or(|key| {
+            let default = || this.schema.field(key)?.default.as_ref();
+            let kind = item.get(key).filter(|kind| !kind.is_null()).or_else(default);
+            kind.is_some_and(|kind| this.schema.subschema(kind).is_some())
+        });
         for (field, value) in item {
             let field = field.as_str();
             if matches!(field, "_comment" | "_ignore") {
@@ -288,27 +320,37 @@ impl<'a> Reader<'a> {
                 continue;
             }
             let foreign = this.foreign.iter().find(|(name, _)| *name == field);
-            let (Some((name, _)), false) = (foreign, value.is_null()) else {
+            let (Some((name, target)), false) = (foreign, value.is_null()) else {
                 entity.insert(field.to_owned(), value.clone());
                 continue;
             };
-            if parent.is_some() {
+            if parent.is_some() && is_of_known_kind && !matches!(self.pass, Pass::Again(_)) {
                 errors.insert(field.to_owned(), "value must be null".into());
-            } else if value.is_string() || value.get("id").is_some_and(Value::is_string) {
+            }
+            let stands_for = match (value, self.pass) {
+                (Value::String(name), Pass::Again(names) | Pass::Report(names)) => names.contains(target, name),
+                _ => value.is_string(),
+            };
+            // The parent has the say over a name of its own kind, though not over an id.
+            let is_parents = parent.is_some_and(|parent| parent.field == field);
+            if (stands_for && !is_parents) || value.get("id").is_some_and(Value::is_string) {
                 references.push((*name, value.clone()));
             }
-            entity.insert(field.to_owned(), if value.is_string() { stand_in(UNRESOLVED) } else { value.clone() });
+            entity.insert(field.to_owned(), if stands_for { stand_in(UNRESOLVED) } else { value.clone() });
         }
         if entity.get("id").is_none_or(Value::is_null)
             && this.schema.field("id").is_some()
-            && let Some(id) = ids::generate(this.schema, item, parent.map(|parent| (parent.field, parent.id)))
+            && let Some(id) = ids::generate(this.schema, item, parent.map(|parent| (parent.field, parent.stated)))
         {
             entity.insert("id".into(), id.into());
         }
         if let Some(parent) = parent
-            && !is_pinned(this.schema, &entity, parent.field)
+            && match self.pass {
+                Pass::First => !is_pinned(this.schema, &entity, parent.field),
+                Pass::Again(_) | Pass::Report(_) => entity.get(parent.field).is_none_or(Value::is_null),
+            }
         {
-            let id = if parent.id.is_empty() { UNRESOLVED } else { parent.id };
+            let id = if parent.id.is_null() { UNRESOLVED.into() } else { parent.id.clone() };
             entity.insert(parent.field.to_owned(), stand_in(id));
         }
         (entity, references)
@@ -327,7 +369,7 @@ impl<'a> Reader<'a> {
             // Kept by other entities.
             entity.retain(|field, value| !value.is_null() || !this.transient.contains(&field.as_str()));
             if let Some(parent) = parent {
-                entity.insert(parent.field.to_owned(), stand_in(parent.id));
+                entity.insert(parent.field.to_owned(), stand_in(parent.id.clone()));
             }
             let key = this.schema.primary_key.first().map_or("id", String::as_str);
             let id = entity.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -335,6 +377,20 @@ impl<'a> Reader<'a> {
             self.entries.push(Entry { collection: name, entity, id, parent, index, references });
         }
         self.first + self.entries.len() - 1
+    }
+
+    /// Whether Kong reads a file again although it is valid: an entity is hashed with the id of what it refers to, which a name
+    /// does not tell at first, or refers to it by a table, which Kong expects of nested entities alone.
+    fn is_read_again(&self) -> bool {
+        let needs_id = |schema: &EntitySchema| {
+            let mut needs = schema.record.transformations().iter().flat_map(|transformation| &transformation.needs);
+            needs.any(|need| schema.foreign_fields().any(|(field, _)| *need == format!("{field}.id")))
+        };
+        self.entries.iter().any(|entry| {
+            let has_table = entry.references.iter().any(|(_, value)| value.is_object());
+            (has_table && entry.parent.is_none())
+                || self.collections.get(entry.collection).is_some_and(|this| needs_id(this.schema))
+        })
     }
 
     /// The way to an entry in the file.
@@ -402,7 +458,7 @@ fn row(this: &Collection<'_>, shown: &Value, is_transformed: bool, cx: &Context<
     Ok(Some(row))
 }
 
-fn stand_in(id: &str) -> Value {
+fn stand_in(id: impl Into<Value>) -> Value {
     Value::Object(Map::from_iter([("id".into(), id.into())]))
 }
 

@@ -31,8 +31,13 @@ impl<'i> Index<'i> {
 /// Resolves every reference; the error tree of what is there twice, or referred to but not there.
 pub(super) fn resolve(reader: &mut Reader<'_>) -> Result<(), Map<String, Value>> {
     let found = {
-        let (by_id, by_key) = index(reader)?;
-        find(reader, &by_id, &by_key)?
+        let (by_id, by_key, mut errors) = index(reader);
+        let (found, missing) = find(reader, &by_id, &by_key);
+        merge(&mut errors, missing);
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        found
     };
     for (entry, field, id) in found {
         if let Some(entry) = reader.entries.get_mut(entry) {
@@ -40,6 +45,20 @@ pub(super) fn resolve(reader: &mut Reader<'_>) -> Result<(), Map<String, Value>>
         }
     }
     unique_fields(reader)
+}
+
+/// Errors by label beside those by place, which then count as labels too.
+fn merge(errors: &mut Map<String, Value>, others: Map<String, Value>) {
+    for (collection, others) in others {
+        let slot = errors.entry(collection).or_insert_with(|| Value::Object(Map::new()));
+        if let Value::Array(list) = slot {
+            let places = list.drain(..).enumerate().filter(|(_, error)| !error.is_null());
+            *slot = Value::Object(places.map(|(at, error)| ((at + 1).to_string(), error)).collect());
+        }
+        if let (Value::Object(slot), Value::Object(others)) = (slot, others) {
+            slot.extend(others);
+        }
+    }
 }
 
 fn already(collection: &str, field: &str, value: &str) -> String {
@@ -56,24 +75,22 @@ fn endpoint_key<'e>(reader: &Reader<'_>, entry: &'e Entry<'_>) -> Option<(&'e st
     Some((entry.entity.get(name)?.as_str()?, name.clone()))
 }
 
-type Indexes<'i> = (Index<'i>, Index<'i>);
+/// The indexes, and the errors about what is there twice.
+type Indexes<'i> = (Index<'i>, Index<'i>, Map<String, Value>);
 
-fn index<'i>(reader: &'i Reader<'_>) -> Result<Indexes<'i>, Map<String, Value>> {
+fn index<'i>(reader: &'i Reader<'_>) -> Indexes<'i> {
     let (mut by_id, mut by_key) = (Index::default(), Index::default());
     let mut errors = Places::default();
-    let mut failed = false;
     for (at, entry) in pace::each(&reader.entries).enumerate() {
         if let Some((key, field)) = endpoint_key(reader, entry)
             && !by_key.add(entry.collection, key, at)
         {
             reader.place(&mut errors, entry, already(entry.collection, &field, key));
-            failed = true;
         } else if !by_id.add(entry.collection, &entry.id, at) {
             reader.place(&mut errors, entry, already(entry.collection, "primary key", &entry.id));
-            failed = true;
         }
     }
-    if failed { Err(errors.into_tree()) } else { Ok((by_id, by_key)) }
+    (by_id, by_key, errors.into_tree())
 }
 
 /// What an entity is called in errors about it: by its key, or else its id.
@@ -83,8 +100,8 @@ fn label(reader: &Reader<'_>, entry: &Entry<'_>) -> String {
 
 type Found = (usize, String, String);
 
-/// For each reference by name: the entry, its field, and the id referred to.
-fn find(reader: &Reader<'_>, by_id: &Index<'_>, by_key: &Index<'_>) -> Result<Vec<Found>, Map<String, Value>> {
+/// For each reference by name: the entry, its field, and the id referred to; and the errors about those that nothing has.
+fn find(reader: &Reader<'_>, by_id: &Index<'_>, by_key: &Index<'_>) -> (Vec<Found>, Map<String, Value>) {
     let mut found = Vec::new();
     let mut errors: Map<String, Value> = Map::new();
     for (at, entry) in pace::each(&reader.entries).enumerate() {
@@ -107,7 +124,7 @@ fn find(reader: &Reader<'_>, by_id: &Index<'_>, by_key: &Index<'_>) -> Result<Ve
             }
         }
     }
-    if errors.is_empty() { Ok(found) } else { Err(errors) }
+    (found, errors)
 }
 
 fn object<'m>(errors: &'m mut Map<String, Value>, name: &str) -> Option<&'m mut Map<String, Value>> {
@@ -137,10 +154,13 @@ fn unique_fields(reader: &Reader<'_>) -> Result<(), Map<String, Value>> {
         for field in unique.get(entry.collection).into_iter().flatten() {
             let Some(value) = entry.entity.get(*field).filter(|value| !value.is_null()) else { continue };
             let value = value.as_str().map_or_else(|| schema::lua::literal(value), str::to_owned);
-            if !seen.insert((entry.collection, field, value.clone()))
-                && let Some(of_collection) = object(&mut errors, entry.collection)
-            {
-                of_collection.insert(label(reader, entry), already(entry.collection, field, &value).into());
+            // Kong tells the last of a collection alone.
+            if !seen.insert((entry.collection, field, value.clone())) {
+                let message = already(entry.collection, field, &value).into();
+                errors.insert(
+                    entry.collection.to_owned(),
+                    Value::Object(Map::from_iter([(label(reader, entry), message)])),
+                );
             }
         }
     }

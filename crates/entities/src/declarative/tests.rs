@@ -1,6 +1,7 @@
 //! Declarative files, by tables of text and what comes of it.
 
 mod fuzz;
+mod twice;
 mod yaml;
 
 use schema::{Map, Value, json};
@@ -304,14 +305,17 @@ fn text_that_cannot_be_read_is_placed_too() {
 #[test]
 fn paths_of_old_files_become_regexes_where_they_look_like_one() {
     let paths = |version: &str| {
-        let paths = ["/a", "/b/\\d+", "~/c", "/d.e", "/f/../g"];
+        let paths = ["/a", "/b/\\d+", "~/c", "/d.e", "/f/../g", "/\\d+%2e", "/(?<x>a)%41%5B%2f", "/(%2d%5c%7c%zz)"];
         let config = json!({
             "_format_version": version,
             "services": [{"host": "a.test", "routes": [{"paths": if version == "3.0" { &paths[..4] } else { &paths[..] }}]}],
         });
         only(&load_value(config).unwrap(), "routes")["paths"].clone()
     };
-    assert_eq!(paths("1.1"), json!(["/a", "~/b/\\d+", "~/c", "/d.e", "/g"]));
+    let migrated = ["/a", "~/b/\\d+", "~/c", "/d.e", "/g", "~/\\d+\\.", "~/(?<x>a)A%5B%2F", "~/(\\-\\\\\\|%zz)"];
+    assert_eq!(paths("1.1"), json!(migrated));
+    let twice = json!({"_format_version": "2.1", "routes": [{"paths": ["~/r(\\d)"]}]});
+    assert_eq!(errors(twice), json!({"routes": [{"paths": ["should start with: / (fixed path) or ~/ (regex path)"]}]}));
     assert_eq!(paths("3.0"), json!(["/a", "/b/\\d+", "~/c", "/d.e"]));
 }
 

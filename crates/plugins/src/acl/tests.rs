@@ -68,6 +68,17 @@ fn the_anonymous_consumer_has_groups_too() {
 }
 
 #[test]
+fn a_config_that_is_none_is_empty_too_but_only_where_it_is_new() {
+    let some = "at least one of these fields must be non-empty: 'config.allow', 'config.deny'";
+    for (config, want) in [(json!(null), "required field missing"), (json!("x"), "expected a record")] {
+        for definition in [&DEFINITION, &crate::ip_restriction::DEFINITION] {
+            let error = complete(definition, config.clone()).unwrap_err();
+            assert_eq!(error, json!({ "@entity": [some], "config": want }), "{} {config}", definition.name);
+        }
+    }
+}
+
+#[test]
 fn needs_exactly_one_list() {
     let only = "exactly one of these fields must be non-empty: 'config.allow', 'config.deny'";
     let some = "at least one of these fields must be non-empty: 'config.allow', 'config.deny'";

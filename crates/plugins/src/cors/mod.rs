@@ -5,7 +5,7 @@
 mod origin;
 
 use entities::PluginSchema;
-use origin::{Allowed, Origins};
+use origin::{Allowed, Origins, Pattern};
 use pdk::{BuildError, Context, Definition, Headers, Instance, Method, Phases, Plugin, Response, Step};
 use schema::Record;
 use serde::Deserialize;
@@ -53,7 +53,7 @@ struct Config {
 
 fn valid_origin(value: &Value) -> Result<(), String> {
     let entry = value.as_str().unwrap_or_default();
-    if entry == "*" || origin::regex(entry).is_ok() { Ok(()) } else { Err(format!("'{entry}' is not a valid regex")) }
+    if entry == "*" || Pattern::new(entry).is_ok() { Ok(()) } else { Err(format!("'{entry}' is not a valid regex")) }
 }
 
 fn schema() -> PluginSchema {

@@ -1,6 +1,7 @@
 //! Which origins are allowed.
 
 use regex::Regex;
+use schema::validators;
 use std::borrow::Cow;
 
 /// The answer to an origin.
@@ -23,7 +24,7 @@ pub(super) enum Entry {
     Any,
     Literal(String),
     Regex {
-        regex: Regex,
+        regex: Pattern,
         /// Whether the host alone is matched: the entry has no `:`.
         is_host: bool,
     },
@@ -33,14 +34,39 @@ fn is_literal(entry: &str) -> bool {
     !entry.is_empty() && entry.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b':' | b'/' | b'-'))
 }
 
-/// A regex that matches a whole text.
-pub(super) fn regex(entry: &str) -> Result<Regex, regex::Error> {
-    // The entry must be valid on its own: what it opens, it must close.
-    Regex::new(entry).and_then(|_| Regex::new(&format!("^(?:{entry})$")))
+/// A regex that matches a whole text: in linear time, but for what only PCRE understands (a look-around, a reference).
+pub(super) enum Pattern {
+    Linear(Regex),
+    Pcre(pcre2::bytes::Regex),
+}
+
+impl Pattern {
+    /// The error is in PCRE's words: Kong takes what PCRE takes.
+    pub(super) fn new(entry: &str) -> Result<Self, String> {
+        // The entry must be valid on its own: what it opens, it must close.
+        if let Some(error) = validators::pcre_error(entry) {
+            return Err(error);
+        }
+        if let Ok(regex) = Regex::new(entry).and_then(|_| Regex::new(&format!("^(?:{entry})$"))) {
+            return Ok(Self::Linear(regex));
+        }
+        // The \E ends a quotation that the entry leaves open.
+        let whole = format!("^(?:{entry}\\E)$");
+        let regex = pcre2::bytes::RegexBuilder::new().jit_if_available(true).build(&whole);
+        regex.map(Self::Pcre).map_err(|error| error.to_string())
+    }
+
+    /// No match where PCRE gives up at its limits.
+    fn is_match(&self, text: &str) -> bool {
+        match self {
+            Self::Linear(regex) => regex.is_match(text),
+            Self::Pcre(regex) => regex.is_match(text.as_bytes()).unwrap_or(false),
+        }
+    }
 }
 
 impl Origins {
-    pub(super) fn new(entries: Vec<String>) -> Result<Self, regex::Error> {
+    pub(super) fn new(entries: Vec<String>) -> Result<Self, String> {
         match entries.as_slice() {
             [] => return Ok(Self::Any),
             [one] if one == "*" => return Ok(Self::Any),
@@ -57,7 +83,7 @@ impl Origins {
             Ok(match entry.as_str() {
                 "*" => Entry::Any,
                 text if is_literal(text) => Entry::Literal(normalize(text).origin.into_owned()),
-                text => Entry::Regex { regex: regex(text)?, is_host: !text.contains(':') },
+                text => Entry::Regex { regex: Pattern::new(text)?, is_host: !text.contains(':') },
             })
         };
         entries.iter().map(entry).collect::<Result<_, _>>().map(Self::Some)

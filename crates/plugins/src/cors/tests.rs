@@ -113,6 +113,31 @@ fn adds_to_what_the_upstream_says() {
 }
 
 #[test]
+fn origins_are_regexes_as_pcre_takes_them() {
+    for (entry, origin, is_allowed) in [
+        ("(?=a).*", "https://a.test", true),
+        ("(?<=x)", "https://a.test", false),
+        ("(a)\\1\\.test", "https://aa.test", true),
+        ("(a)\\1\\.test", "https://ab.test", false),
+        ("(?>a)\\.test", "https://a.test", true),
+        ("\\Qa.b\\E", "https://a.b", true),
+        ("\\Qa.b\\E", "https://axb", false),
+        ("\\Qa.b", "https://a.b", true),
+        ("\\h?a", "https://a", true),
+        ("a{,3}", "https://b", false),
+        ("{vault://env/x}", "https://a", false),
+    ] {
+        let config = json!({ "origins": [entry, "never.test"] });
+        let exchange = Harness::new(&DEFINITION, config).send(&format!("GET /\nOrigin: {origin}"));
+        assert_eq!(exchange.header("Access-Control-Allow-Origin") == origin, is_allowed, "{entry} for {origin}");
+    }
+    for entry in ["a**", "\\u0041", "a{65536}", "(", "a)(b"] {
+        let error = complete(&DEFINITION, json!({ "origins": [entry] })).unwrap_err();
+        assert_eq!(error, json!({ "config": { "origins": [format!("'{entry}' is not a valid regex")] } }));
+    }
+}
+
+#[test]
 fn refuses_what_is_no_regex() {
     let error = complete(&DEFINITION, json!({ "origins": ["*("] })).unwrap_err();
     assert_eq!(error, json!({ "config": { "origins": ["'*(' is not a valid regex"] } }));

@@ -159,6 +159,11 @@ fn endpoint_is_an_older_name_and_one_endpoint_must_be_there() {
     let _turn = turn();
     let config = complete(&DEFINITION, json!({ "endpoint": "http://a.test/v1" })).unwrap();
     assert_eq!(config["traces_endpoint"], "http://a.test/v1");
+    for endpoint in [json!("http://old.test"), json!(null)] {
+        let config = json!({ "endpoint": endpoint, "traces_endpoint": "http://new.test" });
+        let config = complete(&DEFINITION, config).unwrap();
+        assert_eq!(config["traces_endpoint"], "http://new.test", "the new field has the say over {endpoint}");
+    }
     let error = complete(&DEFINITION, json!({})).unwrap_err();
     assert!(error.to_string().contains("at least one of these fields must be non-empty"), "{error}");
     let error =

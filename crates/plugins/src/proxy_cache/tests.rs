@@ -522,3 +522,19 @@ fn what_was_asked_for_before_a_write_is_not_given_after_it() {
     let mut cx = h.context(&format!("GET {path}"));
     assert!(matches!(plugin.access(&mut cx), Step::Exit(_)), "what was asked for after it is kept");
 }
+
+#[test]
+fn errors_of_the_proxy_are_a_bare_message_where_grpc_is_accepted() {
+    let h = harness(json!({ "cache_control": true, "storage_ttl": 100 }));
+    let bare = r#"{"message":"The upstream server is timing out"}"#;
+    for (fields, is_bare) in [
+        ("Accept: application/grpc", true),
+        ("Accept: application/grpc+proto, text/html", true),
+        ("Content-Type: application/grpc", true),
+        ("Accept: application/json\nContent-Type: application/grpc", false),
+        ("Accept: text/html, application/grpc", false),
+    ] {
+        let exchange = h.send(&format!("GET {}\nCache-Control: only-if-cached\n{fields}", unique()));
+        assert_eq!((exchange.status, exchange.body == bare), (504, is_bare), "{fields}: {}", exchange.body);
+    }
+}

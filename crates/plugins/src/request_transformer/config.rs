@@ -149,7 +149,7 @@ fn names_header(entry: &Value) -> Result<(), String> {
     is_header(pair(text(entry)).0)
 }
 
-fn names_two_headers(entry: &Value) -> Result<(), String> {
+pub(crate) fn names_two_headers(entry: &Value) -> Result<(), String> {
     let (old, new) = pair(text(entry));
     is_header(old)?;
     is_header(new)

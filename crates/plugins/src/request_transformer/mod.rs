@@ -14,6 +14,7 @@ mod config;
 use crate::template::{Request, Template};
 use body::Kind;
 use changes::{Changes, Entry};
+pub(crate) use config::names_two_headers;
 use config::{Config, Lists};
 use pdk::args::Args;
 use pdk::{Body, BuildError, Context, Definition, Flow, Headers, Instance, Method, Phases, Plugin, Response, Step};

@@ -10,6 +10,7 @@
 mod body;
 
 use crate::mask::{self, Mask};
+use crate::request_transformer::names_two_headers;
 use body::Body;
 use entities::PluginSchema;
 use pdk::{BuildError, Chunk, Context, Definition, Headers, Instance, Phases, Plugin};
@@ -63,7 +64,7 @@ struct Rename {
     #[field(default = NONE, elements(pattern = PAIR))]
     json: Vec<String>,
     /// Header fields.
-    #[field(default = NONE, elements(pattern = PAIR))]
+    #[field(default = NONE, elements(pattern = PAIR, validator(names_two_headers)))]
     headers: Vec<String>,
 }
 

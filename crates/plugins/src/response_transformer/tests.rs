@@ -142,3 +142,18 @@ fn values_of_bodies_are_masked_and_what_cannot_be_is_withheld() {
         assert_eq!(format!("{} {}", exchange.status, exchange.body), want, "{answer}");
     }
 }
+
+#[test]
+fn renamed_fields_have_names_of_header_fields() {
+    for (entry, want) in [
+        ("a:", Some("'' is not a valid header")),
+        ("a b:c", Some("'a b' is not a valid header")),
+        ("a:b c", Some("'b c' is not a valid header")),
+        ("a", Some("invalid value: a")),
+        ("a:X_b-1", None),
+    ] {
+        let error = pdk::testing::complete(&DEFINITION, json!({ "rename": { "headers": [entry] } })).err();
+        let want = want.map(|want| json!({ "config": { "rename": { "headers": [want] } } }));
+        assert_eq!(error, want, "{entry}");
+    }
+}

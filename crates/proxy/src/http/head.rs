@@ -153,7 +153,7 @@ struct RequestLine {
     version: Version,
 }
 
-/// `method SP request-target SP HTTP-version`: single spaces, nothing else.
+/// `method SP request-target SP HTTP-version`: single spaces, but for those that nginx takes at the end.
 fn request_line(line: &[u8], limits: &HeadLimits) -> Result<RequestLine, HeadError> {
     if line.len() > limits.line {
         return Err(HeadError::UriTooLong);
@@ -164,20 +164,32 @@ fn request_line(line: &[u8], limits: &HeadLimits) -> Result<RequestLine, HeadErr
     if method_end == 0 || !line[..method_end].iter().all(|b| is_method_byte(*b)) {
         return Err(HeadError::Malformed);
     }
-    if target.is_empty() || line[target.clone()].iter().any(|b| *b <= b' ' || *b == 127) {
+    let begins_well = line[target.clone()].first().is_some_and(|b| *b == b'/' || b.is_ascii_alphabetic());
+    if !begins_well || line[target.clone()].iter().any(|b| *b <= b' ' || *b == 127) {
         return Err(HeadError::Malformed);
     }
     let version = match &line[target_end + 1..] {
         b"HTTP/1.1" => Version::Http11,
         b"HTTP/1.0" => Version::Http10,
-        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor] if minor.is_ascii_digit() => Version::Http11,
-        [b'H', b'T', b'T', b'P', b'/', major @ b'2'..=b'9', b'.', minor] if minor.is_ascii_digit() => {
-            // The preface of HTTP/2 on a listener that does not speak it is garbage, not a version.
-            return Err(if *major == b'2' { HeadError::Malformed } else { HeadError::Version });
-        }
-        _ => return Err(HeadError::Malformed),
+        version => unusual_version(version)?,
     };
     Ok(RequestLine { method: 0..method_end, target, version })
+}
+
+/// A version as nginx reads it: the digits of each part are a number, and every 1.x but 1.0 counts as 1.1.
+fn unusual_version(text: &[u8]) -> Result<Version, HeadError> {
+    let digits = text.strip_prefix(b"HTTP/").ok_or(HeadError::Malformed)?;
+    let minor = match digits {
+        [b'1', b'.', minor @ ..] => minor,
+        [b'2'..=b'9', ..] | [b'1', b'0'..=b'9', ..] => return Err(HeadError::Version),
+        _ => return Err(HeadError::Malformed),
+    };
+    let end = minor.iter().position(|b| *b == b' ').unwrap_or(minor.len());
+    let (minor, spaces) = minor.split_at(end);
+    if !(1..=3).contains(&minor.len()) || !minor.iter().all(u8::is_ascii_digit) || spaces.iter().any(|b| *b != b' ') {
+        return Err(HeadError::Malformed);
+    }
+    Ok(if minor.iter().all(|b| *b == b'0') { Version::Http10 } else { Version::Http11 })
 }
 
 /// Parses a whole request head (`head` ends with its empty line).
@@ -271,6 +283,17 @@ fn fields(
     }
 }
 
+/// Fields that nginx refuses a second one of: one parser may heed the first, another one the second.
+const ONCE: [&[u8]; 7] = [
+    b"authorization",
+    b"expect",
+    b"if-match",
+    b"if-modified-since",
+    b"if-none-match",
+    b"if-range",
+    b"if-unmodified-since",
+];
+
 /// The fields that decide on framing and connection.
 #[derive(Default)]
 struct Seen {
@@ -281,12 +304,21 @@ struct Seen {
     close: bool,
     keep_alive: bool,
     expects_continue: bool,
-    has_credentials: bool,
+    /// A bit for each of [`ONCE`].
+    once: u8,
 }
 
 impl Seen {
     fn note(&mut self, head: &[u8], name: Span, value: Span) -> Result<(), HeadError> {
         let text = &head[range(value)];
+        if let 6 | 8 | 13 | 17 | 19 = name.len
+            && let Some(at) = ONCE.iter().position(|once| is(head, name, once))
+        {
+            if self.once & (1 << at) != 0 {
+                return Err(HeadError::Malformed);
+            }
+            self.once |= 1 << at;
+        }
         match name.len {
             4 if is(head, name, b"host") => {
                 let earlier = self.host.replace(value);
@@ -301,10 +333,6 @@ impl Seen {
                     self.close |= option.eq_ignore_ascii_case(b"close");
                     self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
                 }
-            }
-            // Two credentials: one parser may check the first, another one the second.
-            13 if is(head, name, b"authorization") && std::mem::replace(&mut self.has_credentials, true) => {
-                return Err(HeadError::Malformed);
             }
             14 if is(head, name, b"content-length") => {
                 let length = length(text).ok_or(HeadError::Malformed)?;
@@ -356,12 +384,14 @@ fn target(head: &[u8], at: std::ops::Range<usize>, headers: &mut Headers) -> Res
         return Ok((without_fragment(text, at.start), None));
     }
     let scheme = memchr::memmem::find(text, b"://").ok_or(HeadError::Malformed)?;
-    if scheme == 0 || !text[..scheme].iter().all(u8::is_ascii_alphabetic) {
+    if !text[..scheme].iter().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b)) {
         return Err(HeadError::Malformed);
     }
     let rest = &text[scheme + 3..];
-    let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
-    if !is_host(&rest[..end]) {
+    let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
+    // Stricter than in a Host field, as nginx is.
+    let is_plain = |host: &[u8]| host.iter().all(|b| b.is_ascii_alphanumeric() || b"-.:[]".contains(b));
+    if !is_host(&rest[..end]) || !is_plain(&rest[..end]) {
         return Err(HeadError::Malformed);
     }
     check_escapes(&rest[end..])?;
@@ -419,7 +449,8 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
         [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
         _ => false,
     };
-    port_ok && name.iter().all(|b| HOST[usize::from(*b)] || *b >= 128) && check_escapes(name).is_ok()
+    let dots_ok = name != b"." && !name.windows(2).any(|two| two == b"..");
+    port_ok && dots_ok && name.iter().all(|b| HOST[usize::from(*b)] || *b >= 128) && check_escapes(name).is_ok()
 }
 
 /// A response head, understood.

@@ -99,3 +99,20 @@ fn alternatives_of_a_regex_are_all_anchored() {
     check(FLAVOR, &["paths=~/a|/b"], &[("GET http://h/b", 1), ("GET http://h/x/b", 0)]);
     check_match(FLAVOR, "paths=~/r/(?<id>[^/]+)/x", "GET http://h/r/7/x/y", Some("/r/7/x"), &[("1", "7"), ("id", "7")]);
 }
+
+#[test]
+fn only_the_last_branch_of_a_regex_strips_what_it_matched() {
+    for (path, request, prefix) in [
+        ("~/a|b", "/ab", None),
+        ("~/a|/b", "/ab", None),
+        ("~/a|/b", "/bx", Some("/b")),
+        ("~/a|/b|/c", "/bx", None),
+        ("~/a|/b|/c", "/cx", Some("/c")),
+        ("~/(?:a|b)", "/ab", Some("/a")),
+        ("~/[|]a", "/|ab", Some("/|a")),
+        ("~/a\\|b", "/a|bc", Some("/a|b")),
+        ("~/a(?:b|c)|/d", "/acx", None),
+    ] {
+        check_match(FLAVOR, &format!("paths={path}"), &format!("GET http://h.test{request}"), prefix, &[]);
+    }
+}

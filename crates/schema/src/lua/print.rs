@@ -77,19 +77,32 @@ fn write_value(out: &mut String, value: &Value, indent: Option<&str>, level: usi
     }
 }
 
+/// Keys 1, 2 and so on are places, as in a list; then come the names, sorted, and then the other numbers.
 fn write_map(out: &mut String, map: &Map<String, Value>, indent: Option<&str>, level: usize) {
-    let mut entries: Vec<(&String, &Value)> = map.iter().collect();
-    entries.sort_by_key(|(name, _)| *name);
+    let number = |name: &str| name.parse().ok().filter(|number: &usize| *number > 0 && number.to_string() == name);
+    let mut entries: Vec<(Option<usize>, &String, &Value)> =
+        map.iter().map(|(name, value)| (number(name), name, value)).collect();
+    entries.sort_by_key(|(number, name, _)| (*number, *name));
+    let names = entries.iter().take_while(|(number, ..)| number.is_none()).count();
+    let (names, numbers) = entries.split_at(names);
+    let dense = (1..).zip(numbers).take_while(|(at, (number, ..))| Some(*at) == *number).count();
+    let (places, numbers) = numbers.split_at(dense);
     let mut table = Table::open(out, indent, level);
-    for (name, value) in entries {
-        let key = if is_name(name) {
-            name.clone()
+    for (_, _, value) in places {
+        table.entry("", value);
+    }
+    for (_, name, value) in names {
+        let mut key = String::new();
+        if is_name(name) {
+            key.push_str(name);
         } else {
-            let mut key = String::from("[");
             write_string(&mut key, name);
-            key + "]"
-        };
+            key = if key.starts_with('[') { format!("[ {key} ]") } else { format!("[{key}]") };
+        }
         table.entry(&key, value);
+    }
+    for (_, name, value) in numbers {
+        table.entry(&format!("[{name}]"), value);
     }
     table.close();
 }
@@ -135,32 +148,50 @@ impl<'a> Table<'a> {
     }
 }
 
-/// `%q`, or long brackets for text of several lines.
+/// `%q` of LuaJIT, or long brackets for text of several lines or with long brackets in it.
 fn write_string(out: &mut String, text: &str) {
-    let long = text.contains('\n') && !text.contains('\r');
-    if long {
-        let mut level = String::new();
-        while text.contains(&format!("]{level}]")) || text.ends_with(&format!("]{level}")) {
-            level.push('=');
-        }
+    let inner = longest_bracket(text);
+    if (text.contains('\n') || inner.is_some()) && !text.contains('\r') {
+        let level = "=".repeat(inner.map_or(0, |inner| inner + 1));
         let lead = if text.starts_with('\n') { "\n" } else { "" };
         let _ = write!(out, "[{level}[{lead}{text}]{level}]");
         return;
     }
     out.push('"');
-    for c in text.chars() {
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
         match c {
-            '"' | '\\' => {
-                out.push('\\');
-                out.push(c);
+            '"' | '\\' | '\n' => out.extend(['\\', c]),
+            // A digit after it would be read as part of the number.
+            c if c.is_ascii_control() && chars.peek().is_some_and(char::is_ascii_digit) => {
+                let _ = write!(out, "\\{:03}", u32::from(c));
             }
-            '\n' => out.push_str("\\\n"),
-            '\r' => out.push_str("\\r"),
-            '\0' => out.push_str("\\0"),
+            c if c.is_ascii_control() => {
+                let _ = write!(out, "\\{}", u32::from(c));
+            }
             c => out.push(c),
         }
     }
     out.push('"');
+}
+
+/// The most `=` of a long bracket in the text, opening or closing, where one more bracket follows the text.
+fn longest_bracket(text: &str) -> Option<usize> {
+    let mut longest = None;
+    let mut open: Option<(u8, usize)> = None;
+    for byte in text.bytes().chain([b']']) {
+        open = match (byte, open) {
+            (b'=', Some((bracket, count))) => Some((bracket, count + 1)),
+            (b'[' | b']', before) => {
+                if let Some((_, count)) = before.filter(|(bracket, _)| *bracket == byte) {
+                    longest = longest.max(Some(count));
+                }
+                Some((byte, 0))
+            }
+            _ => None,
+        };
+    }
+    longest
 }
 
 fn is_name(text: &str) -> bool {

@@ -73,6 +73,22 @@ fn values_print_as_lua_literals() {
 
 #[test]
 fn tables_print_over_lines_as_penlight_does() {
+    for (text, want) in [
+        ("a]", "[=[a]]=]"),
+        ("a[[b", "[=[a[[b]=]"),
+        ("a]=", "[==[a]=]==]"),
+        ("a[b]c", "\"a[b]c\""),
+        ("a]=[", "\"a]=[\""),
+        ("a[[\r", "\"a[[\\13\""),
+        ("a\tb", "\"a\\9b\""),
+        ("a\t1\u{7f}", "\"a\\0091\\127\""),
+        ("\0é", "\"\\0é\""),
+    ] {
+        assert_eq!(literal(&json!(text)), want, "{text:?}");
+    }
+    assert_eq!(literal(&json!({ "a]": 1 })), "{[ [=[a]]=] ]=1}");
+    let mixed = json!({ "2": "b", "1": "unknown field", "4": "d", "default_format": "x" });
+    assert_eq!(literal(&mixed), "{\"unknown field\",\"b\",default_format=\"x\",[4]=\"d\"}");
     assert_eq!(pretty(&json!(["expected a string"])), "{\n  \"expected a string\"\n}");
     assert_eq!(
         pretty(&json!({ "@entity": ["x"], "redis": { "host": "y" } })),

@@ -89,6 +89,25 @@ fn records_merge_deeply_and_everything_else_is_replaced() {
 }
 
 #[test]
+fn lists_and_texts_in_the_place_of_a_stored_config_change_nothing_else() {
+    let catalog = catalog();
+    let cx = context(&catalog);
+    let plugins = &catalog["plugins"];
+    let input = json!({ "name": "acl", "config": { "allow": ["a"] } });
+    let stored = plugins.insert(input, &cx, &mut ()).unwrap();
+    let changed = plugins.update(json!({ "config": [] }), &stored, &cx, &mut ()).unwrap();
+    assert_eq!(changed["config"], stored["config"]);
+    for (config, fields, message) in [
+        (json!(["x"]), json!(["unknown field"]), "config.1: unknown field"),
+        (json!("x"), json!("expected a record"), "config: expected a record"),
+    ] {
+        let error = plugins.update(json!({ "config": config }), &stored, &cx, &mut ()).unwrap_err();
+        assert_eq!(error.fields, Some(json!({ "config": fields })), "{config}");
+        assert_eq!(error.message, Some(format!("schema violation ({message})")), "{config}");
+    }
+}
+
+#[test]
 fn deprecated_fields_are_read_beside_the_new_ones() {
     let catalog = catalog();
     let cx = context(&catalog);

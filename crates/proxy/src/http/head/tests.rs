@@ -73,7 +73,7 @@ fn refuses_what_two_parsers_could_read_differently() {
         "GET /x HTTP/1.1\r\nHost: a:1:2\r\n\r\n",
         "GET /x HTTP/1.1\r\nHost: [a]\r\n\r\n",
         "GET /x\r\n\r\n",
-        "GET /x HTTP/2.0\r\nHost: a\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\n",
         "GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /%00 HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET * HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -101,6 +101,80 @@ fn names_what_it_does_not_do() {
     ] {
         assert_eq!(parse(text), Err(want));
     }
+}
+
+#[test]
+fn versions_are_numbers_and_every_greater_one_is_refused_as_such() {
+    for (version, want) in [
+        ("HTTP/1.1", Ok(true)),
+        ("HTTP/1.1  ", Ok(true)),
+        ("HTTP/1.0 ", Ok(false)),
+        ("HTTP/1.00", Ok(false)),
+        ("HTTP/1.01", Ok(true)),
+        ("HTTP/1.10", Ok(true)),
+        ("HTTP/1.99", Ok(true)),
+        ("HTTP/1.1 x", Err(HeadError::Malformed)),
+        ("HTTP/1.1000", Err(HeadError::Malformed)),
+        ("HTTP/1.", Err(HeadError::Malformed)),
+        ("HTTP/1", Err(HeadError::Malformed)),
+        ("HTTP/0.9", Err(HeadError::Malformed)),
+        ("http/1.1", Err(HeadError::Malformed)),
+        ("HTTP/2.0", Err(HeadError::Version)),
+        ("HTTP/2", Err(HeadError::Version)),
+        ("HTTP/10.1", Err(HeadError::Version)),
+    ] {
+        let line = format!("GET /x {version}");
+        let got = request_line(line.as_bytes(), &HeadLimits::default()).map(|line| line.version == Version::Http11);
+        assert_eq!(got, want, "{version:?}");
+    }
+}
+
+#[test]
+fn hosts_have_no_empty_labels() {
+    for (host, want) in [
+        ("a.b", true),
+        ("a.", true),
+        (".a", true),
+        ("a.:80", true),
+        ("a..b", false),
+        ("a..", false),
+        (".", false),
+        (".:80", false),
+    ] {
+        assert_eq!(is_host(host.as_bytes()), want, "{host}");
+    }
+}
+
+#[test]
+fn authorities_of_targets_are_stricter_than_hosts() {
+    for (target, want) in [
+        ("http://a-b.c:80/x", Some("/x a-b.c:80")),
+        ("http://[::1]:80/x", Some("/x [::1]:80")),
+        ("h+p://a/x", Some("/x a")),
+        ("h2.-://a/x#f", Some("/x a")),
+        ("http://a_b/x", None),
+        ("http://a%20b/x", None),
+        ("http://a#f", None),
+        ("http://a..b/x", None),
+        ("http:///x", None),
+        ("+p://a/x", None),
+        ("h_p://a/x", None),
+    ] {
+        let want = want.map(|want| format!("GET {want} None true | Host=a")).ok_or(HeadError::Malformed);
+        assert_eq!(parse(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")), want, "{target}");
+    }
+}
+
+#[test]
+fn fields_that_say_one_thing_come_once() {
+    for name in
+        ["If-Modified-Since", "If-Range", "Expect", "If-Unmodified-Since", "If-Match", "if-none-match", "Authorization"]
+    {
+        let twice = format!("GET / HTTP/1.1\r\nHost: a\r\n{name}: b\r\nX: y\r\n{name}: b\r\n\r\n");
+        assert_eq!(parse(&twice), Err(HeadError::Malformed), "{name}");
+    }
+    let others = "GET / HTTP/1.1\r\nHost: a\r\nIf-Match: b\r\nIf-Range: b\r\nRange: b\r\nRange: b\r\n\r\n";
+    assert!(parse(others).is_ok());
 }
 
 #[test]
