@@ -8,7 +8,7 @@ use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
 /// How long a thread works before it lets go: a fraction of what a request takes on a core that is busy.
-const TURN: Duration = Duration::from_micros(180);
+const TURN: Duration = Duration::from_micros(160);
 
 thread_local! {
     /// When this thread's turn began.
