@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// How long a thread works before it lets go: a fraction of what a request takes on a core that is busy.
 const TURN: Duration = Duration::from_micros(160);
 
+/// Who has not asked for so long has mostly done nothing meanwhile: a turn begins.
+const AWAY: Duration = Duration::from_millis(20);
+
 thread_local! {
     /// When this thread's turn began.
     static BEGUN: Cell<Option<Instant>> = const { Cell::new(None) };
@@ -19,11 +22,11 @@ thread_local! {
 /// clock. Where nobody else wants the core, the thread goes on at once.
 pub fn breathe() {
     let now = Instant::now();
-    let begun = BEGUN.get();
-    if begun.is_some_and(|begun| now.saturating_duration_since(begun) < TURN) {
+    let turn = BEGUN.get().map_or(AWAY, |begun| now.saturating_duration_since(begun));
+    if turn < TURN {
         return;
     }
-    if begun.is_some() {
+    if turn < AWAY {
         yield_now();
     }
     BEGUN.set(Some(Instant::now()));

@@ -1,9 +1,8 @@
 //! A persistent radix trie over path prefixes: a change copies the nodes from the root to it, with their siblings, and shares
 //! the rest.
 //!
-//! The children of a node lie beside each other, each in two lines of the processor's caches which are fetched together: a
-//! step of a look-up leads from one to the other, and the last one to the entry itself. Among very many routes each further
-//! place in memory is one to wait for.
+//! The children of a node lie beside each other, each in two lines of the processor's caches: a step of a look-up leads from one
+//! to the other, and the last one to the entry itself. Among very many routes each further place in memory is one to wait for.
 
 use std::sync::Arc;
 
@@ -66,7 +65,7 @@ pub(crate) type Lists<'a, R> = SmallVec<[List<'a, R>; 16]>;
 pub(crate) struct Node<R> {
     /// The bytes from the parent to here, then the first byte of each child.
     text: SmallVec<[u8; 16]>,
-    children: Option<Arc<[Placed<R>]>>,
+    children: Option<Arc<[Node<R>]>>,
     /// The rank of the first entry.
     major: u64,
     label: u32,
@@ -75,11 +74,6 @@ pub(crate) struct Node<R> {
     others: Option<Arc<Vec<Entry<R>>>>,
     first: Option<Entry<R>>,
 }
-
-/// A node among its siblings.
-#[derive(Clone, Debug)]
-#[repr(align(128))]
-struct Placed<R>(Node<R>);
 
 /// The last snapshot of a large configuration that a trie is in takes it along: tens of milliseconds' work.
 impl<R> Drop for Node<R> {
@@ -113,7 +107,7 @@ impl<R> Node<R> {
         &self.text[..self.label as usize]
     }
 
-    fn children(&self) -> &[Placed<R>] {
+    fn children(&self) -> &[Node<R>] {
         self.children.as_deref().unwrap_or_default()
     }
 
@@ -140,7 +134,7 @@ impl<R> Node<R> {
             }
             let Some((first, after)) = rest.split_first() else { return };
             let Some(at) = node.child(*first) else { return };
-            node = &node.children()[at].0;
+            node = &node.children()[at];
             // The parent has compared the first byte, mostly the only one.
             let label = &node.label()[1..];
             if !label.is_empty() && !after.starts_with(label) {
@@ -205,13 +199,12 @@ impl<R: HasRoute> Node<R> {
 
     fn add_child(&mut self, child: Self) {
         self.text.push(child.text[0]);
-        let child = Placed(child);
         self.children = Some(self.children().iter().cloned().chain([child]).collect());
     }
 
     fn child_mut(&mut self, at: usize) -> &mut Self {
         let children = self.children.get_or_insert_with(|| Arc::new([]));
-        &mut Arc::make_mut(children)[at].0
+        &mut Arc::make_mut(children)[at]
     }
 
     fn take_child(&mut self, at: usize) {
@@ -291,8 +284,8 @@ impl<R: HasRoute> Node<R> {
             [] => *self = Self::default(),
             // A node that leads to one thing only is joined with that.
             [only] => {
-                let label = [self.label(), only.0.label()].concat();
-                let mut only = only.0.clone();
+                let label = [self.label(), only.label()].concat();
+                let mut only = only.clone();
                 only.set_label(&label);
                 *self = only;
             }
@@ -304,7 +297,7 @@ impl<R: HasRoute> Node<R> {
         let Some(rest) = key.strip_prefix(self.label()) else { return false };
         match rest.first() {
             None => self.entries().any(|entry| entry.id() == route),
-            Some(first) => self.child(*first).is_some_and(|at| self.children()[at].0.holds(rest, route)),
+            Some(first) => self.child(*first).is_some_and(|at| self.children()[at].holds(rest, route)),
         }
     }
 }

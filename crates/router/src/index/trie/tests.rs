@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Lists, Node, Placed};
+use super::{Lists, Node};
 use crate::compile::plans;
 use crate::definition::Definition;
 use crate::index::Entry;
@@ -25,7 +25,7 @@ fn shape(node: &Trie, is_root: bool) -> [usize; 2] {
     assert_eq!(node.text.len(), node.label().len() + children.len());
     assert_eq!(node.has_entries.then_some(node.major), node.entries().next().map(|first| first.major));
     assert!(node.entries().zip(node.others()).all(|(before, after)| before.precedes(after)));
-    let below = children.iter().map(|child| shape(&child.0, false));
+    let below = children.iter().map(|child| shape(child, false));
     below.fold([1, entries], |sum, more| std::array::from_fn(|at| sum[at] + more[at]))
 }
 
@@ -71,9 +71,9 @@ fn a_trie_has_the_same_nodes_whichever_way_it_came_about() {
 }
 
 #[test]
-fn a_step_of_a_look_up_stays_in_one_pair_of_lines() {
+fn a_step_of_a_look_up_reads_two_lines_of_the_cache() {
     /// As large as what the proxy keeps.
     type Kept = [u64; 3];
-    assert_eq!(size_of::<Placed<Kept>>(), 128);
+    assert!(size_of::<Node<Kept>>() <= 128);
     assert!(std::mem::offset_of!(Node<Kept>, others) <= 64);
 }
