@@ -33,6 +33,7 @@ mod mask;
 pub mod mtls_auth;
 pub mod oauth2;
 pub mod opentelemetry;
+mod pcre;
 mod post;
 pub mod prometheus;
 mod propagation;

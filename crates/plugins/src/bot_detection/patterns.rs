@@ -1,5 +1,6 @@
 //! A list of regexes as PCRE takes them, tried in linear time wherever that can be.
 
+use crate::pcre;
 use pdk::BuildError;
 use regex::bytes::{RegexSet, RegexSetBuilder};
 
@@ -21,13 +22,9 @@ impl Patterns {
     pub(super) fn new(list: &[String]) -> Result<Self, BuildError> {
         let (linear, others): (Vec<_>, Vec<_>) =
             list.iter().map(String::as_str).partition(|pattern| set(&[pattern]).is_ok());
-        let pcre = |pattern: &str| {
-            let mut builder = pcre2::bytes::RegexBuilder::new();
-            builder.jit_if_available(true).build(pattern).map_err(|error| BuildError(error.to_string()))
-        };
         Ok(Self {
             linear: set(&linear).map_err(|error| BuildError(error.to_string()))?,
-            others: others.into_iter().map(pcre).collect::<Result<_, _>>()?,
+            others: others.into_iter().map(pcre::compile).collect::<Result<_, _>>().map_err(BuildError)?,
         })
     }
 

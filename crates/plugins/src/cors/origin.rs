@@ -1,5 +1,6 @@
 //! Which origins are allowed.
 
+use crate::pcre;
 use regex::Regex;
 use schema::validators;
 use std::borrow::Cow;
@@ -51,9 +52,7 @@ impl Pattern {
             return Ok(Self::Linear(regex));
         }
         // The \E ends a quotation that the entry leaves open.
-        let whole = format!("^(?:{entry}\\E)$");
-        let regex = pcre2::bytes::RegexBuilder::new().jit_if_available(true).build(&whole);
-        regex.map(Self::Pcre).map_err(|error| error.to_string())
+        pcre::compile(&format!("^(?:{entry}\\E)$")).map(Self::Pcre)
     }
 
     /// No match where PCRE gives up at its limits.
