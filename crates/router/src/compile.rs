@@ -252,7 +252,8 @@ pub(crate) fn candidates(
             PathPlan::Settled => PathRule::Settled,
             PathPlan::Regex(text) => {
                 let pattern = Pattern::new(&text, dialect)?;
-                match branches_but_last(&text).filter(|_| flavor == Flavor::Traditional) {
+                let others = if flavor == Flavor::Traditional { branches_but_last(&text) } else { None };
+                match others {
                     Some(others) => PathRule::Branches(Box::new([pattern, Pattern::new(&others, dialect)?])),
                     None => PathRule::Regex(Box::new(pattern)),
                 }

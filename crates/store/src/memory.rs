@@ -133,8 +133,10 @@ impl Store for Memory {
             change.value = change.value.take().map(|value| normal(table, value));
             change.value.as_ref().map(|row| key_of(table, row)).transpose()?;
         }
+        // Made before anybody has to wait for it.
+        let fresh = State::of(&self.layout, &rows);
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let old = std::mem::replace(&mut *state, State::of(&self.layout, &rows));
+        let old = std::mem::replace(&mut *state, fresh);
         self.followers.replaced(&rows);
         drop(state);
         old.free();
