@@ -11,8 +11,6 @@ pub trait Node: Send + Sync {
     fn apply(&self, changes: &[Change]);
     /// The whole configuration was replaced; these are all rows.
     fn replace(&self, rows: &[Change]);
-    /// What the replacement left behind is freed now.
-    fn replaced(&self) {}
 
     fn node_id(&self) -> Uuid;
     fn hostname(&self) -> String;

@@ -142,6 +142,11 @@ macro_rules! configuration {
         }
 
         impl Configuration {
+            /// Drops it bit by bit.
+            pub fn free(self) {
+                $(pace::each(self.$name).for_each(drop);)+
+            }
+
             /// Adds an entity, or replaces the one with its id.
             ///
             /// # Errors

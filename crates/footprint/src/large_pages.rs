@@ -32,6 +32,8 @@ pub(super) fn fill() -> io::Result<()> {
         let there = present.chunks(ENTRY).filter(|entry| entry.last().is_some_and(|last| last & IS_PRESENT != 0));
         if there.count() * 16 >= size / page * 15 {
             collapse(block);
+            // Each takes as long as half a request.
+            pace::breathe();
         }
     }
     Ok(())

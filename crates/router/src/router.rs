@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use entities::Shards;
+use entities::SharedMap;
 use uuid::Uuid;
 
 use crate::compile::{candidates, plans};
@@ -46,13 +46,13 @@ pub struct Router<R = Arc<Route>> {
     flavor: Flavor,
     http: Table<R>,
     stream: Table<R>,
-    routes: Shards<Uuid, Arc<Route>>,
+    routes: SharedMap<Uuid, Arc<Route>>,
 }
 
 impl<R: HasRoute> Router<R> {
     /// Takes up every route that is sound; the others are named in the errors. Leave out routes of disabled services.
     pub fn build(flavor: Flavor, routes: impl IntoIterator<Item = R>) -> (Self, Vec<BuildError>) {
-        let empty = Router { flavor, http: Table::default(), stream: Table::default(), routes: Shards::default() };
+        let empty = Router { flavor, http: Table::default(), stream: Table::default(), routes: SharedMap::default() };
         empty.with_changes(&[], routes)
     }
 
@@ -114,16 +114,16 @@ impl<R: HasRoute> Router<R> {
         self.flavor
     }
 
-    /// How many parts of its list of routes this router has in common with another.
+    /// How many routes of its list lie elsewhere than in another router's: a change copies those around it, too.
     #[must_use]
-    pub fn shared_routes(&self, other: &Self) -> usize {
-        self.routes.shared_with(&other.routes)
+    pub fn copied_routes(&self, other: &Self) -> usize {
+        self.routes.not_shared_with(&other.routes)
     }
 
-    /// How many shards of its exact names this router has in common with another.
+    /// The same of its exact names.
     #[cfg(test)]
-    pub(crate) fn shared_names(&self, other: &Self) -> usize {
-        self.http.shared_names(&other.http)
+    pub(crate) fn copied_names(&self, other: &Self) -> usize {
+        self.http.copied_names(&other.http)
     }
 
     fn add(&mut self, added: &R) -> Result<(), String> {

@@ -99,7 +99,8 @@ pub(super) fn measure(bench: &Bench) -> Result<Value> {
         (sent.join().unwrap_or_else(|_| anyhow::bail!("the load panicked")), seen)
     });
     let (changed, mut seen) = (changed?, seen?);
-    std::thread::sleep(Duration::from_secs(3));
+    // What changes leave behind is given back once they rest.
+    std::thread::sleep(Duration::from_secs(20));
     let after = megabytes(&proxy);
     seen.sort_by(f64::total_cmp);
     let slowest = seen.last().copied().unwrap_or(f64::NAN);

@@ -171,7 +171,6 @@ fn refusal(invalid: &Invalid, flattens: bool) -> Response {
 fn load(api: &Api, Rows { rows, hash }: Rows) -> Result<(), Error> {
     api.store.replace(rows)?;
     api.declared().hash = hash;
-    api.node.replaced();
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Series of one family; what comes after is counted as an error and not shown.
 const SERIES: usize = 50_000;
 /// How many series of a family are read in one go.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 16;
 
 pub(super) static REQUESTS: Family<Counter> =
     Family::new("kong_http_requests_total", "HTTP status codes per consumer/service/route in Kong");

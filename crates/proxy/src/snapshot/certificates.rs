@@ -2,7 +2,7 @@
 
 use super::Environment;
 use ahash::HashMap;
-use entities::{Certificate, Shards, Sni};
+use entities::{Certificate, SharedMap, Sni};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -17,7 +17,7 @@ struct Entry {
 /// All certificates of a snapshot.
 #[derive(Clone, Default)]
 pub(crate) struct Certificates {
-    by_name: Shards<Arc<str>, Arc<Entry>>,
+    by_name: SharedMap<Arc<str>, Arc<Entry>>,
     default: Option<Arc<CertifiedKey>>,
 }
 
@@ -57,7 +57,7 @@ pub fn pair(certificate: &str, key: &str) -> Result<Arc<CertifiedKey>, String> {
 
 impl Certificates {
     pub(super) fn new(env: &Environment) -> Self {
-        Self { by_name: Shards::default(), default: env.default_certificate.clone() }
+        Self { by_name: SharedMap::default(), default: env.default_certificate.clone() }
     }
 
     pub(super) fn forget(&mut self, sni: &Sni) {

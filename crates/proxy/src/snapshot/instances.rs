@@ -1,7 +1,7 @@
 //! The plugin instances of a configuration by where they work, in maps that snapshots share.
 
 use super::plan::{Built, Slot};
-use entities::{Plugin, Shards};
+use entities::{Plugin, SharedMap};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -31,11 +31,11 @@ impl Scope {
 #[derive(Clone, Default)]
 struct Named {
     /// What runs for everybody.
-    fixed: Shards<Scope, Arc<Built>>,
+    fixed: SharedMap<Scope, Arc<Built>>,
     /// What runs for a consumer, or for the members of a group.
-    clients: Shards<(Scope, Uuid), Arc<Built>>,
+    clients: SharedMap<(Scope, Uuid), Arc<Built>>,
     /// How many of them a scope has.
-    reach: Shards<Scope, usize>,
+    reach: SharedMap<Scope, usize>,
 }
 
 /// All instances.

@@ -1,13 +1,13 @@
 //! The upstream entities by their names, which plugins may choose as hosts of requests.
 
 use crate::upstream::UpstreamTarget;
-use entities::Shards;
+use entities::SharedMap;
 use pdk::Peer;
 use std::sync::Arc;
 
 /// Snapshots share it, as far as it is the same.
 #[derive(Clone, Default)]
-pub(crate) struct NamedUpstreams(Shards<Box<str>, Arc<UpstreamTarget>>);
+pub(crate) struct NamedUpstreams(SharedMap<Box<str>, Arc<UpstreamTarget>>);
 
 impl NamedUpstreams {
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<UpstreamTarget>> {

@@ -144,8 +144,8 @@ impl<R: HasRoute> Table<R> {
     }
 
     #[cfg(test)]
-    pub(crate) fn shared_names(&self, other: &Self) -> usize {
-        self.names.shared_exact(&other.names)
+    pub(crate) fn copied_names(&self, other: &Self) -> usize {
+        self.names.copied_exact(&other.names)
     }
 
     fn count(&mut self, plan: &Plan, change: fn(usize, usize) -> usize) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use entities::Shards;
+use entities::SharedMap;
 use smallvec::SmallVec;
 
 use super::trie::Node;
@@ -24,14 +24,14 @@ pub(crate) enum NameKey {
 /// One side's wildcards: the texts, and which lengths they have.
 #[derive(Clone, Debug)]
 struct Wildcards<R> {
-    tries: Shards<Arc<[u8]>, Node<R>>,
+    tries: SharedMap<Arc<[u8]>, Node<R>>,
     /// Ascending, with how many texts have it.
     lengths: SmallVec<[(usize, usize); 8]>,
 }
 
 impl<R> Default for Wildcards<R> {
     fn default() -> Self {
-        Self { tries: Shards::default(), lengths: SmallVec::new() }
+        Self { tries: SharedMap::default(), lengths: SmallVec::new() }
     }
 }
 
@@ -66,7 +66,7 @@ type Name = SmallVec<[u8; 24]>;
 #[derive(Clone, Debug)]
 pub(crate) struct Names<R> {
     any: Node<R>,
-    exact: Shards<Name, Node<R>>,
+    exact: SharedMap<Name, Node<R>>,
     suffixes: Wildcards<R>,
     prefixes: Wildcards<R>,
     plaintext: Node<R>,
@@ -76,7 +76,7 @@ impl<R> Default for Names<R> {
     fn default() -> Self {
         Self {
             any: Node::default(),
-            exact: Shards::default(),
+            exact: SharedMap::default(),
             suffixes: Wildcards::default(),
             prefixes: Wildcards::default(),
             plaintext: Node::default(),
@@ -113,8 +113,8 @@ impl<R: Clone> Names<R> {
     }
 
     #[cfg(test)]
-    pub(crate) fn shared_exact(&self, other: &Self) -> usize {
-        self.exact.shared_with(&other.exact)
+    pub(crate) fn copied_exact(&self, other: &Self) -> usize {
+        self.exact.not_shared_with(&other.exact)
     }
 
     pub(crate) fn plaintext(&self) -> &Node<R> {

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use entities::SharedArray;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
@@ -65,7 +66,7 @@ pub(crate) type Lists<'a, R> = SmallVec<[List<'a, R>; 16]>;
 pub(crate) struct Node<R> {
     /// The bytes from the parent to here, then the first byte of each child.
     text: SmallVec<[u8; 16]>,
-    children: Option<Arc<[Node<R>]>>,
+    children: SharedArray<Node<R>>,
     /// The rank of the first entry.
     major: u64,
     label: u32,
@@ -73,15 +74,6 @@ pub(crate) struct Node<R> {
     /// Entries after the first one, best rank first.
     others: Option<Arc<Vec<Entry<R>>>>,
     first: Option<Entry<R>>,
-}
-
-/// The last snapshot of a large configuration that a trie is in takes it along: tens of milliseconds' work.
-impl<R> Drop for Node<R> {
-    fn drop(&mut self) {
-        if self.children.is_some() {
-            pace::breathe();
-        }
-    }
 }
 
 impl<R> Default for Node<R> {
@@ -94,7 +86,7 @@ impl<R> Node<R> {
     fn new(label: &[u8]) -> Self {
         Node {
             text: SmallVec::from_slice(label),
-            children: None,
+            children: SharedArray::default(),
             major: 0,
             label: number(label.len()),
             has_entries: false,
@@ -105,10 +97,6 @@ impl<R> Node<R> {
 
     fn label(&self) -> &[u8] {
         &self.text[..self.label as usize]
-    }
-
-    fn children(&self) -> &[Node<R>] {
-        self.children.as_deref().unwrap_or_default()
     }
 
     fn others(&self) -> &[Entry<R>] {
@@ -134,7 +122,7 @@ impl<R> Node<R> {
             }
             let Some((first, after)) = rest.split_first() else { return };
             let Some(at) = node.child(*first) else { return };
-            node = &node.children()[at];
+            node = &node.children[at];
             // The parent has compared the first byte, mostly the only one.
             let label = &node.label()[1..];
             if !label.is_empty() && !after.starts_with(label) {
@@ -145,7 +133,7 @@ impl<R> Node<R> {
     }
 
     fn is_empty(&self) -> bool {
-        !self.has_entries && self.children.is_none()
+        !self.has_entries && self.children.is_empty()
     }
 
     fn note_first(&mut self) {
@@ -199,18 +187,16 @@ impl<R: HasRoute> Node<R> {
 
     fn add_child(&mut self, child: Self) {
         self.text.push(child.text[0]);
-        self.children = Some(self.children().iter().cloned().chain([child]).collect());
+        self.children.insert(self.children.len(), child);
     }
 
     fn child_mut(&mut self, at: usize) -> &mut Self {
-        let children = self.children.get_or_insert_with(|| Arc::new([]));
-        &mut Arc::make_mut(children)[at]
+        &mut self.children.make_mut()[at]
     }
 
     fn take_child(&mut self, at: usize) {
         self.text.remove(self.label as usize + at);
-        let left = self.children().iter().enumerate().filter(|(other, _)| *other != at);
-        self.children = Some(left.map(|(_, child)| child.clone()).collect()).filter(|left: &Arc<[_]>| !left.is_empty());
+        self.children.remove(at);
     }
 
     fn add_entry(&mut self, entry: Entry<R>) {
@@ -280,7 +266,7 @@ impl<R: HasRoute> Node<R> {
         if self.has_entries {
             return;
         }
-        match self.children() {
+        match &*self.children {
             [] => *self = Self::default(),
             // A node that leads to one thing only is joined with that.
             [only] => {
@@ -297,7 +283,7 @@ impl<R: HasRoute> Node<R> {
         let Some(rest) = key.strip_prefix(self.label()) else { return false };
         match rest.first() {
             None => self.entries().any(|entry| entry.id() == route),
-            Some(first) => self.child(*first).is_some_and(|at| self.children()[at].holds(rest, route)),
+            Some(first) => self.child(*first).is_some_and(|at| self.children[at].holds(rest, route)),
         }
     }
 }

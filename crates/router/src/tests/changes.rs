@@ -85,7 +85,7 @@ fn a_change_shares_the_names_it_does_not_touch() {
     let routes = (0..2000).map(|number| route(number, &format!("hosts=h{number}.test paths=/a")));
     let old = Router::build(Flavor::default(), routes).0;
     let new = old.with_changes(&[], [route(7, "hosts=h7.test paths=/b")]).0;
-    assert_eq!(old.shared_names(&new), 255);
+    assert!((1..=16).contains(&new.copied_names(&old)));
 }
 
 /// Something that holds a route.

@@ -70,12 +70,13 @@ impl ConfigLine {
         }
         let mut touched = Vec::with_capacity(changes.len());
         let mut current = self.current();
-        for change in configuring {
+        for change in pace::each(configuring) {
             touched.push(match &change.value {
                 Some(row) => set(&mut current, &change.entity, row),
                 None => current.remove(&change.entity, change.id),
             });
         }
+        pace::breathe();
         // What has secrets of a vault is made anew with it.
         let has_other_vaults = self.take_vaults(&current);
         self.swap(|builder| match has_other_vaults {
@@ -92,8 +93,9 @@ impl ConfigLine {
                 set(&mut new, &change.entity, row);
             }
         }
-        *self.current() = new;
+        let old = std::mem::replace(&mut *self.current(), new);
         self.publish();
+        old.free();
     }
 
     fn publish(&self) {

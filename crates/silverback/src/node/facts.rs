@@ -78,10 +78,6 @@ impl admin::Node for Facts {
         self.line.replace(rows);
     }
 
-    fn replaced(&self) {
-        footprint::give_back_freed();
-    }
-
     fn node_id(&self) -> Uuid {
         self.proxy.settings.node.id
     }

@@ -144,22 +144,8 @@ fn forever(phase: &watch::Receiver<Phase>, work: impl Fn() -> anyhow::Result<()>
     }
 }
 
-/// How much less the Admin API's work counts than traffic where both want the same core (`nice(2)`): a thread that proxies is
-/// served first, and a large configuration still comes through.
-const ADMIN_NICENESS: i32 = 5;
-
-fn stand_back() {
-    // Where the system does not let us, all are equal.
-    let _ = rustix::process::setpriority_process(None, ADMIN_NICENESS);
-}
-
-/// `stands_back` tells whether work that is sent to other threads comes after traffic.
-fn on_runtime(stands_back: bool, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    if stands_back {
-        builder.on_thread_start(stand_back);
-    }
-    let runtime = builder
+fn on_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .event_interval(256)
         .build_local(tokio::runtime::LocalOptions::default())
@@ -173,7 +159,7 @@ fn run_data(
     sockets: &RefCell<Vec<Socket>>,
     seen: watch::Receiver<Phase>,
 ) -> anyhow::Result<()> {
-    on_runtime(false, async {
+    on_runtime(async {
         let thread = Thread::new(plan.proxy.clone(), index, open(&plan.access_log)?);
         let mut accepting = Vec::new();
         for socket in &*sockets.borrow() {
@@ -187,7 +173,7 @@ fn run_data(
 
 /// DNS, health of targets, expiry, the Admin API and the status pages.
 fn run_control(plan: &Arc<Plan>, sockets: &RefCell<Vec<Socket>>, seen: watch::Receiver<Phase>) -> anyhow::Result<()> {
-    on_runtime(true, async {
+    on_runtime(async {
         // Not one of the data plane's threads: its connections are not counted with theirs.
         let admin = Thread::new(plan.proxy.clone(), usize::MAX, open(&plan.admin_log)?);
         let status = Thread::new(plan.proxy.clone(), usize::MAX, open(&plan.status_log)?);
@@ -233,17 +219,22 @@ async fn until_stop(mut seen: watch::Receiver<Phase>, accepting: Vec<Listening>,
     }
 }
 
+/// For how many seconds nothing must have changed before memory is put in order, which takes up to a hundred milliseconds.
+const REST: u32 = 15;
+
 /// Deletes what has expired (`ttl`), and frees snapshots of the past: what changes have left behind is given back to the system
 /// once they have come to rest.
 async fn purge(store: Arc<dyn Store>, proxy: Arc<Proxy>) {
     let mut before = proxy.snapshots.version();
+    let mut rested = 0;
     // Other than any version: what the start has made is given back and put in order, too, once the node serves.
     let mut given_back = 0;
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let (store, proxy) = (store.clone(), proxy.clone());
         let now = proxy.snapshots.version();
-        let rests = std::mem::replace(&mut before, now) == now && given_back != now;
+        rested = if std::mem::replace(&mut before, now) == now { rested + 1 } else { 0 };
+        let rests = rested >= if given_back == 0 { 1 } else { REST } && given_back != now;
         let purged = tokio::task::spawn_blocking(move || {
             let purged = store.purge();
             let left = proxy.snapshots.sweep();

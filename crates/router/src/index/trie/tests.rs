@@ -20,7 +20,7 @@ fn entry(number: u128) -> Entry<Arc<Route>> {
 
 /// How many nodes and entries there are, whichever order they are in; a node leads to more than one thing.
 fn shape(node: &Trie, is_root: bool) -> [usize; 2] {
-    let (children, entries) = (node.children(), node.entries().count());
+    let (children, entries) = (&*node.children, node.entries().count());
     assert!(node.is_empty() && is_root || children.len() + entries.min(1) > 1 || entries > 0, "a node of no use");
     assert_eq!(node.text.len(), node.label().len() + children.len());
     assert_eq!(node.has_entries.then_some(node.major), node.entries().next().map(|first| first.major));
