@@ -5,6 +5,7 @@ use anyhow::Context as _;
 use balancer::ResolvedTarget;
 use entities::{Configuration, Touched};
 use proxy::{Builder, Environment, Snapshot, SnapshotHandle, Upstreams};
+use rayon_core::{ThreadPool, ThreadPoolBuilder};
 use serde_json::Value;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::SystemTime;
@@ -16,6 +17,9 @@ const KEPT_BY_PLUGINS: [&str; 4] = ["oauth2_authorization_codes", "oauth2_tokens
 
 /// Holds the configuration and makes snapshots of it. Writers take turns; readers see whole snapshots only.
 pub(super) struct ConfigLine {
+    /// One thread, which does the work whoever asks for it: memory of what changes is then taken from where what it replaces
+    /// has left some. The allocator keeps a place of its own for each thread.
+    thread: ThreadPool,
     builder: Mutex<Builder>,
     snapshots: Arc<SnapshotHandle>,
     upstreams: Arc<Upstreams>,
@@ -28,11 +32,12 @@ pub(super) struct ConfigLine {
 pub(super) type Vaults = RwLock<Prefixes>;
 
 impl ConfigLine {
-    pub(super) fn new(environment: Environment, vaults: Arc<Vaults>) -> Self {
+    pub(super) fn new(environment: Environment, vaults: Arc<Vaults>) -> anyhow::Result<Self> {
+        let thread = ThreadPoolBuilder::new().num_threads(1).thread_name(|_| "config".to_owned()).build()?;
         let upstreams = environment.upstreams.clone();
         let builder = Builder::new(environment);
         let snapshots = Arc::new(SnapshotHandle::new(builder.snapshot()));
-        Self { builder: Mutex::new(builder), snapshots, upstreams, current: Mutex::default(), vaults }
+        Ok(Self { thread, builder: Mutex::new(builder), snapshots, upstreams, current: Mutex::default(), vaults })
     }
 
     pub(super) fn snapshots(&self) -> &Arc<SnapshotHandle> {
@@ -50,16 +55,17 @@ impl ConfigLine {
     /// Takes over everything that a store gives.
     pub(super) fn load(
         &self,
-        each: impl FnOnce(&mut dyn FnMut(&str, Value)) -> Result<Loaded, store::Error>,
+        each: impl FnOnce(&mut dyn FnMut(&str, Value)) -> Result<Loaded, store::Error> + Send,
     ) -> anyhow::Result<Loaded> {
-        let mut new = Configuration::default();
-        let read = each(&mut |entity, row| {
-            set(&mut new, entity, &row);
-        });
-        let loaded = read.context("the stored configuration cannot be read")?;
-        *self.current() = new;
-        self.publish();
-        Ok(loaded)
+        self.thread.install(|| {
+            let mut new = Configuration::default();
+            let read = each(&mut |entity, row| {
+                set(&mut new, entity, &row);
+            });
+            let loaded = read.context("the stored configuration cannot be read")?;
+            self.take_over(new);
+            Ok(loaded)
+        })
     }
 
     /// Changes the configuration; the next request sees it when this returns.
@@ -68,40 +74,45 @@ impl ConfigLine {
         if configuring.peek().is_none() {
             return;
         }
-        let mut touched = Vec::with_capacity(changes.len());
-        let mut current = self.current();
-        for change in pace::each(configuring) {
-            touched.push(match &change.value {
-                Some(row) => set(&mut current, &change.entity, row),
-                None => current.remove(&change.entity, change.id),
+        self.thread.install(|| {
+            let mut touched = Vec::with_capacity(changes.len());
+            let mut current = self.current();
+            for change in pace::each(configuring) {
+                touched.push(match &change.value {
+                    Some(row) => set(&mut current, &change.entity, row),
+                    None => current.remove(&change.entity, change.id),
+                });
+            }
+            pace::breathe();
+            // What has secrets of a vault is made anew with it.
+            let has_other_vaults = self.take_vaults(&current);
+            self.swap(|builder| match has_other_vaults {
+                true => builder.build(&current, false),
+                false => builder.change(&touched, &current),
             });
-        }
-        pace::breathe();
-        // What has secrets of a vault is made anew with it.
-        let has_other_vaults = self.take_vaults(&current);
-        self.swap(|builder| match has_other_vaults {
-            true => builder.build(&current, false),
-            false => builder.change(&touched, &current),
         });
     }
 
     /// Replaces the whole configuration.
     pub(super) fn replace(&self, rows: &[Change]) {
-        let mut new = Configuration::default();
-        for change in pace::each(rows) {
-            if let Some(row) = &change.value {
-                set(&mut new, &change.entity, row);
+        self.thread.install(|| {
+            let mut new = Configuration::default();
+            for change in pace::each(rows) {
+                if let Some(row) = &change.value {
+                    set(&mut new, &change.entity, row);
+                }
             }
-        }
-        let old = std::mem::replace(&mut *self.current(), new);
-        self.publish();
-        old.free();
+            self.take_over(new);
+        });
     }
 
-    fn publish(&self) {
-        let current = self.current();
+    fn take_over(&self, new: Configuration) {
+        let mut current = self.current();
+        let old = std::mem::replace(&mut *current, new);
         let has_other_vaults = self.take_vaults(&current);
         self.swap(|builder| builder.build(&current, !has_other_vaults));
+        drop(current);
+        old.free();
     }
 
     fn swap(&self, make: impl FnOnce(&mut Builder) -> (Snapshot, Vec<String>)) {

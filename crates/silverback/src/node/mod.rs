@@ -159,7 +159,7 @@ impl Node {
         let upstreams = Arc::new(Upstreams::new(dns, conf.locality.as_deref()));
         let vaults = Arc::default();
         let environment = settings::environment(conf, plugins.clone(), upstreams.clone(), &vaults)?;
-        let line = Arc::new(ConfigLine::new(environment, vaults));
+        let line = Arc::new(ConfigLine::new(environment, vaults)?);
         let snapshots = line.snapshots().clone();
         let opened = stores::open_for_node(conf, &catalog)?;
         let workspace = match &opened {

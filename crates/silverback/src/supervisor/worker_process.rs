@@ -47,11 +47,13 @@ pub(super) struct WorkerProcess {
 }
 
 /// How many freed pieces of a size glibc keeps at hand for a thread. Its 7 are fewer than a thread has requests at work: most
-/// of what these give back would go the long way. And how much freed memory it may keep: by itself it goes by the largest
-/// piece that was ever freed (docs/decisions/0101).
+/// of what these give back would go the long way. Further ones are joined with their neighbours at once: those of a large
+/// configuration would be joined all together, in tens of milliseconds (docs/decisions/0148). And how much freed memory it may
+/// keep: by itself it goes by the largest piece that was ever freed (docs/decisions/0101).
 const MALLOC: (&str, &str) = (
     "GLIBC_TUNABLES",
-    "glibc.malloc.tcache_count=127:glibc.malloc.mmap_threshold=4194304:glibc.malloc.trim_threshold=8388608",
+    "glibc.malloc.tcache_count=127:glibc.malloc.mxfast=0:glibc.malloc.mmap_threshold=4194304:\
+     glibc.malloc.trim_threshold=8388608",
 );
 
 impl WorkerProcess {
