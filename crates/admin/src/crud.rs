@@ -48,7 +48,7 @@ pub(crate) fn list(api: &Api, call: &Call<'_>, entity: &str) -> Outcome {
     let (data, offset) = api.reading(call, |reader| {
         let query = Query { size: paging.size, offset: paging.offset.as_deref(), foreign: None, tags };
         let page = reader.page(entity, &query)?;
-        let data: Outcome<Vec<Value>> = page.rows.into_iter().map(|row| shown(reader, schema, row)).collect();
+        let data: Outcome<Vec<Value>> = pace::each(page.rows).map(|row| shown(reader, schema, row)).collect();
         Ok((data?, page.offset))
     })?;
     Ok(listing::respond(call, &call.endpoint.path, data, offset, Repeats::TagsAndSize))
@@ -179,7 +179,7 @@ pub(crate) fn list_children(api: &Api, call: &Call<'_>, relation: &Relation, par
         let foreign = Some((relation.field.as_str(), id_of(parent)));
         let query = Query { size: paging.size, offset: paging.offset.as_deref(), foreign, tags: None };
         let page = reader.page(&relation.child, &query)?;
-        let data: Outcome<Vec<Value>> = page.rows.into_iter().map(|row| shown(reader, schema, row)).collect();
+        let data: Outcome<Vec<Value>> = pace::each(page.rows).map(|row| shown(reader, schema, row)).collect();
         Ok((data?, page.offset))
     })?;
     let path = call.request.path.trim_end_matches('/');

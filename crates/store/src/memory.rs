@@ -9,13 +9,15 @@ use hashbrown::HashTable;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound::{Excluded, Unbounded};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use uuid::Uuid;
 
 pub struct Memory {
     layout: Arc<Layout>,
     clock: Clock,
     state: RwLock<State>,
+    /// Held by who writes, until followers have heard of it: those who read need not wait for them.
+    order: Mutex<()>,
     followers: Followers,
 }
 
@@ -89,7 +91,11 @@ struct Rewritable<'a> {
 
 impl Memory {
     pub fn new(layout: Arc<Layout>, clock: Clock) -> Memory {
-        Memory { layout, clock, state: RwLock::default(), followers: Followers::default() }
+        Memory { layout, clock, state: RwLock::default(), order: Mutex::default(), followers: Followers::default() }
+    }
+
+    fn order(&self) -> MutexGuard<'_, ()> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn read_showing(&self, shows_ttl: bool, work: &mut dyn FnMut(&dyn Reader)) {
@@ -115,6 +121,7 @@ impl Store for Memory {
     }
 
     fn write(&self, work: &mut dyn FnMut(&mut dyn Writer) -> bool) -> Result<(), Error> {
+        let _order = self.order();
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let rows = Rewritable { state: &mut state, undo: Vec::new(), layout: &self.layout };
         let mut rules = Rules::new(rows, &self.layout, (self.clock)());
@@ -135,16 +142,17 @@ impl Store for Memory {
         }
         // Made before anybody has to wait for it.
         let fresh = State::of(&self.layout, &rows);
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let old = std::mem::replace(&mut *state, fresh);
+        let order = self.order();
+        let old = std::mem::replace(&mut *self.state.write().unwrap_or_else(PoisonError::into_inner), fresh);
         self.followers.replaced(&rows);
-        drop(state);
+        drop(order);
         old.free();
         pace::each(rows).for_each(drop);
         Ok(())
     }
 
     fn purge(&self) -> Result<usize, Error> {
+        let _order = self.order();
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let rows = Rewritable { state: &mut state, undo: Vec::new(), layout: &self.layout };
         let mut rules = Rules::new(rows, &self.layout, (self.clock)());

@@ -7,6 +7,7 @@ use crate::sender;
 use prost::Message;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 /// `AggregationTemporality`: sums since the start.
@@ -98,7 +99,9 @@ async fn run(sink: Weak<Sink>, interval: Duration) {
     loop {
         sleep(interval).await;
         let Some(sink) = sink.upgrade() else { return };
-        sink.queue.push_all(metrics(start).iter().map(Message::encode_to_vec));
+        // As long as a scrape; other queues send meanwhile.
+        let Ok(metrics) = spawn_blocking(move || metrics(start)).await else { continue };
+        sink.queue.push_all(metrics.iter().map(Message::encode_to_vec));
     }
 }
 

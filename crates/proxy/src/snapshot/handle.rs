@@ -20,13 +20,11 @@ impl SnapshotHandle {
         Self { current: ArcSwap::from_pointee(snapshot), version, retired: Mutex::default() }
     }
 
-    /// Makes a snapshot the current one: the next request of every thread sees it. Frees those of the past that it can: a
-    /// second of changes would leave holes between what stays. For threads that do not proxy.
+    /// Makes a snapshot the current one: the next request of every thread sees it.
     pub fn swap(&self, snapshot: Snapshot) {
         let old = self.current.swap(Arc::new(snapshot));
         self.version.fetch_add(1, Ordering::Release);
         self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(old);
-        self.sweep();
     }
 
     /// Frees the snapshots that nothing uses any more, and tells how many are left. For threads that do not proxy.

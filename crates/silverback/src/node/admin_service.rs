@@ -118,8 +118,9 @@ async fn send(answer: admin::Response, to: &mut Downstream) {
         if to.data(body.split_to(PIECE)).await.is_err() {
             return;
         }
-        // Threads that proxy on this core come in between.
+        // Threads that proxy on this core come in between, and what else this thread does.
         pace::breathe();
+        tokio::task::yield_now().await;
     }
     let _ = to.finish(body, None).await;
 }

@@ -7,6 +7,7 @@ use entities::{Configuration, Touched};
 use proxy::{Builder, Environment, Snapshot, SnapshotHandle, Upstreams};
 use rayon_core::{ThreadPool, ThreadPoolBuilder};
 use serde_json::Value;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::SystemTime;
 use store::{Change, HealthMark, Held, Loaded};
@@ -25,6 +26,7 @@ pub(super) struct ConfigLine {
     upstreams: Arc<Upstreams>,
     /// Locked before the builder, by whoever needs both.
     current: Mutex<Configuration>,
+    is_empty: AtomicBool,
     vaults: Arc<Vaults>,
 }
 
@@ -37,7 +39,8 @@ impl ConfigLine {
         let upstreams = environment.upstreams.clone();
         let builder = Builder::new(environment);
         let snapshots = Arc::new(SnapshotHandle::new(builder.snapshot()));
-        Ok(Self { thread, builder: Mutex::new(builder), snapshots, upstreams, current: Mutex::default(), vaults })
+        let (builder, current, is_empty) = (Mutex::new(builder), Mutex::default(), AtomicBool::new(true));
+        Ok(Self { thread, builder, snapshots, upstreams, current, is_empty, vaults })
     }
 
     pub(super) fn snapshots(&self) -> &Arc<SnapshotHandle> {
@@ -46,6 +49,11 @@ impl ConfigLine {
 
     pub(super) fn current(&self) -> MutexGuard<'_, Configuration> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Without waiting for a change that is being made.
+    pub(super) fn is_empty(&self) -> bool {
+        self.is_empty.load(Ordering::Relaxed)
     }
 
     pub(super) fn upstreams(&self) -> &proxy::Upstreams {
@@ -60,6 +68,7 @@ impl ConfigLine {
         self.thread.install(|| {
             let mut new = Configuration::default();
             let read = each(&mut |entity, row| {
+                pace::breathe();
                 set(&mut new, entity, &row);
             });
             let loaded = read.context("the stored configuration cannot be read")?;
@@ -90,7 +99,9 @@ impl ConfigLine {
                 true => builder.build(&current, false),
                 false => builder.change(&touched, &current),
             });
+            self.is_empty.store(current.is_empty(), Ordering::Relaxed);
         });
+        self.sweep_later();
     }
 
     /// Replaces the whole configuration.
@@ -106,13 +117,23 @@ impl ConfigLine {
         });
     }
 
+    /// Only this thread changes anything: it is locked once all is done.
     fn take_over(&self, new: Configuration) {
-        let mut current = self.current();
-        let old = std::mem::replace(&mut *current, new);
-        let has_other_vaults = self.take_vaults(&current);
-        self.swap(|builder| builder.build(&current, !has_other_vaults));
-        drop(current);
-        old.free();
+        let has_other_vaults = self.take_vaults(&new);
+        self.swap(|builder| builder.build(&new, !has_other_vaults));
+        self.is_empty.store(new.is_empty(), Ordering::Relaxed);
+        let old = std::mem::replace(&mut *self.current(), new);
+        self.thread.spawn(move || old.free());
+        self.sweep_later();
+    }
+
+    /// Frees the snapshots of the past that it can, once the one who waits for this change has its answer: a second of changes
+    /// would leave holes between what stays.
+    fn sweep_later(&self) {
+        let snapshots = self.snapshots.clone();
+        self.thread.spawn(move || {
+            snapshots.sweep();
+        });
     }
 
     fn swap(&self, make: impl FnOnce(&mut Builder) -> (Snapshot, Vec<String>)) {

@@ -64,7 +64,7 @@ impl Facts {
         if self.is_leaving.load(Ordering::Relaxed) || self.is_draining() {
             return Some("draining");
         }
-        let is_empty = self.is_dbless && self.line.current().is_empty();
+        let is_empty = self.is_dbless && self.line.is_empty();
         is_empty.then_some("no configuration available (empty configuration present)")
     }
 }

@@ -8,6 +8,7 @@ mod facts;
 mod insight;
 mod ledger;
 mod plugin_endpoints;
+mod rest;
 mod settings;
 mod status_service;
 mod storage;

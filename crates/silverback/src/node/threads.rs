@@ -3,6 +3,7 @@
 use super::admin_service::AdminService;
 use super::certificates::ServerTls;
 use super::facts::Facts;
+use super::rest::Rest;
 use super::status_service::StatusService;
 use crate::supervisor::{Inherited, ListenerKind};
 use anyhow::Context as _;
@@ -219,26 +220,19 @@ async fn until_stop(mut seen: watch::Receiver<Phase>, accepting: Vec<Listening>,
     }
 }
 
-/// For how many seconds nothing must have changed before memory is put in order, which takes up to a hundred milliseconds.
-const REST: u32 = 15;
-
 /// Deletes what has expired (`ttl`), and frees snapshots of the past: what changes have left behind is given back to the system
 /// once they have come to rest.
 async fn purge(store: Arc<dyn Store>, proxy: Arc<Proxy>) {
-    let mut before = proxy.snapshots.version();
-    let mut rested = 0;
-    // Other than any version: what the start has made is given back and put in order, too, once the node serves.
-    let mut given_back = 0;
+    let mut rest = Rest::new(proxy.snapshots.version());
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let (store, proxy) = (store.clone(), proxy.clone());
         let now = proxy.snapshots.version();
-        rested = if std::mem::replace(&mut before, now) == now { rested + 1 } else { 0 };
-        let rests = rested >= if given_back == 0 { 1 } else { REST } && given_back != now;
+        let is_due = rest.is_due(now);
         let purged = tokio::task::spawn_blocking(move || {
             let purged = store.purge();
             let left = proxy.snapshots.sweep();
-            let gives_back = rests && left == 0;
+            let gives_back = is_due && left == 0;
             if gives_back {
                 store.rest();
                 footprint::give_back_freed();
@@ -247,7 +241,7 @@ async fn purge(store: Arc<dyn Store>, proxy: Arc<Proxy>) {
         });
         let Ok((gave_back, purged)) = purged.await else { continue };
         if gave_back {
-            given_back = now;
+            rest.is_over(now);
         }
         if let Err(error) = purged {
             log::error!("expired rows cannot be deleted: {error}");

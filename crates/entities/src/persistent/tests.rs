@@ -1,4 +1,4 @@
-use super::SharedMap;
+use super::{SharedArray, SharedMap};
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
@@ -88,4 +88,39 @@ fn a_change_copies_little() {
     assert!((1..=16).contains(&map.not_shared_with(&old)));
     map.insert(10_001, 1);
     assert!((2..=32).contains(&map.not_shared_with(&old)));
+}
+
+/// Whatever happened before, keys lie where they lie in a map that has never held others.
+#[test]
+fn a_map_has_the_form_of_a_new_one_with_its_keys() {
+    let empty = SharedMap::default();
+    let mut random = fastrand::Rng::with_seed(11);
+    let mut map = empty.clone();
+    for _ in 0..5_000 {
+        let key = random.u32(..600);
+        if random.bool() {
+            map.insert(key, key);
+        } else {
+            map.remove(&key);
+        }
+    }
+    let mut new = empty;
+    map.iter().for_each(|(key, value)| new.insert(*key, *value));
+    assert_eq!(format!("{map:?}"), format!("{new:?}"));
+}
+
+#[test]
+fn an_array_is_changed_and_its_copies_are_not() {
+    let mut array = SharedArray::default();
+    assert!(array.make_mut().is_empty());
+    for (at, item) in [(0, 1), (0, 2), (1, 3), (9, 4)] {
+        array.insert(at, item);
+    }
+    let copy = array.clone();
+    array.make_mut()[0] = 7;
+    array.remove(2);
+    array.remove(9);
+    assert_eq!((&*array, &*copy), (&[7, 3, 4][..], &[2, 3, 1, 4][..]));
+    (0..3).for_each(|_| array.remove(0));
+    assert!(array.is_empty());
 }

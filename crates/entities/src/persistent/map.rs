@@ -27,7 +27,7 @@ struct Branch<K, V> {
     /// Which of the next bits one key alone has, and which several.
     ones: u16,
     several: u16,
-    /// In the order of these bits.
+    /// In the order of these bits; where a hash is used up, in any order.
     pairs: SharedArray<(K, V)>,
     branches: SharedArray<Branch<K, V>>,
 }
@@ -157,6 +157,7 @@ impl<K: Clone + Hash + Eq, V: Clone> Branch<K, V> {
         match self.at(rest, key) {
             At::Nothing => {}
             At::Pair(at) => {
+                debug_assert!(self.pairs[at].0.borrow() == key, "the key is there");
                 self.pairs.remove(at);
                 self.ones &= !rest.bit();
             }
