@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const TURN: Duration = Duration::from_micros(40);
 
 /// How long it then pauses, if the process has other things to do. Timers are late by 50 us.
-const PAUSE: Duration = Duration::from_micros(400);
+const PAUSE: Duration = Duration::from_micros(500);
 
 /// How often it looks whether the process has.
 const LOOK: Duration = Duration::from_millis(5);
