@@ -38,9 +38,15 @@ impl Api {
     }
 
     pub(crate) fn writing<T>(&self, call: &Call<'_>, work: impl FnOnce(&mut dyn Writer) -> Outcome<T>) -> Outcome<T> {
-        let seeing = |writer: &mut dyn Writer| match call.caller.scope() {
-            Some(scope) => work(&mut Scoped::new(writer, scope, &self.catalog)),
-            None => work(writer),
+        let seeing = |writer: &mut dyn Writer| {
+            let done = match call.caller.scope() {
+                Some(scope) => work(&mut Scoped::new(writer, scope, &self.catalog)),
+                None => work(writer),
+            };
+            // Traffic comes in between, as before the schemas are asked: what follows is half of a small change. Others that write
+            // wait a millisecond longer.
+            pace::breathe();
+            done
         };
         match call.transaction {
             Some(transaction) => within(transaction, seeing),

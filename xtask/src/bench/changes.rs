@@ -1,12 +1,13 @@
 //! 100,000 routes that change while requests come: what a start, a change and a whole new configuration cost.
 
-use super::PROXY_CORE;
 use super::load::{self, Answered, Load};
 use super::nginx;
 use super::proxies::{Bench, Proxy, Task, declarative, mixed};
 use super::report::median;
+use super::{LOAD_CORE, PROXY_CORE};
 use crate::client::Connection;
 use crate::gateway::{Gateway, Setting};
+use crate::process::pin_thread;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -94,9 +95,9 @@ pub(super) fn measure(bench: &Bench) -> Result<Value> {
     let quiet = load::send(bench, load, &proxy, bench.time, &folder)?;
     let before = megabytes(&proxy);
     let (changed, seen) = std::thread::scope(|scope| {
-        let sent = scope.spawn(|| load::send(bench, load, &proxy, bench.time, &folder));
-        let seen = change_routes(admin, proxy.http, bench.time);
-        (sent.join().unwrap_or_else(|_| anyhow::bail!("the load panicked")), seen)
+        let changer = scope.spawn(|| change_routes(admin, proxy.http, bench.time));
+        let sent = load::send(bench, load, &proxy, bench.time, &folder);
+        (sent, changer.join().unwrap_or_else(|_| anyhow::bail!("a thread panicked")))
     });
     let (changed, mut seen) = (changed?, seen?);
     // What changes leave behind is given back once they rest.
@@ -152,6 +153,7 @@ fn fill(admin: SocketAddr, upstream: SocketAddr) -> Result<()> {
 /// Gives a route after the other a path more, and asks for it each time: how long after the Admin API's answer the first
 /// request was sent that found it, in milliseconds; 0 where that was the very next one.
 fn change_routes(admin: SocketAddr, proxy: SocketAddr, time: Duration) -> Result<Vec<f64>> {
+    pin_thread(LOAD_CORE)?;
     let mut admin = Connection::open(admin)?;
     let mut proxied = Connection::open(proxy)?;
     let mut seen = Vec::new();
@@ -207,6 +209,7 @@ pub(super) fn measure_replace(bench: &Bench) -> Result<Value> {
 }
 
 fn replace_until(admin: SocketAddr, text: &str, done: &AtomicBool) -> Result<Vec<f64>> {
+    pin_thread(LOAD_CORE)?;
     let mut times = Vec::new();
     let mut connection = Connection::open(admin)?;
     while !done.load(Ordering::Relaxed) {
