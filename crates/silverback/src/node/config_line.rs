@@ -35,7 +35,12 @@ pub(super) type Vaults = RwLock<Prefixes>;
 
 impl ConfigLine {
     pub(super) fn new(environment: Environment, vaults: Arc<Vaults>) -> anyhow::Result<Self> {
-        let thread = ThreadPoolBuilder::new().num_threads(1).thread_name(|_| "config".to_owned()).build()?;
+        let thread = ThreadPoolBuilder::new()
+            .num_threads(1)
+            .thread_name(|_| "config".to_owned())
+            // Of what is freed after the answer: the hook has told of it, and the node goes on.
+            .panic_handler(drop)
+            .build()?;
         let upstreams = environment.upstreams.clone();
         let builder = Builder::new(environment);
         let snapshots = Arc::new(SnapshotHandle::new(builder.snapshot()));
