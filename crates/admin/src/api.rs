@@ -223,9 +223,10 @@ impl Api {
     /// What schemas need to fill defaults: the time, randomness and each other.
     pub(crate) fn with_context<T>(&self, work: impl FnOnce(&schema::Context<'_>) -> T) -> T {
         static LAST: AtomicU64 = AtomicU64::new(0);
+        // Before the time is taken that rows get.
+        pace::breathe();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = Duration::from_millis(later(&LAST, now.as_millis() as u64));
-        pace::breathe();
         work(&schema::Context { now, random: &random, schemas: &*self.catalog })
     }
 }

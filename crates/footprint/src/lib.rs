@@ -36,7 +36,7 @@ pub fn give_back_start() -> io::Result<()> {
 
 /// Gives back freed memory that lies between memory in use, which glibc's allocator keeps: half of what reading a large
 /// configuration took. Then memory without holes is put into large pages. Takes milliseconds for each hundred megabytes, in
-/// which threads that share an arena wait, and up to a hundred for as much that is new.
+/// which threads that share an arena wait, and up to a hundred for as much that is new, with pauses where there is traffic.
 pub fn give_back_freed() {
     trim();
     // Without them everything works as well, only slower.
