@@ -131,7 +131,9 @@ impl Api {
         let mut response = answered.unwrap_or_else(|failure| failure.into_response());
         if request.method == "HEAD" {
             let length = std::mem::take(&mut response.body).len();
-            response = response.with("Content-Length", &length.to_string());
+            if response.rest.take().is_none() {
+                response = response.with("Content-Length", &length.to_string());
+            }
         }
         self.decorated(response, request, started.elapsed())
     }

@@ -1,6 +1,7 @@
 //! Requests and answers as plain values, and the answers that Kong leaves to nginx.
 use crate::json;
 use serde_json::{Value, json};
+use std::fmt;
 use std::net::IpAddr;
 
 #[derive(Clone, Debug, Default)]
@@ -25,11 +26,29 @@ impl Request {
 }
 
 /// An answer without the headers that the HTTP engine adds (Date, Content-Length, Connection).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Response {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
+    pub rest: Option<Rest>,
+}
+
+/// What comes after the body, made while it is sent: nobody knows yet how much.
+pub struct Rest(Box<dyn Iterator<Item = Vec<u8>> + Send>);
+
+impl Iterator for Rest {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        self.0.next()
+    }
+}
+
+impl fmt::Debug for Rest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rest")
+    }
 }
 
 impl Response {
@@ -60,6 +79,12 @@ impl Response {
 
     pub fn text(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Response {
         Response::empty(status).with("Content-Type", content_type).with_body(body.into())
+    }
+
+    /// With a body that is made piece by piece.
+    pub fn pieces(status: u16, content_type: &str, pieces: impl Iterator<Item = Vec<u8>> + Send + 'static) -> Response {
+        let rest = Some(Rest(Box::new(pieces)));
+        Response { rest, ..Response::empty(status).with("Content-Type", content_type) }
     }
 
     /// nginx's own error page.

@@ -110,7 +110,8 @@ fn a_client_cannot_break_out_of_a_label() {
     let consumer: entities::Consumer = serde_json::from_value(consumer).unwrap();
     h.send_with("GET /", |cx| cx.consumer = Some(Arc::new(consumer)));
     let exports = prometheus::Exports { has_series: true, ..prometheus::Exports::default() };
-    let (_, text) = prometheus::render(&pdk::Node::default(), &prometheus::Figures::default(), exports, None);
+    let text: String =
+        prometheus::render(&pdk::Node::default(), &prometheus::Figures::default(), exports, None).1.collect();
     assert!(!text.lines().any(|line| line.starts_with("fake_metric")), "{text}");
     let line = text.lines().find(|line| line.contains("svc-hostile")).unwrap();
     assert!(line.contains("consumer=\"a\\\"} 1\\nfake_metric{x=\\\"\\\\\""), "{line}");
@@ -128,7 +129,8 @@ fn what_a_client_sends_makes_no_labels() {
         ));
     }
     let exports = prometheus::Exports { has_series: true, ..prometheus::Exports::default() };
-    let (_, text) = prometheus::render(&pdk::Node::default(), &prometheus::Figures::default(), exports, None);
+    let text: String =
+        prometheus::render(&pdk::Node::default(), &prometheus::Figures::default(), exports, None).1.collect();
     let series = text.lines().filter(|line| line.contains("svc-flood")).count();
     assert!(series <= 3, "{series} series");
 }

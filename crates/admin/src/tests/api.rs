@@ -82,9 +82,13 @@ impl Node for Remembering {
         Vec::new()
     }
     fn endpoints(&self) -> Vec<PluginEndpoint> {
-        vec![PluginEndpoint { path: "/things/:thing", methods: &["GET"] }]
+        let endpoint = |path| PluginEndpoint { path, methods: &["GET"] };
+        vec![endpoint("/things/:thing"), endpoint("/figures")]
     }
     fn call(&self, endpoint: &str, parameters: &[(String, String)], _: &Request) -> Response {
+        if endpoint == "/figures" {
+            return Response::pieces(200, "text/plain", ["1\n", "2\n"].into_iter().map(Vec::from));
+        }
         Response::json(200, &json!({ "endpoint": endpoint, "thing": parameters[0].1 }))
     }
 }
@@ -390,6 +394,11 @@ fn plugins_endpoints_are_theirs() {
     let world = world();
     assert_eq!(world.get("/things/a%20b").1, json!({ "endpoint": "/things/:thing", "thing": "a b" }));
     assert_eq!(world.send("DELETE", "/things/x", &[], b"").status, 405);
+    let [get, head] = ["GET", "HEAD"].map(|method| world.send(method, "/figures", &[], b""));
+    assert_eq!(get.rest.into_iter().flatten().collect::<Vec<_>>().concat(), b"1\n2\n");
+    // Nobody knows how long it would be.
+    assert!(head.status == 200 && head.rest.is_none() && head.body.is_empty());
+    assert!(!head.headers.iter().any(|(name, _)| name == "Content-Length"), "{:?}", head.headers);
     let paths = world.get("/endpoints").1["data"].to_string();
     assert!(paths.contains("/things/{thing}") && !paths.contains("consumer_group"));
     assert_eq!(world.get("/cache/known").1, json!({ "message": "text" }));

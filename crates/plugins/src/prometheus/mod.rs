@@ -172,8 +172,8 @@ impl Prometheus {
         if self.has_latency {
             let labels = |slot: &Slot| slot.labels("", false);
             if slot.request.is_none() {
-                slot.request = Some(series::REQUEST_LATENCY.histogram(labels(slot)));
-                slot.kong = Some(series::KONG_LATENCY.histogram(labels(slot)));
+                slot.request = Some(series::REQUEST_LATENCY.register(labels(slot)));
+                slot.kong = Some(series::KONG_LATENCY.register(labels(slot)));
             }
             let trace = if self.has_exemplars { sampled_trace(cx) } else { None };
             if let (Some(request), Some(kong)) = (&slot.request, &slot.kong) {
@@ -182,7 +182,7 @@ impl Prometheus {
             }
             if let Some(latency) = upstream_latency(cx) {
                 if slot.upstream.is_none() {
-                    slot.upstream = Some(series::UPSTREAM_LATENCY.histogram(labels(slot)));
+                    slot.upstream = Some(series::UPSTREAM_LATENCY.register(labels(slot)));
                 }
                 if let Some(upstream) = &slot.upstream {
                     upstream.observe(latency, trace);
@@ -250,7 +250,7 @@ impl Slot {
         let at = known.unwrap_or_else(|| {
             let source = if is_upstream { "service" } else { "kong" };
             let labels = self.labels(&format!("code=\"{status}\",source=\"{source}\","), true);
-            self.requests.push((status, is_upstream, series::REQUESTS.counter(labels)));
+            self.requests.push((status, is_upstream, series::REQUESTS.register(labels)));
             self.requests.len() - 1
         });
         &self.requests[at].2
@@ -258,12 +258,12 @@ impl Slot {
 
     fn ingress(&mut self) -> &Counter {
         let labels = self.ingress.is_none().then(|| self.labels("direction=\"ingress\",", true));
-        self.ingress.get_or_insert_with(|| series::BANDWIDTH.counter(labels.unwrap_or_default()))
+        self.ingress.get_or_insert_with(|| series::BANDWIDTH.register(labels.unwrap_or_default()))
     }
 
     fn egress(&mut self) -> &Counter {
         let labels = self.egress.is_none().then(|| self.labels("direction=\"egress\",", true));
-        self.egress.get_or_insert_with(|| series::BANDWIDTH.counter(labels.unwrap_or_default()))
+        self.egress.get_or_insert_with(|| series::BANDWIDTH.register(labels.unwrap_or_default()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The scrape: the node's figures and the series of requests, in Prometheus's text format.
 
-use super::series::{self, Syntax, head};
+use super::series::{self, Family, Syntax, Value, head};
 use super::{Exports, escape};
 use pdk::Node;
 use std::fmt::{Display, Write};
@@ -86,29 +86,43 @@ const STATES: [&str; 4] = ["healthchecks_off", "healthy", "unhealthy", "dns_erro
 const TEXT: &str = "text/plain; charset=UTF-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The body of `/metrics` and its media type. Who asks for OpenMetrics gets it where exemplars are on: it is the format that
-/// has them.
-pub fn render(node: &Node, figures: &Figures, exports: Exports, accept: Option<&str>) -> (&'static str, String) {
+/// The media type of `/metrics` and its body, in pieces: with a hundred thousand series it has megabytes. Who asks for
+/// OpenMetrics gets it where exemplars are on: it is the format that has them.
+pub fn render(
+    node: &Node,
+    figures: &Figures,
+    exports: Exports,
+    accept: Option<&str>,
+) -> (&'static str, impl Iterator<Item = String> + Send + use<>) {
     let is_asked = accept.is_some_and(|accept| accept.contains("application/openmetrics-text"));
     let syntax = if is_asked && exports.has_exemplars { Syntax::OpenMetrics } else { Syntax::Prometheus };
-    let mut out = String::with_capacity(16 * 1024);
-    if exports.has_series {
-        series::BANDWIDTH.write(&mut out, syntax);
-    }
-    gauge(&mut out, "kong_datastore_reachable", "Datastore reachable from Kong, 0 is unreachable");
-    line(&mut out, "kong_datastore_reachable", "", u8::from(figures.is_datastore_reachable));
-    if exports.has_series {
-        series::REQUESTS.write(&mut out, syntax);
-        series::KONG_LATENCY.write(&mut out, syntax);
-    }
-    memory(&mut out, node, figures);
-    connections(&mut out, node, figures, syntax);
-    gauge(&mut out, "kong_node_info", "Kong Node metadata information");
-    line(&mut out, "kong_node_info", &format!("node_id=\"{}\",version=\"{}\"", node.id, escape(&node.version)), 1);
-    if exports.has_series {
-        series::REQUEST_LATENCY.write(&mut out, syntax);
-        series::UPSTREAM_LATENCY.write(&mut out, syntax);
-    }
+    let has_series = exports.has_series;
+    let mut reachable = String::new();
+    gauge(&mut reachable, "kong_datastore_reachable", "Datastore reachable from Kong, 0 is unreachable");
+    line(&mut reachable, "kong_datastore_reachable", "", u8::from(figures.is_datastore_reachable));
+    let mut of_node = String::new();
+    memory(&mut of_node, node, figures);
+    connections(&mut of_node, node, figures, syntax);
+    gauge(&mut of_node, "kong_node_info", "Kong Node metadata information");
+    line(&mut of_node, "kong_node_info", &format!("node_id=\"{}\",version=\"{}\"", node.id, escape(&node.version)), 1);
+    let pieces = text(&series::BANDWIDTH, has_series, syntax)
+        .chain([reachable])
+        .chain(text(&series::REQUESTS, has_series, syntax))
+        .chain(text(&series::KONG_LATENCY, has_series, syntax))
+        .chain([of_node])
+        .chain(text(&series::REQUEST_LATENCY, has_series, syntax))
+        .chain(text(&series::UPSTREAM_LATENCY, has_series, syntax))
+        .chain([optional(figures, exports, syntax)]);
+    (if syntax == Syntax::OpenMetrics { OPEN_METRICS } else { TEXT }, pieces.filter(|piece| !piece.is_empty()))
+}
+
+fn text<T: Value>(family: &'static Family<T>, is_shown: bool, syntax: Syntax) -> impl Iterator<Item = String> {
+    is_shown.then(|| family.text(syntax)).into_iter().flatten()
+}
+
+/// What is only shown where it is asked for, and the end.
+fn optional(figures: &Figures, exports: Exports, syntax: Syntax) -> String {
+    let mut out = String::new();
     if exports.has_upstream_health {
         targets(&mut out, &figures.targets);
     }
@@ -128,11 +142,10 @@ pub fn render(node: &Node, figures: &Figures, exports: Exports, accept: Option<&
             line(&mut out, name, &format!("outcome=\"{outcome}\""), count);
         }
     }
-    if syntax == Syntax::Prometheus {
-        return (TEXT, out);
+    if syntax == Syntax::OpenMetrics {
+        out.push_str("# EOF\n");
     }
-    out.push_str("# EOF\n");
-    (OPEN_METRICS, out)
+    out
 }
 
 fn gauge(out: &mut String, name: &str, help: &str) {

@@ -1,6 +1,7 @@
 //! Counters and histograms: one of each series a thread, added up when they are read.
 
 use pdk::digits::{LONGEST, decimal};
+use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::ops::Bound;
@@ -11,21 +12,35 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Series of one family; what comes after is counted as an error and not shown.
 const SERIES: usize = 50_000;
 /// How many series of a family are read in one go.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 8;
+/// How much text is made at a time, about: it is sent while caches still have it.
+const PIECE: usize = 64 * 1024;
 
 pub(super) static REQUESTS: Family<Counter> =
-    Family::new("kong_http_requests_total", "HTTP status codes per consumer/service/route in Kong");
+    Family::new("kong_http_requests_total", "HTTP status codes per consumer/service/route in Kong", Counter::default);
 pub(super) static BANDWIDTH: Family<Counter> =
-    Family::new("kong_bandwidth_bytes", "Total bandwidth (ingress/egress) throughput in bytes");
-pub(super) static KONG_LATENCY: Family<Histogram> =
-    Family::new("kong_kong_latency_ms", "Latency added by Kong and enabled plugins for each service/route in Kong");
-pub(super) static UPSTREAM_LATENCY: Family<Histogram> =
-    Family::new("kong_upstream_latency_ms", "Latency added by upstream response for each service/route in Kong");
-pub(super) static REQUEST_LATENCY: Family<Histogram> =
-    Family::new("kong_request_latency_ms", "Total latency incurred during requests for each service/route in Kong");
+    Family::new("kong_bandwidth_bytes", "Total bandwidth (ingress/egress) throughput in bytes", Counter::default);
+pub(super) static KONG_LATENCY: Family<Histogram> = Family::new(
+    "kong_kong_latency_ms",
+    "Latency added by Kong and enabled plugins for each service/route in Kong",
+    || Histogram::new(KONG_BOUNDS),
+);
+pub(super) static UPSTREAM_LATENCY: Family<Histogram> = Family::new(
+    "kong_upstream_latency_ms",
+    "Latency added by upstream response for each service/route in Kong",
+    || Histogram::new(UPSTREAM_BOUNDS),
+);
+pub(super) static REQUEST_LATENCY: Family<Histogram> = Family::new(
+    "kong_request_latency_ms",
+    "Total latency incurred during requests for each service/route in Kong",
+    || Histogram::new(UPSTREAM_BOUNDS),
+);
 
 const KONG_BOUNDS: &[u64] = &[1, 2, 5, 7, 10, 15, 20, 30, 50, 75, 100, 200, 500, 750, 1000, 3000, 6000];
 const UPSTREAM_BOUNDS: &[u64] = &[25, 50, 80, 100, 250, 400, 700, 1000, 2000, 5000, 10000, 30000, 60000];
+
+/// One bucket a bound, where there are most of them, and one for what is beyond.
+const BUCKETS: usize = KONG_BOUNDS.len() + 1;
 
 static ERRORS: AtomicU64 = AtomicU64::new(0);
 
@@ -78,21 +93,25 @@ impl Exemplar {
     }
 }
 
-/// Observations of one thread, by upper bound.
+/// Observations of one thread, by upper bound. All in one place: a scrape reads thousands.
 #[derive(Debug)]
 pub(super) struct Histogram {
     bounds: &'static [u64],
-    /// One a bound, and one for what is beyond.
-    buckets: Box<[Sum]>,
     sum: Sum,
+    /// As many as `buckets` tells are used.
+    all_buckets: [Sum; BUCKETS],
     /// The newest of each bucket, where there are any. Only sampled requests leave one, and only a scrape waits for them.
     exemplars: Mutex<Vec<Option<Exemplar>>>,
 }
 
 impl Histogram {
     fn new(bounds: &'static [u64]) -> Self {
-        let buckets = (0..=bounds.len()).map(|_| Sum::default()).collect();
-        Self { bounds, buckets, sum: Sum::default(), exemplars: Mutex::default() }
+        Self { bounds, sum: Sum::default(), all_buckets: Default::default(), exemplars: Mutex::default() }
+    }
+
+    /// One a bound, and one for what is beyond.
+    fn buckets(&self) -> &[Sum] {
+        self.all_buckets.get(..=self.bounds.len()).unwrap_or(&self.all_buckets)
     }
 
     /// `trace` is the id of the request's trace, where it is an exemplar.
@@ -101,16 +120,14 @@ impl Histogram {
         if let Some(trace) = trace {
             self.put(at, Exemplar::now(trace, value));
         }
-        self.buckets[at].add(1);
+        self.buckets()[at].add(1);
         self.sum.add(value);
     }
-}
 
-impl Histogram {
     fn put(&self, bucket: usize, exemplar: Exemplar) {
         let mut known = self.exemplars.lock().unwrap_or_else(PoisonError::into_inner);
         if known.is_empty() {
-            known.resize(self.buckets.len(), None);
+            known.resize(self.buckets().len(), None);
         }
         if let Some(slot) = known.get_mut(bucket).filter(|slot| slot.is_none_or(|old| old.at <= exemplar.at)) {
             *slot = Some(exemplar);
@@ -118,7 +135,10 @@ impl Histogram {
     }
 
     /// What goes behind the line of a bucket.
-    fn exemplar(&self, bucket: usize) -> Option<String> {
+    fn exemplar(&self, bucket: usize, syntax: Syntax) -> Option<String> {
+        if syntax == Syntax::Prometheus {
+            return None;
+        }
         let known = self.exemplars.lock().unwrap_or_else(PoisonError::into_inner);
         let Exemplar { trace, value, at } = (*known.get(bucket)?)?;
         Some(format!(" # {{trace_id=\"{trace:032x}\"}} {value} {at:.3}"))
@@ -154,8 +174,8 @@ impl Value for Counter {
     }
 
     fn write(&self, name: &str, labels: &str, _: Syntax, out: &mut String) {
-        put(out, &[name, "{", labels, "} "]);
-        end(out, self.0.get(), None);
+        put(out, &[name, "{", labels, "} ", text(self.0.get(), &mut [0; LONGEST])]);
+        end(out, None);
     }
 }
 
@@ -163,7 +183,7 @@ impl Value for Histogram {
     const TYPE: &'static str = "histogram";
 
     fn absorb(&self, other: &Self) {
-        for (mine, theirs) in self.buckets.iter().zip(&other.buckets) {
+        for (mine, theirs) in self.buckets().iter().zip(other.buckets()) {
             mine.add(theirs.get());
         }
         self.sum.add(other.sum.get());
@@ -174,33 +194,43 @@ impl Value for Histogram {
     }
 
     fn clear(&self) {
-        self.buckets.iter().for_each(Sum::clear);
+        self.buckets().iter().for_each(Sum::clear);
         self.sum.clear();
         self.exemplars.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn write(&self, name: &str, labels: &str, syntax: Syntax, out: &mut String) {
-        let exemplar = |at: usize| match syntax {
-            Syntax::Prometheus => None,
-            Syntax::OpenMetrics => self.exemplar(at),
-        };
-        // What all lines of buckets begin with.
-        let start = [name, "_bucket{", labels, ",le=\""].concat();
+        let begin = out.len();
+        let start = |out: &mut String, of: &str| put(out, &[name, of, "{", labels]);
+        start(out, "_bucket");
+        out.push_str(",le=\"");
+        let prefix = begin..out.len();
+        // Most buckets are empty: they have the count of the one before.
         let mut count = 0;
-        for (at, (bucket, bound)) in self.buckets.iter().zip(self.bounds).enumerate() {
-            count += bucket.get();
-            out.push_str(&start);
-            number(out, *bound);
-            out.push_str("\"} ");
-            end(out, count, exemplar(at));
+        let mut room = [0; LONGEST];
+        let mut digits = text(0, &mut room);
+        for (at, bucket) in self.buckets().iter().enumerate() {
+            if at > 0 {
+                out.extend_from_within(prefix.clone());
+            }
+            match self.bounds.get(at) {
+                Some(bound) => out.push_str(text(*bound, &mut [0; LONGEST])),
+                None => out.push_str("+Inf"),
+            }
+            let more = bucket.get();
+            if more > 0 {
+                count += more;
+                digits = text(count, &mut room);
+            }
+            put(out, &["\"} ", digits]);
+            end(out, self.exemplar(at, syntax));
         }
-        count += self.buckets.last().map(Sum::get).unwrap_or_default();
-        put(out, &[&start, "+Inf\"} "]);
-        end(out, count, exemplar(self.bounds.len()));
-        put(out, &[name, "_count{", labels, "} "]);
-        end(out, count, None);
-        put(out, &[name, "_sum{", labels, "} "]);
-        end(out, self.sum.get(), None);
+        start(out, "_count");
+        put(out, &["} ", digits]);
+        end(out, None);
+        start(out, "_sum");
+        put(out, &["} ", text(self.sum.get(), &mut room)]);
+        end(out, None);
     }
 }
 
@@ -210,42 +240,48 @@ fn put(out: &mut String, pieces: &[&str]) {
     pieces.iter().for_each(|piece| out.push_str(piece));
 }
 
-fn number(out: &mut String, number: u64) {
-    out.push_str(std::str::from_utf8(decimal(number, &mut [0; LONGEST])).unwrap_or_default());
+fn text(number: u64, room: &mut [u8; LONGEST]) -> &str {
+    std::str::from_utf8(decimal(number, room)).unwrap_or_default()
 }
 
-/// The value, what goes behind it, and the line's end.
-fn end(out: &mut String, value: u64, exemplar: Option<String>) {
-    number(out, value);
+/// What goes behind a value, and the line's end.
+fn end(out: &mut String, exemplar: Option<String>) {
     exemplar.into_iter().for_each(|exemplar| out.push_str(&exemplar));
     out.push('\n');
 }
 
 /// A series: what each thread has counted, and what threads that let go of it had.
 struct Series<T> {
-    retired: T,
-    live: Vec<Arc<T>>,
+    live: SmallVec<[Arc<T>; 1]>,
+    retired: Option<Arc<T>>,
 }
 
 impl<T: Value> Series<T> {
     /// Takes over what no thread uses any longer.
     fn fold(&mut self) {
-        self.live.retain(|value| {
+        let Self { live, retired } = self;
+        live.retain(|value| {
             // Threads clone their own alone, so a value that is only held here stays so.
             let is_used = Arc::strong_count(value) > 1;
             if !is_used {
-                self.retired.absorb(value);
+                match retired {
+                    Some(retired) => retired.absorb(value),
+                    None => *retired = Some(value.clone()),
+                }
             }
             is_used
         });
     }
 
-    /// Makes `total` what all threads have counted.
-    fn add_up(&mut self, total: &T) {
+    /// What all threads have counted; `total` is room to add it up.
+    fn sum<'a>(&'a mut self, total: &'a T) -> &'a T {
         self.fold();
-        total.clear();
-        total.absorb(&self.retired);
-        self.live.iter().for_each(|value| total.absorb(value));
+        match (&self.live[..], &self.retired) {
+            ([only], None) | ([], Some(only)) => return only,
+            _ => total.clear(),
+        }
+        self.live.iter().chain(&self.retired).for_each(|value| total.absorb(value));
+        total
     }
 }
 
@@ -253,84 +289,79 @@ impl<T: Value> Series<T> {
 pub(super) struct Family<T> {
     pub(super) name: &'static str,
     help: &'static str,
+    new: fn() -> T,
     series: Mutex<BTreeMap<String, Series<T>>>,
 }
 
 impl<T: Value> Family<T> {
-    const fn new(name: &'static str, help: &'static str) -> Self {
-        Self { name, help, series: Mutex::new(BTreeMap::new()) }
+    const fn new(name: &'static str, help: &'static str, new: fn() -> T) -> Self {
+        Self { name, help, new, series: Mutex::new(BTreeMap::new()) }
     }
 
-    fn register(&self, labels: String, new: impl Fn() -> T) -> Arc<T> {
-        let value = Arc::new(new());
+    /// A new value of the series, for the calling thread.
+    pub(super) fn register(&self, labels: String) -> Arc<T> {
+        let value = Arc::new((self.new)());
         let mut all = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= SERIES && !all.contains_key(&labels) {
             ERRORS.fetch_add(1, Relaxed);
             return value;
         }
-        let series = all.entry(labels).or_insert_with(|| Series { retired: new(), live: Vec::new() });
+        let series = all.entry(labels).or_insert_with(|| Series { live: SmallVec::new(), retired: None });
         series.fold();
         series.live.push(value.clone());
         value
     }
 
-    /// Calls with each series. A request that has a new one waits for some of them at most, and so do requests where the system
-    /// has no other core for them: it would else let a scrape go on for milliseconds.
+    /// Calls with some of the series, those after `after`; tells with which it ended, where there are more. Threads that
+    /// have a new series wait for it meanwhile.
+    fn some(&self, after: Option<&str>, mut then: impl FnMut(&str, &mut Series<T>)) -> Option<String> {
+        let mut all = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut read = 0;
+        let mut last = None;
+        for (labels, series) in all.range_mut::<str, _>((start, Bound::Unbounded)).take(AT_ONCE) {
+            then(labels, series);
+            read += 1;
+            last = Some(labels);
+        }
+        last.filter(|_| read == AT_ONCE).cloned()
+    }
+
+    /// Calls with each series, gently.
     fn each(&self, mut then: impl FnMut(&str, &mut Series<T>)) {
-        let mut after: Option<String> = None;
+        let mut after = None;
         loop {
-            let mut all = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-            let start = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-            let mut last = None;
-            for (labels, series) in all.range_mut::<str, _>((start, Bound::Unbounded)).take(AT_ONCE) {
-                then(labels, series);
-                last = Some(labels);
+            after = self.some(after.as_deref(), &mut then);
+            if after.is_none() {
+                return;
             }
-            match last {
-                Some(last) => after = Some(last.clone()),
-                None => return,
-            }
-            drop(all);
             pace::breathe();
         }
     }
 
-    /// Writes the family; nothing where it has no series.
-    fn write_with(&self, out: &mut String, syntax: Syntax, total: &T) {
+    /// The family's text, in pieces; nothing where it has no series.
+    pub(super) fn text(&'static self, syntax: Syntax) -> impl Iterator<Item = String> {
+        let total = (self.new)();
+        let mut after = None;
         let mut is_first = true;
-        self.each(|labels, series| {
-            if std::mem::take(&mut is_first) {
-                head(out, self.name, self.help, T::TYPE, syntax);
+        let mut is_over = false;
+        std::iter::from_fn(move || {
+            if is_over {
+                return None;
             }
-            series.add_up(total);
-            total.write(self.name, labels, syntax, out);
-        });
-    }
-}
-
-impl Family<Counter> {
-    /// A new counter of the series, for the calling thread.
-    pub(super) fn counter(&self, labels: String) -> Arc<Counter> {
-        self.register(labels, Counter::default)
-    }
-
-    pub(super) fn write(&self, out: &mut String, syntax: Syntax) {
-        self.write_with(out, syntax, &Counter::default());
-    }
-}
-
-impl Family<Histogram> {
-    fn bounds(&self) -> &'static [u64] {
-        if self.name == "kong_kong_latency_ms" { KONG_BOUNDS } else { UPSTREAM_BOUNDS }
-    }
-
-    /// A new histogram of the series, for the calling thread.
-    pub(super) fn histogram(&self, labels: String) -> Arc<Histogram> {
-        self.register(labels, || Histogram::new(self.bounds()))
-    }
-
-    pub(super) fn write(&self, out: &mut String, syntax: Syntax) {
-        self.write_with(out, syntax, &Histogram::new(self.bounds()));
+            let mut out = String::with_capacity(PIECE);
+            while out.len() < PIECE / 2 && !is_over {
+                pace::breathe();
+                after = self.some(after.as_deref(), |labels, series| {
+                    if std::mem::take(&mut is_first) {
+                        head(&mut out, self.name, self.help, T::TYPE, syntax);
+                    }
+                    series.sum(&total).write(self.name, labels, syntax, &mut out);
+                });
+                is_over = after.is_none();
+            }
+            Some(out)
+        })
     }
 }
 
@@ -367,28 +398,25 @@ pub(crate) struct Point<T> {
 /// What the metrics of requests are now; those without series are left out.
 pub(crate) fn snapshot() -> Vec<Snapshot> {
     let counters = [&REQUESTS, &BANDWIDTH].map(|family| {
-        let points = family.points(&Counter::default(), |total| total.0.get());
+        let points = family.points(|total| total.0.get());
         (points.is_empty(), Snapshot { name: family.name, help: family.help, points: Points::Counts(points) })
     });
     let histograms = [&KONG_LATENCY, &UPSTREAM_LATENCY, &REQUEST_LATENCY].map(|family| {
-        let bounds = family.bounds();
-        let points = family.points(&Histogram::new(bounds), |total| {
-            let buckets = total.buckets.iter().map(Sum::get).collect();
-            (buckets, total.sum.get())
-        });
+        let points = family.points(|total| (total.buckets().iter().map(Sum::get).collect(), total.sum.get()));
         let is_empty = points.is_empty();
-        (is_empty, Snapshot { name: family.name, help: family.help, points: Points::Histograms(bounds, points) })
+        let points = Points::Histograms((family.new)().bounds, points);
+        (is_empty, Snapshot { name: family.name, help: family.help, points })
     });
     let all = counters.into_iter().chain(histograms);
     all.filter(|(is_empty, _)| !is_empty).map(|(_, snapshot)| snapshot).collect()
 }
 
 impl<T: Value> Family<T> {
-    fn points<V>(&self, total: &T, read: impl Fn(&T) -> V) -> Vec<Point<V>> {
+    fn points<V>(&self, read: impl Fn(&T) -> V) -> Vec<Point<V>> {
+        let total = (self.new)();
         let mut points = Vec::new();
         self.each(|labels, series| {
-            series.add_up(total);
-            points.push(Point { labels: taken_apart(labels), value: read(total) });
+            points.push(Point { labels: taken_apart(labels), value: read(series.sum(&total)) });
         });
         points
     }
@@ -439,17 +467,20 @@ mod tests {
 
     #[test]
     fn a_flood_of_labels_is_bounded_and_counted() {
-        let family: Family<Counter> = Family::new("kong_flood", "");
+        static FLOOD: Family<Counter> = Family::new("kong_flood", "", Counter::default);
+        let family = &FLOOD;
         let before = errors();
         for n in 0..SERIES + 100 {
-            family.counter(format!("n=\"{n}\"")).add(1);
+            family.register(format!("n=\"{n}\"")).add(1);
         }
         assert_eq!(family.series.lock().unwrap().len(), SERIES);
         assert!(errors() >= before + 100, "{before} {}", errors());
         // What is there already goes on.
-        family.counter("n=\"5\"".to_owned()).add(1);
-        let mut out = String::new();
-        family.write(&mut out, Syntax::Prometheus);
+        family.register("n=\"5\"".to_owned()).add(1);
+        let pieces: Vec<String> = family.text(Syntax::Prometheus).collect();
+        assert!(pieces.len() > 1 && pieces.iter().all(|piece| piece.len() <= PIECE), "{}", pieces.len());
+        let out = pieces.concat();
+        assert_eq!(out.lines().count(), SERIES + 2, "each once, and two lines on top");
         assert!(out.contains("kong_flood{n=\"5\"} 2\n") && !out.contains(&format!("n=\"{SERIES}\"")));
     }
 }

@@ -14,6 +14,11 @@ const ALL: Exports = Exports {
     has_mirrors: false,
 };
 
+fn whole(figures: &Figures, exports: Exports, accept: Option<&str>) -> (&'static str, String) {
+    let (kind, pieces) = render(&Node::default(), figures, exports, accept);
+    (kind, pieces.collect())
+}
+
 fn scrape(exports: Exports, wanted: &str) -> String {
     let figures = Figures {
         is_datastore_reachable: true,
@@ -26,7 +31,7 @@ fn scrape(exports: Exports, wanted: &str) -> String {
         }],
         ..Figures::default()
     };
-    let (_, text) = render(&Node::default(), &figures, exports, None);
+    let text = whole(&figures, exports, None).1;
     text.lines().filter(|line| line.contains(wanted)).map(|line| format!("{line}\n")).collect()
 }
 
@@ -80,7 +85,7 @@ fn observes_latencies_in_cumulative_buckets() {
     ] {
         assert!(shown.contains(&line), "{line} in {shown}");
     }
-    let histogram = series::KONG_LATENCY.histogram("x=\"observed\"".to_owned());
+    let histogram = series::KONG_LATENCY.register("x=\"observed\"".to_owned());
     for value in [0, 1, 2, 6000, 6001] {
         histogram.observe(value, None);
     }
@@ -127,7 +132,7 @@ fn shows_circuits_and_the_resolver_where_it_is_asked_to() {
     let resolver =
         Resolver { lookups: [("succeeded", 3), ("unknown", 1), ("failed", 2)], stale: 2, seconds: 0.5, names: 6 };
     let figures = Figures { circuits: vec![circuit], resolver, ..Figures::default() };
-    let (_, text) = render(&Node::default(), &figures, Exports { has_balancing: true, ..ALL }, None);
+    let (_, text) = whole(&figures, Exports { has_balancing: true, ..ALL }, None);
     for line in [
         "silverback_upstream_circuit{upstream=\"up.test\",state=\"closed\"} 0",
         "silverback_upstream_circuit{upstream=\"up.test\",state=\"half_open\"} 1",
@@ -142,7 +147,7 @@ fn shows_circuits_and_the_resolver_where_it_is_asked_to() {
     ] {
         assert!(text.lines().any(|shown| shown == line), "{line} in {text}");
     }
-    let (_, nothing) = render(&Node::default(), &figures, ALL, None);
+    let (_, nothing) = whole(&figures, ALL, None);
     assert!(!nothing.contains("silverback_"), "{nothing}");
 }
 
@@ -173,7 +178,7 @@ fn exemplars_are_for_those_who_ask_for_open_metrics() {
     h.send("GET /");
     h.send_with("GET /", |cx| crate::opentelemetry::note_sampled(cx, 0xfeed));
     let exports = Exports { has_exemplars: true, has_logs: true, ..ALL };
-    let scrape = |exports, accept| render(&Node::default(), &Figures::default(), exports, accept);
+    let scrape = |exports, accept| whole(&Figures::default(), exports, accept);
     let asked = Some("application/openmetrics-text;version=1.0.0,text/plain;q=0.5");
     let (kind, text) = scrape(exports, asked);
     assert_eq!(kind, "application/openmetrics-text; version=1.0.0; charset=utf-8");

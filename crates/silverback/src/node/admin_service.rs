@@ -84,8 +84,8 @@ pub(super) async fn answered(
     answer: admin::Response,
     to: &mut Downstream,
 ) {
-    let (status, sent) = (answer.status, answer.body.len() as u64);
-    send(answer, to).await;
+    let status = answer.status;
+    let sent = send(answer, to).await;
     thread.log(request, client, begin, status, sent);
 }
 
@@ -101,26 +101,34 @@ pub(super) fn plain(request: &Request, body: Vec<u8>) -> admin::Request {
     }
 }
 
-async fn send(answer: admin::Response, to: &mut Downstream) {
+/// Tells how many bytes the body had.
+async fn send(answer: admin::Response, to: &mut Downstream) -> u64 {
     let mut headers = pdk::Headers::new();
     for (name, value) in &answer.headers {
         headers.append(name, value.as_bytes());
     }
+    let mut sent = 0;
     let length = match answer.status {
         204 | 304 => BodyLength::None,
+        _ if answer.rest.is_some() => BodyLength::Unknown,
         _ => BodyLength::Known(answer.body.len() as u64),
     };
     if to.head(answer.status, b"", &headers, length).is_err() {
-        return;
+        return sent;
     }
     let mut body = Bytes::from(answer.body);
-    while body.len() > PIECE {
-        if to.data(body.split_to(PIECE)).await.is_err() {
-            return;
+    let whole = std::iter::from_fn(|| Some(body.split_to(body.len().min(PIECE))).filter(|piece| !piece.is_empty()));
+    for (at, piece) in whole.chain(answer.rest.into_iter().flatten().map(Bytes::from)).enumerate() {
+        if at > 0 {
+            // Threads that proxy on this core come in between, and what else this thread does.
+            pace::breathe();
+            tokio::task::yield_now().await;
         }
-        // Threads that proxy on this core come in between, and what else this thread does.
-        pace::breathe();
-        tokio::task::yield_now().await;
+        sent += piece.len() as u64;
+        if to.data(piece).await.is_err() {
+            return sent;
+        }
     }
-    let _ = to.finish(body, None).await;
+    let _ = to.finish(Bytes::new(), None).await;
+    sent
 }

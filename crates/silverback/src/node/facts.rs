@@ -228,8 +228,8 @@ impl admin::Node for Facts {
         if endpoint == plugin_endpoints::METRICS {
             let exports = Exports::of(self.line.current().plugins.values().map(|p| &**p));
             let node = &self.proxy.settings.node;
-            let (kind, text) = plugins::prometheus::render(node, &self.figures(), exports, request.header("accept"));
-            return Response::text(200, kind, text);
+            let (kind, pieces) = plugins::prometheus::render(node, &self.figures(), exports, request.header("accept"));
+            return Response::pieces(200, kind, pieces.map(String::into_bytes));
         }
         plugin_endpoints::proxy_cache(&self.line.current(), parameters, request)
     }
