@@ -1,13 +1,14 @@
 //! Routes: which requests go to which service. The router flavor decides which fields there are.
 
 pub mod expression;
+pub mod pattern;
 mod subschemas;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use schema::{Check, Entity, EntitySchema, Field, Foreign, Record, Uuid, is, typedefs};
+use schema::{Check, Entity, EntitySchema, Field, Foreign, Record, Uuid, is, typedefs, validators};
 use serde::{Deserialize, Serialize};
 
 use crate::protocols::{PROTOCOLS, Protocols};
@@ -162,7 +163,17 @@ pub(crate) fn schema(flavor: RouterFlavor) -> EntitySchema {
         record = record.without("expression").without("priority");
     }
     if flavor == RouterFlavor::Traditional {
-        record = record.field("snis", Field::set(typedefs::sni()));
+        let path = typedefs::router_path().validator(|path| {
+            validators::router_path(path)?;
+            path.as_str().and_then(|path| path.strip_prefix('~')).map_or(Ok(()), pattern::check_path)
+        });
+        // The only value of a field may be a regex; among several it is a text.
+        let values = Field::array(Field::string()).validator(|values| match values.as_array().map(Vec::as_slice) {
+            Some([only]) => only.as_str().and_then(|only| only.strip_prefix("~*")).map_or(Ok(()), pattern::check_value),
+            _ => Ok(()),
+        });
+        record = record.field("snis", Field::set(typedefs::sni())).field("paths", Field::array(path));
+        record = record.field("headers", typedefs::headers_with(values));
     } else {
         let fields = [
             "id",

@@ -29,6 +29,7 @@ fn route(number: usize, kind: Kind) -> Route {
             route.paths = list(path);
         }
         Kind::Mixed => route.paths = list(path),
+        Kind::Alike => route.paths = list(format!("~/[a-z]+/v{number}/items")),
     }
     route
 }
@@ -38,6 +39,8 @@ enum Kind {
     Paths,
     Hosts,
     Mixed,
+    /// Regexes without a literal that tells them apart.
+    Alike,
 }
 
 /// A request that the route of this number matches.
@@ -45,6 +48,7 @@ fn request(number: usize, kind: Kind) -> (String, String) {
     let route = route(number, kind);
     let host = route.hosts.iter().flatten().next().map_or("service.test".to_owned(), |host| host.replace('*', "eu"));
     let path = match route.paths.iter().flatten().next() {
+        Some(_) if matches!(kind, Kind::Alike) => format!("/users/v{number}/items"),
         Some(path) if path.starts_with('~') => format!("/api/{number}/42"),
         Some(path) => format!("{path}/17"),
         None => "/some/where".to_owned(),
@@ -112,6 +116,9 @@ fn main() {
             for count in [1, 10_000, 100_000] {
                 measure(flavor, kind, count);
             }
+        }
+        for count in [1, 100, 1_000, 5_000] {
+            measure(flavor, Kind::Alike, count);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use entities::route::expression::path_regex;
+use entities::route::pattern::{Dialect, traditional};
 use regex_syntax::ast::{self, Ast};
 use smallvec::SmallVec;
 use uuid::{Uuid, uuid};
@@ -13,7 +14,7 @@ use crate::definition::{Definition, NameRule};
 use crate::expressions::{self, Predicate};
 use crate::index::NameKey;
 use crate::matched::Captures;
-use crate::pattern::{Dialect, Pattern, required_prefix};
+use crate::pattern::{Pattern, required_prefix};
 use crate::rank::{self, PathKind, Rank};
 use crate::{Flavor, Protocol};
 
@@ -62,6 +63,16 @@ enum PathPlan {
 }
 
 impl Candidate {
+    /// A regex that the path must match.
+    pub(crate) fn path_regex(&self) -> Option<&Pattern> {
+        match &self.path {
+            PathRule::Settled => None,
+            PathRule::Regex(pattern) => Some(pattern),
+            PathRule::Branches(patterns) => Some(&patterns[0]),
+            PathRule::Expression(predicate) => predicate.path_regex(),
+        }
+    }
+
     /// `found`: what the index has found out.
     pub(crate) fn matches<'a>(&'a self, cx: &mut Context<'a>, mut found: Found<'a>) -> Option<Found<'a>> {
         if let Some(checks) = &self.checks
@@ -176,7 +187,7 @@ fn expression_plan(definition: &Definition, predicate: Predicate) -> Plan {
 /// A regex path as the engine gets it. The expression flavors put an anchor before the text and nothing around it.
 fn anchored(flavor: Flavor, regex: &str) -> String {
     match flavor {
-        Flavor::Traditional => format!("^(?:{regex})"),
+        Flavor::Traditional => traditional(regex),
         _ => path_regex(regex),
     }
 }

@@ -195,7 +195,7 @@ impl From<&Route> for Definition {
             hosts: route.hosts.iter().flatten().map(|host| HostRule::new(host)).collect(),
             paths: list(&route.paths),
             headers: headers(route),
-            snis: route.snis.iter().flatten().map(|sni| without_final_dot(sni)).collect(),
+            snis: route.snis.iter().flatten().map(|sni| server_name(sni)).collect(),
             sources: nets(route.sources.as_deref()),
             destinations: nets(route.destinations.as_deref()),
             regex_priority: route.regex_priority.unwrap_or(0),
@@ -249,8 +249,8 @@ fn protocols(names: &[String]) -> Option<Protocols> {
     (!has_all_http && !names.is_empty()).then_some(protocols)
 }
 
-/// The final dot of a fully qualified name plays no part in routing.
-fn without_final_dot(sni: &str) -> String {
+/// As clients' names are compared: in small letters, and without the final dot of a fully qualified name.
+fn server_name(sni: &str) -> String {
     let name = if sni.len() > 1 { sni.strip_suffix('.').unwrap_or(sni) } else { sni };
-    name.to_owned()
+    name.to_ascii_lowercase()
 }

@@ -2,35 +2,31 @@
 
 use std::cell::RefCell;
 
+use entities::route::pattern::{Dialect, SIZE_LIMIT, automaton, parse};
+use regex_automata::nfa::thompson::WhichCaptures;
 use regex_automata::nfa::thompson::backtrack::{BoundedBacktracker, Cache, Config as Backtracking};
 use regex_automata::nfa::thompson::pikevm::PikeVM;
-use regex_automata::nfa::thompson::{self, NFA};
 use regex_automata::util::primitives::NonMaxUsize;
-use regex_automata::util::syntax;
-use regex_automata::{Input, PatternID, meta};
+use regex_automata::{Input, MatchKind, PatternID, PatternSet, meta};
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Hir, HirKind, Look};
 use smallvec::{SmallVec, smallvec};
 
-/// As the `regex` crate's own default, which atc-router validates with.
-const SIZE_LIMIT: usize = 10 << 20;
 /// Of the automaton that knows its way without looking back; larger patterns do without.
 const ONE_PASS_LIMIT: usize = 16 << 10;
 /// Bytes that a thread notes at most where a pattern has been tried in: enough for a path of a thousand bytes and a pattern with
 /// classes of all Unicode's letters. Most take some dozens.
 const NOTES: usize = 256 << 10;
 
-/// Which rules a pattern was written for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dialect {
-    /// Rust's: Unicode classes.
-    Rust,
-    /// PCRE as the traditional flavor runs it: bytes, ASCII classes.
-    Bytes,
+#[derive(Debug)]
+pub(crate) struct Pattern {
+    engine: Engine,
+    text: Box<str>,
+    dialect: Dialect,
 }
 
 #[derive(Debug)]
-pub(crate) enum Pattern {
+enum Engine {
     /// Matches at the start only, as the regexes of paths do. There may be thousands, each tried on a few bytes that begin as it
     /// does: it is kept as its bare automaton, which takes one kilobyte where the engines of `Anywhere` take ten.
     Anchored(BoundedBacktracker),
@@ -42,7 +38,11 @@ pub(crate) type Groups<'a> = SmallVec<[Option<&'a [u8]>; 6]>;
 /// Start and end of each group.
 type Slots = SmallVec<[Option<NonMaxUsize>; 12]>;
 
+/// Bytes of the automaton for many patterns, and of what a thread notes of it.
+const SCREEN_LIMIT: usize = 512 << 10;
+
 thread_local! {
+    static MATCHED: RefCell<PatternSet> = RefCell::new(PatternSet::new(0));
     /// What the anchored patterns of a thread work with; at most [`NOTES`] and as much as the deepest of them goes back.
     static NOTED: RefCell<Option<Cache>> = const { RefCell::new(None) };
 }
@@ -50,53 +50,27 @@ thread_local! {
 impl Pattern {
     /// The error says what is wrong, and where.
     pub(crate) fn new(pattern: &str, dialect: Dialect) -> Result<Self, String> {
-        let parse = |unicode| {
-            let syntax = syntax::Config::new().utf8(false).unicode(unicode);
-            syntax::parse_with(pattern, &syntax).map_err(|error| error.to_string())
-        };
-        match dialect {
-            Dialect::Rust => Self::of(&parse(true)?),
-            // A class with characters beyond ASCII needs Unicode mode.
-            Dialect::Bytes => Self::of(&parse(false).or_else(|_| parse(true))?),
-        }
-    }
-
-    fn of(hir: &Hir) -> Result<Self, String> {
-        if !hir.properties().look_set_prefix().contains(Look::Start) {
-            // The lazy automata of the `regex` crate take tens of kilobytes each, and gain nothing on short texts.
-            let config = meta::Config::new()
-                .utf8_empty(false)
-                .nfa_size_limit(Some(SIZE_LIMIT))
-                .onepass_size_limit(Some(ONE_PASS_LIMIT))
-                .hybrid(false)
-                .dfa(false);
-            let built = meta::Regex::builder().configure(config).build_from_hir(hir);
-            return built.map(Pattern::Anywhere).map_err(|error| error.to_string());
-        }
-        let config = thompson::Config::new().utf8(false).nfa_size_limit(Some(SIZE_LIMIT));
-        let nfa = NFA::compiler().configure(config).build_from_hir(hir).map_err(|error| error.to_string())?;
-        let config = Backtracking::new().visited_capacity(NOTES);
-        let built = BoundedBacktracker::builder().configure(config).build_from_nfa(nfa);
-        built.map(Pattern::Anchored).map_err(|error| error.to_string())
+        let engine = Engine::of(&parse(pattern, dialect)?)?;
+        Ok(Pattern { engine, text: pattern.into(), dialect })
     }
 
     pub(crate) fn is_match(&self, text: &[u8]) -> bool {
-        match self {
-            Pattern::Anchored(engine) => search(engine, text, &mut []),
-            Pattern::Anywhere(regex) => regex.is_match(text),
+        match &self.engine {
+            Engine::Anchored(engine) => search(engine, text, &mut []),
+            Engine::Anywhere(regex) => regex.is_match(text),
         }
     }
 
     /// Where the first match starts, and what it is.
     pub(crate) fn find<'a>(&self, text: &'a [u8]) -> Option<(usize, &'a [u8])> {
-        match self {
-            Pattern::Anchored(engine) => {
+        match &self.engine {
+            Engine::Anchored(engine) => {
                 let mut slots = [None; 2];
                 search(engine, text, &mut slots).then_some(())?;
                 let [start, end] = slots.map(|slot| slot.map(NonMaxUsize::get));
                 Some((start?, text.get(start?..end?)?))
             }
-            Pattern::Anywhere(regex) => {
+            Engine::Anywhere(regex) => {
                 let found = regex.find(text)?;
                 Some((found.start(), text.get(found.range())?))
             }
@@ -106,9 +80,9 @@ impl Pattern {
     /// The groups of the first match; the first of them is all of it.
     pub(crate) fn captures<'a>(&self, text: &'a [u8]) -> Option<Groups<'a>> {
         let mut slots: Slots = smallvec![None; 2 * self.groups()];
-        match self {
-            Pattern::Anchored(engine) => search(engine, text, &mut slots).then_some(())?,
-            Pattern::Anywhere(regex) => {
+        match &self.engine {
+            Engine::Anchored(engine) => search(engine, text, &mut slots).then_some(())?,
+            Engine::Anywhere(regex) => {
                 regex.search_slots(&Input::new(text), &mut slots)?;
             }
         }
@@ -121,9 +95,9 @@ impl Pattern {
 
     /// The names of the groups, by their numbers.
     pub(crate) fn names(&self) -> impl Iterator<Item = Option<&str>> {
-        let groups = match self {
-            Pattern::Anchored(engine) => engine.get_nfa().group_info(),
-            Pattern::Anywhere(regex) => regex.group_info(),
+        let groups = match &self.engine {
+            Engine::Anchored(engine) => engine.get_nfa().group_info(),
+            Engine::Anywhere(regex) => regex.group_info(),
         };
         groups.pattern_names(PatternID::ZERO)
     }
@@ -134,10 +108,29 @@ impl Pattern {
 
     /// How many there are, the whole match among them.
     fn groups(&self) -> usize {
-        match self {
-            Pattern::Anchored(engine) => engine.get_nfa().group_info().all_group_len(),
-            Pattern::Anywhere(regex) => regex.captures_len(),
+        match &self.engine {
+            Engine::Anchored(engine) => engine.get_nfa().group_info().all_group_len(),
+            Engine::Anywhere(regex) => regex.captures_len(),
         }
+    }
+}
+
+impl Engine {
+    fn of(hir: &Hir) -> Result<Self, String> {
+        if !hir.properties().look_set_prefix().contains(Look::Start) {
+            // The lazy automata of the `regex` crate take tens of kilobytes each, and gain nothing on short texts.
+            let config = meta::Config::new()
+                .utf8_empty(false)
+                .nfa_size_limit(Some(SIZE_LIMIT))
+                .onepass_size_limit(Some(ONE_PASS_LIMIT))
+                .hybrid(false)
+                .dfa(false);
+            let built = meta::Regex::builder().configure(config).build_from_hir(hir);
+            return built.map(Engine::Anywhere).map_err(|error| error.to_string());
+        }
+        let config = Backtracking::new().visited_capacity(NOTES);
+        let built = BoundedBacktracker::builder().configure(config).build_from_nfa(automaton(hir)?);
+        built.map(Engine::Anchored).map_err(|error| error.to_string())
     }
 }
 
@@ -155,6 +148,55 @@ fn search(engine: &BoundedBacktracker, text: &[u8], slots: &mut [Option<NonMaxUs
         let Ok(engine) = PikeVM::new_from_nfa(engine.get_nfa().clone()) else { return false };
         engine.search_slots(&mut engine.create_cache(), &input, slots).is_some()
     })
+}
+
+/// Many patterns as one automaton, which reads a text once to tell those that match it.
+#[derive(Debug)]
+pub(crate) struct Screen {
+    all: meta::Regex,
+    /// By the patterns' numbers: the bits that stand for them.
+    bits: Box<[u64]>,
+    /// The bits without a pattern: those pass always.
+    free: u64,
+}
+
+impl Screen {
+    /// One bit an item, in their order. `None` where the automaton would be too large.
+    pub(crate) fn new<'a>(patterns: impl Iterator<Item = Option<&'a Pattern>>) -> Option<Self> {
+        let (mut parsed, mut bits, mut free) = (Vec::new(), Vec::new(), 0);
+        for (at, pattern) in patterns.enumerate() {
+            let bit = 1_u64.checked_shl(u32::try_from(at).ok()?)?;
+            match pattern {
+                Some(pattern) => {
+                    parsed.push(parse(&pattern.text, pattern.dialect).ok()?);
+                    bits.push(bit);
+                }
+                None => free |= bit,
+            }
+        }
+        let config = meta::Config::new()
+            .match_kind(MatchKind::All)
+            .utf8_empty(false)
+            .which_captures(WhichCaptures::None)
+            .nfa_size_limit(Some(SCREEN_LIMIT))
+            .hybrid_cache_capacity(SCREEN_LIMIT)
+            .onepass(false)
+            .dfa(false);
+        let all = meta::Regex::builder().configure(config).build_many_from_hir(&parsed).ok()?;
+        Some(Screen { all, bits: bits.into(), free })
+    }
+
+    /// The bits of those that match, and of those without a pattern.
+    pub(crate) fn open(&self, text: &[u8]) -> u64 {
+        MATCHED.with_borrow_mut(|matched| {
+            if matched.capacity() != self.bits.len() {
+                *matched = PatternSet::new(self.bits.len());
+            }
+            matched.clear();
+            self.all.which_overlapping_matches(&Input::new(text), matched);
+            matched.iter().fold(self.free, |open, number| open | self.bits[number.as_usize()])
+        })
+    }
 }
 
 /// The bytes that every text matched by `pattern` starts with; empty if the pattern is not anchored at the start, or not valid.
@@ -185,5 +227,31 @@ fn push_literal(hir: &Hir, prefix: &mut Vec<u8>) -> bool {
         HirKind::Concat(parts) => parts.iter().all(|part| push_literal(part, prefix)),
         HirKind::Empty => true,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_screen_opens_for_what_matches_and_for_what_has_no_pattern() {
+        let texts = ["^/a/[0-9]+", "", "^/[a-z]+/1$|x$", "", "(?-u)^/\\xff", "^/A/."];
+        let patterns: Vec<Option<Pattern>> =
+            texts.iter().map(|text| (!text.is_empty()).then(|| Pattern::new(text, Dialect::Bytes).unwrap())).collect();
+        let screen = Screen::new(patterns.iter().map(Option::as_ref)).unwrap();
+        for (path, open) in [
+            (&b"/a/1"[..], 0b1111),
+            (b"/a/12/x", 0b1111),
+            (b"/b/1", 0b1110),
+            (b"/b/2", 0b1010),
+            (b"/\xff\xfe", 0b1_1010),
+            (b"/A/\xc3\xa9", 0b10_1010),
+            (b"", 0b1010),
+        ] {
+            assert_eq!(screen.open(path), open, "{path:?}");
+        }
+        let large = Pattern::new("^/\\pL{90}", Dialect::Rust).unwrap();
+        assert!(Screen::new(std::iter::repeat_n(Some(&large), 64)).is_none());
     }
 }

@@ -76,6 +76,8 @@ impl<R: HasRoute> Router<R> {
                 errors.push(BuildError { route: route.id, message });
             }
         }
+        router.http.make_screens();
+        router.stream.make_screens();
         (router, errors)
     }
 

@@ -82,9 +82,13 @@ pub fn header_name() -> Field {
 }
 /// Headers to match, by name.
 pub fn headers() -> Field {
+    headers_with(Field::array(Field::string()))
+}
+/// The same, with values of this kind.
+pub fn headers_with(values: Field) -> Field {
     const HOST: (&str, &str) =
         ("^[Hh][Oo][Ss][Tt]$", "cannot contain 'host' header, which must be specified in the 'hosts' attribute");
-    Field::map(header_name().match_none([HOST]), Field::array(Field::string()))
+    Field::map(header_name().match_none([HOST]), values)
 }
 pub fn cookie_name() -> Field {
     Field::string().validator(validators::cookie_name)

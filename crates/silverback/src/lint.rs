@@ -86,6 +86,11 @@ fn unreachable(plugin: &Plugin, from: &Configuration, used: &HashSet<Uuid>) -> O
     {
         return Some("its route leads to another service than its own".to_owned());
     }
+    if let Some(Some(route)) = route
+        && !route.protocols.iter().any(|protocol| plugin.protocols.contains(protocol))
+    {
+        return Some("its protocols are not those of its route".to_owned());
+    }
     let of_route = route.flatten().and_then(|route| from.services.get(&route.service.as_ref()?.id));
     let service_entity = service.and_then(|(_, service)| service).or(of_route);
     if service_entity.is_some_and(|service| !service.enabled) {
@@ -105,6 +110,8 @@ fn stray_credentials(from: &Configuration) -> Vec<Finding> {
             findings.push(Finding { rule: "credential-without-consumer", entity, id, name: None, message });
         }
     };
+    from.oauth2_credentials.values().for_each(|c| check("oauth2_credentials", c.id, Some(c.consumer.id)));
+    from.mtls_auth_credentials.values().for_each(|c| check("mtls_auth_credentials", c.id, Some(c.consumer.id)));
     from.keyauth_credentials.values().for_each(|c| check("keyauth_credentials", c.id, Some(c.consumer.id)));
     from.basicauth_credentials.values().for_each(|c| check("basicauth_credentials", c.id, Some(c.consumer.id)));
     from.hmacauth_credentials.values().for_each(|c| check("hmacauth_credentials", c.id, Some(c.consumer.id)));
@@ -198,10 +205,7 @@ fn shadow_of(route: &Arc<Route>, router: &Router) -> Option<Arc<Route>> {
     if route.protocols.iter().any(is_stream) {
         return None;
     }
-    let mut fields = Vec::new();
-    for (name, values) in route.headers.iter().flat_map(|headers| headers.iter()) {
-        fields.push((name.clone(), values.iter().find(|value| !value.starts_with("~*"))?.clone()));
-    }
+    let headers = header_samples(route)?;
     let hosts = match route.hosts.as_deref().unwrap_or_default() {
         [] => vec!["a-host-that-no-route-names.invalid".to_owned()],
         hosts => hosts.iter().map(|host| host.replace('*', UNNAMED)).collect(),
@@ -223,8 +227,8 @@ fn shadow_of(route: &Arc<Route>, router: &Router) -> Option<Arc<Route>> {
         names => names.iter().map(|name| Some(name.replace('*', UNNAMED))).collect(),
     };
     let mut winner = None;
-    for host in &hosts {
-        let mut fields = fields.clone();
+    for (host, headers) in hosts.iter().flat_map(|host| headers.iter().map(move |headers| (host, headers))) {
+        let mut fields = headers.clone();
         fields.push(("host".to_owned(), host.clone()));
         let fields = Sample(fields);
         for path in &paths {
@@ -251,6 +255,22 @@ fn shadow_of(route: &Arc<Route>, router: &Router) -> Option<Arc<Route>> {
         }
     }
     winner
+}
+
+/// Requests are made up with this many combinations of header fields at most.
+const MOST_SAMPLES: usize = 64;
+
+/// Every combination of the values that a route's headers may have; `None` where a regex leaves them open, or for too many.
+fn header_samples(route: &Route) -> Option<Vec<Vec<(String, String)>>> {
+    let mut samples = vec![Vec::new()];
+    for (name, values) in route.headers.iter().flat_map(|headers| headers.iter()) {
+        if values.iter().any(|value| value.starts_with("~*")) || samples.len() * values.len() > MOST_SAMPLES {
+            return None;
+        }
+        let with = |sample: &Vec<_>, value: &String| [sample.as_slice(), &[(name.clone(), value.clone())]].concat();
+        samples = samples.iter().flat_map(|sample| values.iter().map(move |value| with(sample, value))).collect();
+    }
+    Some(samples)
 }
 
 #[cfg(test)]
@@ -299,6 +319,9 @@ mod tests {
             (json!({ "hosts": ["*.x"] }), json!({ "hosts": ["*.x"] }), true),
             (json!({ "hosts": ["*.x"] }), json!({ "hosts": ["any.x"] }), false),
             (json!({ "headers": { "a": ["~*x"] } }), json!({ "headers": { "a": ["~*x"] } }), false),
+            (json!({ "headers": { "a": ["x"] } }), json!({ "headers": { "a": ["x", "y"] } }), true),
+            (json!({ "headers": { "a": ["x", "y"] } }), json!({ "headers": { "a": ["x"] } }), false),
+            (json!({ "headers": { "a": ["x", "~*y"] } }), json!({ "headers": { "a": ["x"] } }), false),
         ];
         for (first, second, is_shadowed) in cases {
             let expected = if is_shadowed { vec![("shadowed-route", 1)] } else { Vec::new() };
@@ -349,15 +372,23 @@ mod tests {
             row("plugins", 23, json!({ "route": to(2) })),
             row("plugins", 24, json!({ "route": to(99) })),
             row("plugins", 25, json!({ "consumer": to(99), "enabled": false })),
+            row("plugins", 26, json!({ "route": to(1), "protocols": ["grpc", "grpcs"] })),
+            row("plugins", 27, json!({ "route": to(1), "protocols": ["grpc", "https"] })),
             row("keyauth_credentials", 30, json!({ "key": "k", "consumer": to(99) })),
+            row("oauth2_credentials", 31, json!({ "name": "n", "client_id": "i", "client_secret": "s", "consumer": to(99),
+                "hash_secret": false, "client_type": "confidential", "redirect_uris": [] })),
+            row("mtls_auth_credentials", 32, json!({ "subject_name": "n", "consumer": to(99) })),
         ];
         let expected = vec![
             ("credential-without-consumer", 30),
+            ("credential-without-consumer", 32),
+            ("credential-without-consumer", 31),
             ("service-without-routes", 11),
             ("unreachable-plugin", 21),
             ("unreachable-plugin", 22),
             ("unreachable-plugin", 23),
             ("unreachable-plugin", 24),
+            ("unreachable-plugin", 26),
         ];
         assert_eq!(found(rows), expected);
     }

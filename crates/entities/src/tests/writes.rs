@@ -185,14 +185,40 @@ fn the_router_flavor_decides_what_a_route_may_say() {
     let look_ahead = json!({"paths": ["~/(?=a)"]});
     let expression = json!({"expression": "http.path == \"/a\"", "priority": 7});
     let passes = |flavor, input: &schema::Value| refusal(&catalog(flavor), "routes", input.clone()).is_null();
-    for (flavor, wildcard_sni, pcre, own_language) in [
-        (RouterFlavor::Traditional, false, true, false),
-        (RouterFlavor::TraditionalCompatible, true, false, false),
-        (RouterFlavor::Expressions, true, false, true),
+    for (flavor, wildcard_sni, own_language) in [
+        (RouterFlavor::Traditional, false, false),
+        (RouterFlavor::TraditionalCompatible, true, false),
+        (RouterFlavor::Expressions, true, true),
     ] {
         assert_eq!(passes(flavor, &sni), wildcard_sni, "{flavor}");
-        assert_eq!(passes(flavor, &look_ahead), pcre, "{flavor}");
+        assert!(!passes(flavor, &look_ahead), "{flavor}");
         assert_eq!(passes(flavor, &expression), own_language, "{flavor}");
+    }
+}
+
+#[test]
+fn a_regex_that_the_router_cannot_run_is_refused_in_the_traditional_flavor_too() {
+    let catalog = catalog(RouterFlavor::Traditional);
+    let told = |regex: &str, mark: &str, error: &str| {
+        format!(
+            "invalid regex: '{regex}' (the router runs regexes in linear time: regex parse error:\n    {regex}\n    {mark}\nerror: {error})"
+        )
+    };
+    let look_around = "look-around, including look-ahead and look-behind, is not supported";
+    let ahead = told("/a(?=b)", "  ^^^", look_around);
+    let back = told("/(a)\\1", "    ^^", "backreferences are not supported");
+    let open = told("a(", " ^", "unclosed group");
+    let large = "/\\pL{900}";
+    let too_large =
+        "(the router runs regexes in linear time: heap usage during NFA compilation exceeded limit of 10485760)";
+    for (fields, errors) in [
+        (json!({"paths": ["~/a", "~/a(?=b)"]}), json!({"paths": [null, ahead]})),
+        (json!({"paths": ["~/(a)\\1"]}), json!({"paths": [back]})),
+        (json!({"paths": [format!("~{large}")]}), json!({"paths": [format!("invalid regex: '{large}' {too_large}")]})),
+        (json!({"paths": ["~/(?<id>\\d+)/é|/[^/]+$"], "headers": {"x": ["~*^a|b$"], "y": ["~*(", "b"]}}), json!(null)),
+        (json!({"headers": {"x": ["~*a("]}}), json!({"headers": open})),
+    ] {
+        assert_eq!(refusal(&catalog, "routes", fields.clone()), errors, "{fields}");
     }
 }
 

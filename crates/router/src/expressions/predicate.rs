@@ -5,11 +5,12 @@ use std::net::IpAddr;
 
 use atc_router::ast::{self, BinaryOperator, Expression, LogicalExpression, Value};
 use entities::route::expression::segments as segment_range;
+use entities::route::pattern::Dialect;
 
 use crate::checks::{HeaderName, lower};
 use crate::context::{Context, Found};
 use crate::definition::Address;
-use crate::pattern::{Dialect, Pattern};
+use crate::pattern::Pattern;
 
 #[derive(Debug)]
 pub(crate) enum Predicate {
@@ -139,11 +140,26 @@ fn chain(expression: &Expression, is_and: bool) -> Result<Box<[Predicate]>, Stri
     Ok(parts.into())
 }
 
+impl Predicate {
+    /// A regex that the path must match.
+    pub(crate) fn path_regex(&self) -> Option<&Pattern> {
+        match self {
+            Predicate::All(parts) => parts.iter().find_map(Predicate::path_regex),
+            Predicate::Test(Test { field: Field::Path, is_lower: false, operation, .. }) => match operation {
+                Operation::Matches { pattern, .. } => Some(pattern),
+                _ => None,
+            },
+            Predicate::AnyOf(_) | Predicate::Not(_) | Predicate::Test(_) => None,
+        }
+    }
+}
+
 impl Test {
     fn new(test: &ast::Predicate) -> Result<Self, String> {
         let (is_lower, is_any) = test.lhs.get_transformations();
         let field = field(&test.lhs.var_name).ok_or("Unknown LHS field")?;
-        Ok(Test { field, is_lower, is_any, operation: operation(test)? })
+        let operation = operation(test, matches!(field, Field::Sni))?;
+        Ok(Test { field, is_lower, is_any, operation })
     }
 
     fn holds<'a>(&'a self, cx: &mut Context<'a>, found: &mut Found<'a>) -> bool {
@@ -266,7 +282,8 @@ fn field(name: &str) -> Option<Field> {
     })
 }
 
-fn operation(test: &ast::Predicate) -> Result<Operation, String> {
+/// `is_sni`: names of servers come in small letters.
+fn operation(test: &ast::Predicate, is_sni: bool) -> Result<Operation, String> {
     let is = match test.op {
         BinaryOperator::NotEquals => Comparison::Different,
         BinaryOperator::Greater => Comparison::Greater,
@@ -277,7 +294,7 @@ fn operation(test: &ast::Predicate) -> Result<Operation, String> {
     };
     Ok(match &test.rhs {
         Value::String(text) => {
-            let text = text.clone();
+            let text = if is_sni { text.to_ascii_lowercase() } else { text.clone() };
             match test.op {
                 BinaryOperator::NotEquals => Operation::Differs(text),
                 BinaryOperator::Prefix => Operation::Starts(text),

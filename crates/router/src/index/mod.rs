@@ -3,6 +3,7 @@
 //!
 //! Every candidate is kept under conditions it cannot match without, so the index never decides alone: it only leaves out.
 
+mod block;
 mod names;
 mod trie;
 
@@ -19,7 +20,7 @@ use crate::compile::{Candidate, Plan};
 use crate::context::{Context, Found};
 use crate::rank::halves;
 use names::Names;
-use trie::{Entries, List, Lists};
+use trie::{List, Lists};
 
 /// A candidate where the index keeps it. Most match once the index leads to them; a request meets nothing else of these, so
 /// that among very many routes it waits for little memory.
@@ -94,6 +95,8 @@ pub(crate) struct Table<R> {
     /// Candidates that look at the path, and at server names.
     with_path: usize,
     with_sni: usize,
+    /// Where regexes have changed since [`Table::make_screens`].
+    changed: Vec<(NameKey, Vec<u8>)>,
 }
 
 /// How a flavor looks up.
@@ -109,7 +112,7 @@ pub(crate) struct Rules {
 
 impl<R> Default for Table<R> {
     fn default() -> Self {
-        Self { names: Names::default(), with_path: 0, with_sni: 0 }
+        Self { names: Names::default(), with_path: 0, with_sni: 0, changed: Vec::new() }
     }
 }
 
@@ -120,6 +123,7 @@ impl<R: HasRoute> Table<R> {
             let trie = self.names.trie(name);
             for key in &plan.keys {
                 trie.insert(key, Entry::new(plan, *port, candidate, route.clone()));
+                self.changed.extend((!plan.is_prefix).then(|| (name.clone(), key.clone())));
             }
         }
     }
@@ -139,7 +143,15 @@ impl<R: HasRoute> Table<R> {
         for (name, _) in &plan.names {
             for key in &plan.keys {
                 self.names.reduce(name, |trie| trie.remove(key, route));
+                self.changed.extend((!plan.is_prefix).then(|| (name.clone(), key.clone())));
             }
+        }
+    }
+
+    /// To be called when all is changed: makes what takes many regexes at once.
+    pub(crate) fn make_screens(&mut self) {
+        for (name, key) in std::mem::take(&mut self.changed) {
+            self.names.get(&name).iter().for_each(|trie| trie.make_screens(&key));
         }
     }
 
@@ -193,15 +205,16 @@ fn best<'r: 'q, 'q, R: HasRoute>(
                 best = other;
             }
         }
-        let (at, List { length, .. }) = (best.0, *best.1);
-        let (entry, left) = best.1.split()?;
-        match left.first() {
-            Some(next) => lists[at] = List { major: next.major, length, entries: Entries::Left(left) },
+        let (at, list) = (best.0, *best.1);
+        let (entry, may_match) = list.first()?;
+        match if may_match { list.rest() } else { list.screened(cx.query.path) } {
+            Some(left) => lists[at] = left,
             None => drop(lists.swap_remove(at)),
         }
-        if (entry.port.is_none() || entry.port == cx.host_port)
+        if may_match
+            && (entry.port.is_none() || entry.port == cx.host_port)
             && is_wanted(entry)
-            && let Some(found) = entry.matches(cx, length)
+            && let Some(found) = entry.matches(cx, list.length)
         {
             return Some((&entry.route, found));
         }
@@ -211,7 +224,7 @@ fn best<'r: 'q, 'q, R: HasRoute>(
 impl<R: HasRoute> List<'_, R> {
     /// Whether its first entry is tried before the other's.
     fn precedes(&self, other: &Self) -> bool {
-        let by_entries = || self.split().zip(other.split()).is_some_and(|(own, other)| own.0.precedes(other.0));
+        let by_entries = || self.first().zip(other.first()).is_some_and(|(own, other)| own.0.precedes(other.0));
         self.major > other.major || (self.major == other.major && by_entries())
     }
 }

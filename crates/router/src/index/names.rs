@@ -121,6 +121,16 @@ impl<R: Clone> Names<R> {
         &self.plaintext
     }
 
+    pub(crate) fn get(&self, key: &NameKey) -> Option<&Node<R>> {
+        match key {
+            NameKey::Any => Some(&self.any),
+            NameKey::Exact(name) => self.exact.get(name.as_bytes()),
+            NameKey::Suffix(text) => self.suffixes.tries.get(text.as_bytes()),
+            NameKey::Prefix(text) => self.prefixes.tries.get(text.as_bytes()),
+            NameKey::Plaintext => Some(&self.plaintext),
+        }
+    }
+
     /// The trie of a key, to be added to.
     pub(crate) fn trie(&mut self, key: &NameKey) -> &mut Node<R> {
         match key {

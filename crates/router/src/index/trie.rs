@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::Entry;
+use super::block::{Block, Blocks};
 use crate::HasRoute;
 
 /// The entries under one key.
@@ -27,8 +28,10 @@ pub(crate) struct List<'a, R> {
 #[derive(Debug)]
 pub(crate) enum Entries<'a, R> {
     Of(&'a Node<R>),
-    /// Those after the ones that were tried.
-    Left(&'a [Entry<R>]),
+    /// Those after the first. Which of the first block may match is not known yet.
+    After(&'a [Arc<Block<R>>]),
+    /// Those of the first block that may match and were not tried, as bits; and all of the others.
+    Left(u64, &'a [Arc<Block<R>>]),
 }
 
 impl<R> Clone for List<'_, R> {
@@ -48,12 +51,37 @@ impl<R> Clone for Entries<'_, R> {
 impl<R> Copy for Entries<'_, R> {}
 
 impl<'a, R> List<'a, R> {
-    /// The first entry, and the others.
-    pub(crate) fn split(self) -> Option<(&'a Entry<R>, &'a [Entry<R>])> {
+    /// The entry of the best rank, and whether it is known that it may match.
+    pub(crate) fn first(self) -> Option<(&'a Entry<R>, bool)> {
         match self.entries {
-            Entries::Of(node) => Some((node.first.as_ref()?, node.others())),
-            Entries::Left(entries) => entries.split_first(),
+            Entries::Of(node) => Some((node.first.as_ref()?, true)),
+            Entries::After(blocks) => Some((blocks.first()?.entries().first()?, false)),
+            Entries::Left(left, blocks) => Some((blocks.first()?.entries().get(left.trailing_zeros() as usize)?, true)),
         }
+    }
+
+    /// The same with the entries of its first block that may match the path; `None` where nothing is left.
+    pub(crate) fn screened(self, path: &[u8]) -> Option<Self> {
+        let Entries::After(blocks) = self.entries else { return Some(self) };
+        self.with(Entries::Left(blocks.first()?.open(path), blocks))
+    }
+
+    /// Without the first entry; `None` where nothing is left.
+    pub(crate) fn rest(self) -> Option<Self> {
+        self.with(match self.entries {
+            Entries::Of(node) => Entries::After(node.blocks()),
+            Entries::After(_) => return None,
+            Entries::Left(left, blocks) => Entries::Left(left & left.wrapping_sub(1), blocks),
+        })
+    }
+
+    fn with(mut self, entries: Entries<'a, R>) -> Option<Self> {
+        self.entries = match entries {
+            Entries::Left(0, blocks) => Entries::After(blocks.get(1..)?),
+            entries => entries,
+        };
+        self.major = self.first()?.0.major;
+        Some(self)
     }
 }
 
@@ -71,8 +99,8 @@ pub(crate) struct Node<R> {
     major: u64,
     label: u32,
     has_entries: bool,
-    /// Entries after the first one, best rank first.
-    others: Option<Arc<Vec<Entry<R>>>>,
+    /// Entries after the first one.
+    others: Option<Arc<Blocks<R>>>,
     first: Option<Entry<R>>,
 }
 
@@ -99,12 +127,21 @@ impl<R> Node<R> {
         &self.text[..self.label as usize]
     }
 
-    fn others(&self) -> &[Entry<R>] {
+    fn blocks(&self) -> &[Arc<Block<R>>] {
         self.others.as_ref().map_or(&[], |others| others.as_slice())
     }
 
     fn entries(&self) -> impl Iterator<Item = &Entry<R>> {
-        self.first.iter().chain(self.others())
+        self.first.iter().chain(self.blocks().iter().flat_map(|block| block.entries()))
+    }
+
+    /// Makes what requests with this key run through before entries are tried one by one.
+    pub(crate) fn make_screens(&self, key: &[u8]) {
+        let Some(rest) = key.strip_prefix(self.label()) else { return };
+        match rest.first().map(|first| self.child(*first)) {
+            None => self.others.iter().for_each(|others| others.make_screens()),
+            Some(at) => at.into_iter().for_each(|at| self.children[at].make_screens(rest)),
+        }
     }
 
     /// Which child's keys go on with this byte.
@@ -205,22 +242,17 @@ impl<R: HasRoute> Node<R> {
             return self.note_first();
         };
         let others = Arc::make_mut(self.others.get_or_insert_default());
-        if entry.precedes(first) {
-            others.insert(0, std::mem::replace(first, entry));
-        } else {
-            let at = others.partition_point(|other| other.precedes(&entry));
-            others.insert(at, entry);
-        }
+        let is_first = entry.precedes(first);
+        others.insert(if is_first { std::mem::replace(first, entry) } else { entry });
         self.note_first();
     }
 
     fn remove_entries(&mut self, route: Uuid) {
         if let Some(others) = &mut self.others {
-            Arc::make_mut(others).retain(|entry| entry.id() != route);
+            Arc::make_mut(others).remove(route);
         }
         if self.first.as_ref().is_some_and(|first| first.id() == route) {
-            let others = self.others.as_mut().filter(|others| !others.is_empty());
-            self.first = others.map(|others| Arc::make_mut(others).remove(0));
+            self.first = self.others.as_mut().and_then(|others| Arc::make_mut(others).take_first());
         }
         self.others.take_if(|others| others.is_empty());
         self.note_first();
@@ -239,7 +271,7 @@ impl<R: HasRoute> Node<R> {
         let of_route = |entry: &&mut Entry<R>| entry.id() == id;
         self.first.iter_mut().filter(of_route).for_each(|entry| entry.route = route.clone());
         if let Some(others) = &mut self.others {
-            Arc::make_mut(others).iter_mut().filter(of_route).for_each(|entry| entry.route = route.clone());
+            Arc::make_mut(others).replace(route);
         }
     }
 

@@ -25,6 +25,59 @@ fn many_routes_at_once_are_found_like_few() {
 }
 
 #[test]
+fn many_regexes_that_begin_alike_are_found_like_few() {
+    const COUNT: u128 = 160;
+    for flavor in [Flavor::TraditionalCompatible, Flavor::Traditional, Flavor::Expressions] {
+        let of = |n: u128| {
+            let text = match n % 5 {
+                // Some are no regexes, some match more than their own requests, some not from the start on.
+                0 => format!("paths=/ methods=M{n}"),
+                1 => format!("paths=~/[a-z]+/n{n}$,~/x/[0-9]+/{n}/ x-a:1"),
+                2 => format!("paths=~/[^/]*/(?<id>n{n}|m{n})$ created_at={n}"),
+                3 if flavor == Flavor::Expressions => {
+                    format!("expression=http.method == \"GET\" && http.path ~ \"/n({n}|{})$\"", n + 1)
+                }
+                3 => format!("paths=~/[a-z]+/n({n}|{})$ methods=GET,PUT", n + 1),
+                _ => format!("paths=~/.*/n{n}$|b{n} hosts=h{n}.test,h"),
+            };
+            route(n, &text)
+        };
+        let requests: Vec<Request> = (0..COUNT)
+            .step_by(3)
+            .flat_map(|n| {
+                [
+                    format!("GET http://h/ab/n{n}"),
+                    format!("PUT http://h{n}.test/A/n{n}"),
+                    format!("M{n} http://h/x"),
+                    format!("GET http://h/-/m{n} x-a=1"),
+                    format!("GET http://h/x/1/{n}/y x-a=1"),
+                    format!("GET http://i/1/nn{n}"),
+                    format!("GET http://h/z/b{n}"),
+                ]
+            })
+            .map(|request| Request::new(&request))
+            .collect();
+        let mut routes: Vec<Arc<Route>> = (0..COUNT).map(of).collect();
+        let mut router = Router::build(flavor, routes.iter().cloned()).0;
+        for gone in [0..0, 0..40, 90..150] {
+            routes.retain(|route| !gone.contains(&route.id.as_u128()));
+            let gone: Vec<Uuid> = gone.map(Uuid::from_u128).collect();
+            router = router.with_changes(&gone, []).0;
+            let alone: Vec<Router> = routes.iter().map(|route| Router::build(flavor, [route.clone()]).0).collect();
+            let mut most = 0;
+            for request in &requests {
+                let fit = routes.iter().zip(&alone).filter(|(_, alone)| find(alone, request).is_some());
+                let few: Vec<_> = fit.map(|(route, _)| route.clone()).collect();
+                most = most.max(few.len());
+                let expected = find(&Router::build(flavor, few).0, request);
+                assert_eq!(find(&router, request), expected, "{flavor:?} {request:?}");
+            }
+            assert!((2..8).contains(&most), "{most} routes fit one request: this compares nothing");
+        }
+    }
+}
+
+#[test]
 fn a_changed_router_finds_what_a_new_one_finds() {
     for flavor in [Flavor::TraditionalCompatible, Flavor::Traditional, Flavor::Expressions] {
         let mut dice = Dice(42);

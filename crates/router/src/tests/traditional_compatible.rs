@@ -229,10 +229,9 @@ fn a_path_that_is_not_utf8_matches_no_route_once_paths_count() {
 fn snis_count_on_https_alone() {
     check(
         FLAVOR,
-        &["snis=one.test", "snis=*.two.test,three.test.", "snis=four.*"],
+        &["snis=One.test", "snis=*.Two.test,three.test.", "snis=four.*"],
         &[
             ("GET https://x/ sni=one.test", 1),
-            ("GET https://x/ sni=ONE.test", 0),
             ("GET https://x/ sni=a.two.test", 2),
             ("GET https://x/ sni=a.b.two.test", 2),
             ("GET https://x/ sni=two.test", 0),

@@ -24,7 +24,7 @@ fn shape(node: &Trie, is_root: bool) -> [usize; 2] {
     assert!(node.is_empty() && is_root || children.len() + entries.min(1) > 1 || entries > 0, "a node of no use");
     assert_eq!(node.text.len(), node.label().len() + children.len());
     assert_eq!(node.has_entries.then_some(node.major), node.entries().next().map(|first| first.major));
-    assert!(node.entries().zip(node.others()).all(|(before, after)| before.precedes(after)));
+    assert!(node.entries().zip(node.entries().skip(1)).all(|(before, after)| before.precedes(after)));
     let below = children.iter().map(|child| shape(child, false));
     below.fold([1, entries], |sum, more| std::array::from_fn(|at| sum[at] + more[at]))
 }
@@ -33,8 +33,12 @@ fn found(trie: &Trie, path: &[u8]) -> Vec<Uuid> {
     let mut lists = Lists::new();
     trie.collect(path, &mut lists);
     let mut found = Vec::new();
-    for (first, others) in lists.iter().filter_map(|list| list.split()) {
-        found.extend(std::iter::once(first).chain(others).map(Entry::id));
+    for list in lists {
+        let mut left = Some(list);
+        while let Some((list, (entry, may_match))) = left.and_then(|list| Some((list, list.first()?))) {
+            found.extend(may_match.then(|| entry.id()));
+            left = if may_match { list.rest() } else { list.screened(path) };
+        }
     }
     found.sort_unstable();
     found
@@ -66,6 +70,32 @@ fn a_trie_has_the_same_nodes_whichever_way_it_came_about() {
                 .collect();
             expected.sort_unstable();
             assert_eq!(found(&trie, &path), expected, "{path:?} in {keys:?}");
+        }
+    }
+}
+
+#[test]
+fn blocks_stay_in_order_and_neither_grow_too_large_nor_become_many() {
+    let mut dice = Dice(11);
+    let (mut trie, mut numbers) = (Trie::default(), Vec::new());
+    for step in 0..3000 {
+        // First more and more, then fewer and fewer.
+        if dice.roll(10) < if step < 1500 { 2 } else { 8 } && !numbers.is_empty() {
+            let number: u128 = numbers.swap_remove(dice.roll(numbers.len()));
+            trie.remove(b"/", Uuid::from_u128(number));
+        } else {
+            let number = dice.roll(1 << 30) as u128;
+            trie.insert(b"/", entry(number));
+            numbers.push(number);
+        }
+        if step % 50 == 0 {
+            shape(&trie, true);
+            let lengths: Vec<usize> = trie.blocks().iter().map(|block| block.entries().len()).collect();
+            assert!(lengths.iter().all(|length| (1..=64).contains(length)), "{lengths:?}");
+            assert!(lengths.windows(2).all(|pair| pair[0] + pair[1] > 32), "{lengths:?}");
+            let mut expected: Vec<_> = numbers.iter().map(|number| Uuid::from_u128(*number)).collect();
+            expected.sort_unstable();
+            assert_eq!(found(&trie, b"/a"), expected);
         }
     }
 }
