@@ -46,7 +46,7 @@ schemathesis: ## ask the Admin API by its OpenAPI document: no answer may be a f
 h2spec: ## the conformance tests of HTTP/2 against both kinds of listener (installs h2spec with go)
 	@$(XTASK) h2spec $(ARGS)
 
-fuzz: ## random mutations of known inputs against every parser, five minutes each: make fuzz ARGS="chunked --seconds 600"
+fuzz: ## random mutations of known inputs against every parser, ten minutes each: make fuzz ARGS="chunked --seconds 60"
 	@$(XTASK) fuzz $(ARGS)
 
 clean: ## throw the build products away

@@ -21,7 +21,7 @@ pub(crate) struct Options {
     /// Which ones: request, response, chunked, proxy-protocol, uri, raw-uri, expressions, kong-yml; all if not given
     targets: Vec<String>,
     /// How long each of them runs
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, default_value_t = 600)]
     seconds: u64,
 }
 

@@ -13,8 +13,8 @@ const NEAREST: usize = 5;
 /// Routes that are looked at closely for that.
 const LOOKED_AT: usize = 50;
 
-/// A route, and the attributes of it that are not met.
-pub type NotTaken = (Arc<Route>, Vec<&'static str>);
+/// A route, and the attributes of it (or terms of its expression) that are not met.
+pub type NotTaken = (Arc<Route>, Vec<String>);
 
 /// What would become of a request.
 pub struct Explained {
@@ -112,6 +112,10 @@ fn closeness(route: &Route, host: &str, path: &[u8]) -> usize {
         let own = own.trim_start_matches(['~', '^']);
         own.bytes().zip(path).take_while(|(one, two)| one == *two).count().min(100)
     };
-    let hosts = route.hosts.iter().flatten().map(by_host).max().unwrap_or(0);
-    hosts + route.paths.iter().flatten().map(by_path).max().unwrap_or(0)
+    // Of an expression, its literals tell what it is about.
+    let literals = route.expression.as_deref().unwrap_or_default().split('"').skip(1).step_by(2);
+    let (paths, hosts): (Vec<String>, Vec<String>) =
+        literals.map(str::to_owned).partition(|literal| literal.starts_with(['/', '^']));
+    let hosts = route.hosts.iter().flatten().chain(&hosts).map(by_host).max().unwrap_or(0);
+    hosts + route.paths.iter().flatten().chain(&paths).map(by_path).max().unwrap_or(0)
 }

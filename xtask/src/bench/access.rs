@@ -106,7 +106,7 @@ fn start(bench: &Bench, folder: &Path, upstream: SocketAddr, certificate: &Certi
 /// The 99th percentile of a route without plugins in milliseconds, alone and while others log in with wrong passwords, which
 /// nobody remembers.
 fn logins(bench: &Bench, proxy: &Proxy) -> Result<(f64, f64)> {
-    let time = bench.time.max(Duration::from_secs(3));
+    let time = bench.time().max(Duration::from_secs(3));
     let alone = p99(proxy, time)?;
     let is_over = AtomicBool::new(false);
     let beside = std::thread::scope(|scope| {

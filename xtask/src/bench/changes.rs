@@ -86,17 +86,18 @@ pub(super) fn measure_start(bench: &Bench) -> Result<Value> {
 pub(super) fn measure(bench: &Bench) -> Result<Value> {
     let (_upstream, upstream) = nginx::upstream(&bench.scratch.join("upstream"))?;
     let folder = bench.scratch.join("changes");
+    let time = bench.time_or(60);
     let gateway = start(bench, &folder, &[])?;
     fill(gateway.ports.admin, upstream)?;
     drop(gateway);
     let (proxy, admin) = proxy(start(bench, &folder, &[])?);
     let load = Load::Mixed { count: ROUTES };
     load::send(bench, load, &proxy, Duration::from_secs(1), &folder)?;
-    let quiet = load::send(bench, load, &proxy, bench.time, &folder)?;
+    let quiet = load::send(bench, load, &proxy, time, &folder)?;
     let before = megabytes(&proxy);
     let (changed, seen) = std::thread::scope(|scope| {
-        let changer = scope.spawn(|| change_routes(admin, proxy.http, bench.time));
-        let sent = load::send(bench, load, &proxy, bench.time, &folder);
+        let changer = scope.spawn(|| change_routes(admin, proxy.http, time));
+        let sent = load::send(bench, load, &proxy, time, &folder);
         (sent, changer.join().unwrap_or_else(|_| anyhow::bail!("a thread panicked")))
     });
     let (changed, mut seen) = (changed?, seen?);
@@ -185,15 +186,16 @@ fn change_routes(admin: SocketAddr, proxy: SocketAddr, time: Duration) -> Result
 pub(super) fn measure_replace(bench: &Bench) -> Result<Value> {
     let (_upstream, upstream) = nginx::upstream(&bench.scratch.join("upstream"))?;
     let folder = bench.scratch.join("replace");
+    let time = bench.time_or(20);
     let text = declarative(Task::Mixed(REPLACED), upstream);
     let (proxy, admin) = proxy(start_from_file(bench, &folder, &text)?);
     let load = Load::Mixed { count: REPLACED };
     load::send(bench, load, &proxy, Duration::from_secs(1), &folder)?;
-    let quiet = load::send(bench, load, &proxy, bench.time, &folder)?;
+    let quiet = load::send(bench, load, &proxy, time, &folder)?;
     let done = AtomicBool::new(false);
     let (loaded, times) = std::thread::scope(|scope| {
         let replaced = scope.spawn(|| replace_until(admin, &text, &done));
-        let loaded = load::send(bench, load, &proxy, bench.time, &folder);
+        let loaded = load::send(bench, load, &proxy, time, &folder);
         done.store(true, Ordering::Relaxed);
         (loaded, replaced.join().unwrap_or_else(|_| anyhow::bail!("a thread panicked")))
     });

@@ -59,7 +59,7 @@ pub(super) fn describe(bench: &Bench) -> String {
         "candidate: {}; nginx: one worker; the gateway: one worker thread; {} rounds of {:?}, {} connections; {logs}",
         bench.candidate.name(),
         bench.rounds,
-        bench.time,
+        bench.time(),
         bench.connections,
     )
 }

@@ -17,7 +17,8 @@ pub(super) struct Bench {
     pub(super) candidate: Candidate,
     pub(super) scratch: PathBuf,
     pub(super) rounds: usize,
-    pub(super) time: Duration,
+    /// Where it was asked for.
+    pub(super) time: Option<Duration>,
     pub(super) connections: usize,
     pub(super) access_log: bool,
     /// Of the soak.
@@ -96,6 +97,16 @@ impl Certificate {
 }
 
 impl Bench {
+    /// How long a round of load takes.
+    pub(super) fn time(&self) -> Duration {
+        self.time_or(3)
+    }
+
+    /// The same for what takes so many seconds where nothing else was asked for.
+    pub(super) fn time_or(&self, seconds: u64) -> Duration {
+        self.time.unwrap_or(Duration::from_secs(seconds))
+    }
+
     pub(super) fn start_nginx(&self, folder: &Path, upstream: SocketAddr, certificate: &Certificate) -> Result<Proxy> {
         let Ports { proxy: http, tls, .. } = Ports::free()?;
         let running = nginx::proxy(folder, upstream, (http, tls), certificate, self.access_log)?;

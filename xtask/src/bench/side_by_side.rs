@@ -28,7 +28,7 @@ pub(super) fn costs<const N: usize>(bench: &Bench, sides: [(&Proxy, Load); N], f
             scope.spawn(move || {
                 let folder = folder.join(format!("load-{at}"));
                 std::fs::create_dir_all(&folder)?;
-                load::send(bench, load, proxy, bench.time, &folder)
+                load::send(bench, load, proxy, bench.time(), &folder)
             })
         });
         senders.map(|sender| sender.join().unwrap_or_else(|_| anyhow::bail!("a load generator's thread panicked")))

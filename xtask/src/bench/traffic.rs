@@ -202,7 +202,7 @@ fn measure_case<'a>(
 
 pub(super) fn measure_round(bench: &Bench, load: Load, proxy: &Proxy, folder: &Path) -> Result<Figures> {
     let before = proxy.running.usage();
-    let answered = load::send(bench, load, proxy, bench.time, folder)?;
+    let answered = load::send(bench, load, proxy, bench.time(), folder)?;
     let after = proxy.running.usage();
     ensure!(answered.requests > 0, "nothing was answered");
     let each = |time: Duration| time.div_f64(answered.requests as f64);

@@ -268,7 +268,7 @@ fn sink_down(bench: &Bench, beside: &Beside) -> Result<Value> {
     let proxy = beside.gateway(bench, "sink-down", &plugins, &[])?;
     let folder = bench.scratch.join("sink-down");
     let load = Load::Get { path: WITH, tls: false, header: None };
-    let round = bench.time * 4;
+    let round = bench.time_or(15) * 4;
     load::send(bench, load, &proxy, round, &folder)?;
     let early = proxy.running.memory().resident;
     for _ in 0..ROUNDS {
@@ -358,5 +358,5 @@ fn scrape_gently(status: SocketAddr) -> Result<()> {
 
 /// In microseconds.
 fn p99(bench: &Bench, load: Load, proxy: &Proxy, folder: &Path) -> Result<f64> {
-    Ok(load::send(bench, load, proxy, bench.time, folder)?.p99.as_secs_f64() * 1e6)
+    Ok(load::send(bench, load, proxy, bench.time(), folder)?.p99.as_secs_f64() * 1e6)
 }
