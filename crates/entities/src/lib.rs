@@ -74,7 +74,7 @@ pub use plugin::Plugin;
 pub use protocols::Protocols;
 pub use retry_policy::{RetriedFailure, RetryPolicy};
 pub use route::{Net, PathForwarding, Route};
-pub use service::Service;
+pub use service::{HttpVersion, Service};
 pub use session::Session;
 pub use session_metadata::SessionMetadata;
 pub use sni::Sni;

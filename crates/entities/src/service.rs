@@ -74,6 +74,19 @@ pub struct Service {
     /// When a request is tried again.
     #[field(hidden)]
     pub retry_policy: Option<Arc<RetryPolicy>>,
+    /// How an `http` or `https` backend is spoken to; null: by HTTP/1.1, or as the gateway is configured.
+    #[field(hidden)]
+    pub http_version: Option<HttpVersion>,
+}
+
+/// Versions of HTTP towards a backend. gRPC has its own.
+#[derive(Record, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpVersion {
+    #[serde(rename = "1.1")]
+    Http1,
+    /// With TLS where the backend agrees to it; without, it must.
+    #[serde(rename = "2")]
+    Http2,
 }
 
 /// `url` stands for protocol, host, port and path, all four.

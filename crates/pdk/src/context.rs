@@ -155,7 +155,7 @@ pub struct Upstream {
     /// The service's host: a name of an upstream entity, a DNS name or an address.
     pub host: Arc<str>,
     pub port: u16,
-    /// The path to send, escaped.
+    /// The path to send, escaped. [`Context::set_upstream_path`] changes it so that caches tell requests apart by it.
     pub path: Vec<u8>,
     /// The query to send; `None`: as the client sent it.
     pub query: Option<Vec<u8>>,
@@ -292,6 +292,8 @@ pub struct Context<'s> {
     pub upstream: Option<Upstream>,
     pub consumer: Option<Arc<Consumer>>,
     pub credential: Option<Credential>,
+    /// Whether a plugin has verified the client's certificate, as logs say; the handshake accepts any.
+    pub is_certificate_verified: bool,
     /// Groups that an authentication plugin found outside of the store.
     pub authenticated_groups: Option<Vec<String>>,
     pub data: Data,
@@ -314,6 +316,7 @@ pub struct Context<'s> {
     /// The log document, once it is written.
     pub(crate) log_text: Option<Text>,
     request_id: [u8; 32],
+    has_new_path: bool,
     before_upstream: Vec<BeforeUpstream>,
     before_head: Vec<Pin<Box<dyn Future<Output = ()>>>>,
 }
@@ -335,6 +338,7 @@ impl Context<'_> {
             upstream: None,
             consumer: None,
             credential: None,
+            is_certificate_verified: false,
             authenticated_groups: None,
             data: Data::default(),
             timing: Timing::started(start),
@@ -348,6 +352,7 @@ impl Context<'_> {
             shared,
             log_text: None,
             request_id,
+            has_new_path: false,
             before_upstream: Vec::new(),
             before_head: Vec::new(),
         }
@@ -380,6 +385,19 @@ impl Context<'_> {
         }
         own.prepend(&early);
         early.give_back();
+    }
+
+    /// Sends the request to another path than routing has chosen.
+    pub fn set_upstream_path(&mut self, path: Vec<u8>) {
+        if let Some(upstream) = &mut self.upstream {
+            upstream.path = path;
+            self.has_new_path = true;
+        }
+    }
+
+    /// The path that a plugin has chosen: it may tell requests apart that route and client's path do not.
+    pub fn new_upstream_path(&self) -> Option<&[u8]> {
+        self.upstream.as_ref().filter(|_| self.has_new_path).map(|upstream| &*upstream.path)
     }
 
     /// Has this done when the request is about to go upstream, as all plugins have left it; never, where it ends before. It is

@@ -143,16 +143,16 @@ pub fn without_database(schema: PluginSchema) -> PluginSchema {
     })
 }
 
-/// How many log messages were dropped since the start, by all logging plugins: a queue was full, or a file or host out of
-/// reach.
-pub fn dropped_log_messages() -> u64 {
-    file_log::dropped() + queue::dropped() + sender::dropped()
+/// How many log messages each logging plugin has dropped since the start: a queue was full, or a file or host out of reach.
+pub fn dropped_log_messages() -> impl Iterator<Item = (String, u64)> {
+    let of_files = (file_log::DEFINITION.name.to_owned(), file_log::dropped());
+    queue::dropped().into_iter().chain([of_files])
 }
 
-/// Writes and sends what logging plugins still hold, for at most this time where others must answer; says how many
-/// messages are left. For the end of the process.
+/// Writes and sends what logging plugins still hold, for at most this time to files and this time to hosts; says how many
+/// messages to hosts are left. For the end of the process.
 pub fn flush_logs(limit: Duration) -> usize {
-    file_log::flush();
+    file_log::flush_within(limit);
     queue::flush(limit)
 }
 

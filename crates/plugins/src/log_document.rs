@@ -2,11 +2,12 @@
 //! values.
 
 use crate::mask::{self, Mask};
-use crate::template::{Request, Template};
+use crate::template::{Request, Template, missing};
 use indexmap::IndexMap;
 use pdk::log::Text;
-use pdk::{BuildError, Context, log};
-use serde_json::{Map, Value};
+use pdk::{BuildError, Context};
+use schema::lua::{Expression, Value as Lua};
+use serde_json::{Map, Number, Value};
 
 pub(crate) type CustomFields = Option<IndexMap<String, String>>;
 
@@ -14,8 +15,16 @@ pub(crate) type CustomFields = Option<IndexMap<String, String>>;
 #[derive(Debug)]
 pub(crate) struct Documents {
     /// Where a member goes, and what makes its value.
-    fields: Vec<(Vec<String>, Template)>,
+    fields: Vec<(Vec<String>, Made)>,
     mask: Option<Mask>,
+}
+
+#[derive(Debug)]
+enum Made {
+    /// A text; an empty one takes the member out.
+    ByTemplate(Template),
+    /// A value of any type; nil takes the member out.
+    ByLua(Expression),
 }
 
 /// What the config of a logging plugin says of documents.
@@ -27,40 +36,46 @@ pub(crate) struct Shape<'a> {
 }
 
 impl Documents {
-    /// This version has no Lua: an instance that has custom fields by Lua is not built, rather than logging without them.
+    /// A field by Lua that cannot be evaluated is told of and left out: a log without it is better than none.
     pub(crate) fn new(plugin: &str, shape: &Shape<'_>) -> Result<Self, BuildError> {
-        if shape.by_lua.as_ref().is_some_and(|fields| !fields.is_empty()) {
-            let message = "custom_fields_by_lua needs Lua, which this version does not have; see custom_fields";
-            return Err(BuildError(format!("{plugin}: {message}")));
-        }
-        let field = |(name, source): (&String, &String)| {
+        let by_lua = shape.by_lua.iter().flatten().filter_map(|(name, code)| match returned(code) {
+            Ok(expression) => Some((path(name), Made::ByLua(expression))),
+            Err(why) => {
+                log::warn!("{plugin}: custom_fields_by_lua.{name} is left out of the log: {why}");
+                None
+            }
+        });
+        let mut fields: Vec<_> = by_lua.collect();
+        for (name, source) in shape.fields.iter().flatten() {
             let template = Template::compile(source);
             let template = template.map_err(|why| BuildError(format!("{plugin}: custom_fields.{name}: {why}")))?;
-            Ok((path(name), template))
-        };
+            fields.push((path(name), Made::ByTemplate(template)));
+        }
         let mask = shape.mask.as_ref().map(Mask::new).transpose();
-        Ok(Self {
-            fields: shape.fields.iter().flatten().map(field).collect::<Result<_, _>>()?,
-            mask: mask.map_err(|why| BuildError(format!("{plugin}: mask: {why}")))?,
-        })
+        Ok(Self { fields, mask: mask.map_err(|why| BuildError(format!("{plugin}: mask: {why}")))? })
     }
 
     /// The document of a request, as JSON.
     pub(crate) fn text(&self, cx: &mut Context) -> Text {
-        if self.is_kongs() { log::text(cx) } else { self.of(cx).to_string().into_bytes().into() }
+        if self.is_kongs() { pdk::log::text(cx) } else { self.of(cx).to_string().into_bytes().into() }
     }
 
     /// The document of a request, to be changed.
     pub(crate) fn of(&self, cx: &mut Context) -> Value {
-        let mut document = log::document(cx);
+        let mut document = pdk::log::document(cx);
         if self.is_kongs() {
             return document;
         }
-        let request = Request::new(cx, &cx.request.headers);
-        for (path, template) in &self.fields {
-            // Nothing takes a member out, as nil does in Kong; so does what faults.
-            let rendered = template.render(&request).unwrap_or_default();
-            let value = (!rendered.is_empty()).then(|| Value::from(String::from_utf8_lossy(&rendered)));
+        let request = Request::answered(cx);
+        for (path, made) in &self.fields {
+            // What faults takes a member out, too.
+            let value = match made {
+                Made::ByTemplate(template) => {
+                    let rendered = template.render(&request).unwrap_or_default();
+                    (!rendered.is_empty()).then(|| Value::from(String::from_utf8_lossy(&rendered)))
+                }
+                Made::ByLua(expression) => expression.evaluate(&request).ok().as_ref().and_then(json),
+            };
             put(&mut document, path, value);
         }
         if let Some(mask) = &self.mask {
@@ -72,6 +87,45 @@ impl Documents {
     fn is_kongs(&self) -> bool {
         self.fields.is_empty() && self.mask.is_none()
     }
+}
+
+/// The expression whose value a chunk returns, where that is all that it does and can be evaluated; else why not.
+fn returned(code: &str) -> Result<Expression, String> {
+    let code = code.trim().trim_end_matches(';');
+    let returned =
+        code.strip_prefix("return").filter(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'));
+    let returned = returned.ok_or("it needs Lua; only `return <expression>` is evaluated")?;
+    let returned = if returned.trim().is_empty() { "nil" } else { returned };
+    let expression = Expression::compile(returned, "return")?;
+    match missing(&expression) {
+        Some(what) => Err(format!("it needs Lua, since {what} is not there")),
+        None => Ok(expression),
+    }
+}
+
+/// A value as JSON: a table whose keys are 1 to its size is an array, all others are objects. `None`: nil, and what JSON has
+/// no value for.
+fn json(value: &Lua<'_>) -> Option<Value> {
+    Some(match value {
+        Lua::Bool(value) => Value::Bool(*value),
+        Lua::Number(n) if n.fract() == 0.0 && n.abs() < 1e15 => Value::from(*n as i64),
+        Lua::Number(n) => Value::Number(Number::from_f64(*n)?),
+        Lua::String(text) => Value::from(String::from_utf8_lossy(text)),
+        Lua::Table(entries) => {
+            let is_next =
+                |(at, (key, _)): (usize, &(Lua<'_>, Lua<'_>))| matches!(key, Lua::Number(n) if *n == (at + 1) as f64);
+            if !entries.is_empty() && entries.iter().enumerate().all(is_next) {
+                Value::Array(entries.iter().filter_map(|(_, value)| json(value)).collect())
+            } else {
+                let members = entries.iter().map(|(key, value)| {
+                    let name = String::from_utf8_lossy(&key.clone().display()).into_owned();
+                    Some((name, json(value)?))
+                });
+                Value::Object(members.flatten().collect())
+            }
+        }
+        Lua::Nil | Lua::Object(_) | Lua::Function(_) => return None,
+    })
 }
 
 /// A dotted name taken apart; `\.` is a dot.
@@ -130,7 +184,8 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("silverback-{}-{}", std::process::id(), fastrand::u64(..)));
         let mut config = json!({ "path": folder.to_str().unwrap() });
         config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        Harness::new(&file_log::DEFINITION, config).send(request);
+        let h = Harness::new(&file_log::DEFINITION, config).with_upstream("200\nX-Up: 1\n\n");
+        h.send(request);
         file_log::flush();
         let line = std::fs::read_to_string(&folder).unwrap();
         std::fs::remove_file(&folder).unwrap();
@@ -169,7 +224,57 @@ mod tests {
         let fields = Some([("a".to_owned(), "$(1 +)".to_owned())].into_iter().collect());
         let error = Documents::new("p", &Shape { by_lua: &None, fields: &fields, mask: &None }).unwrap_err();
         assert!(error.to_string().starts_with("p: custom_fields.a: "), "{error}");
-        let error = Documents::new("p", &Shape { by_lua: &fields, fields: &None, mask: &None }).unwrap_err();
-        assert!(error.to_string().contains("custom_fields_by_lua needs Lua"), "{error}");
+    }
+
+    #[test]
+    fn expressions_of_custom_fields_by_lua_keep_their_types() {
+        for (code, want) in [
+            ("return kong.response.get_status()", json!(200)),
+            ("return kong.response.get_header('x-up')", json!("1")),
+            ("return kong.response.get_headers().x_up", json!("1")),
+            ("return kong.response.get_source()", json!("service")),
+            ("return 'tenant-' .. kong.request.get_header('X-Tenant'):upper()", json!("tenant-ACME")),
+            ("  return(1 + 0.5);\n", json!(1.5)),
+            ("return 1 < 2", json!(true)),
+            ("return false", json!(false)),
+            ("return ''", json!("")),
+            ("return { 1, 'b', { c = true } }", json!([1, "b", { "c": true }])),
+            ("return {}", json!({})),
+            ("return kong.client.get_consumer()", json!(null)),
+            ("return nil", json!(null)),
+            ("return", json!(null)),
+            ("return 1 / 0", json!(null)),
+            ("return headers.none .. 'x'", json!(null)),
+        ] {
+            let config = json!({ "custom_fields_by_lua": { "client_ip": code, "request.made": code } });
+            let line = line(&config, "GET /\nX-Tenant: acme");
+            let there = |value: Option<&Value>| value.cloned().unwrap_or_default();
+            assert_eq!(there(line.get("client_ip")), want, "{code}");
+            assert_eq!(there(line["request"].get("made")), want, "{code}");
+            assert_eq!(line["request"]["method"], "GET", "{code}");
+            assert_eq!(line.get("client_ip").is_some(), !want.is_null(), "{code}: nil takes the member out");
+        }
+    }
+
+    #[test]
+    fn what_needs_lua_is_left_out_of_a_document_that_is_logged() {
+        for code in [
+            "local a = 1 return a",
+            "return (function() return 1 end)()",
+            "return function() end",
+            "return os.time()",
+            "return kong.response.get_raw_body()",
+            "return kong.request.get_headers()",
+            "return ngx.ctx.x",
+            "return 1, 2",
+            "returned()",
+            "kong.log.err('x')",
+        ] {
+            let error = returned(code).unwrap_err();
+            assert!(!error.is_empty(), "{code}");
+            let fields = json!({ "custom_fields_by_lua": { "client_ip": code, "b": "return 2" } });
+            let line = line(&fields, "GET /");
+            assert_eq!((&line["client_ip"], &line["b"]), (&json!("10.0.0.1"), &json!(2)), "{code}");
+        }
     }
 }

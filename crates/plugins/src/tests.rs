@@ -107,3 +107,34 @@ fn what_a_schema_accepts_with_a_null_in_it_can_run() {
     }
     assert!(broken.is_empty(), "{broken:#?}");
 }
+
+#[test]
+fn logging_plugins_that_have_no_queue_in_kong_show_none_unless_it_is_set() {
+    for name in ["tcp-log", "udp-log", "syslog", "loggly"] {
+        let definition = find(name).unwrap();
+        assert!(!(definition.schema)().to_json().to_string().contains("max_batch_size"), "{name}");
+        let mut config = smallest(name);
+        assert_eq!(pdk::testing::complete(definition, config.clone()).unwrap().get("queue"), None, "{name}");
+        config["queue"] = serde_json::json!({ "max_entries": 5 });
+        let queue = &pdk::testing::complete(definition, config.clone()).unwrap()["queue"];
+        assert_eq!((&queue["max_entries"], &queue["max_batch_size"]), (&5.into(), &1.into()), "{name}");
+        config["queue"]["max_entries"] = 0.into();
+        let error = pdk::testing::complete(definition, config).unwrap_err();
+        assert_eq!(error["config"]["queue"]["max_entries"], "value should be between 1 and 1000000", "{name}");
+    }
+}
+
+#[test]
+fn what_logging_plugins_drop_is_told_of_each() {
+    for (name, config) in [
+        ("tcp-log", serde_json::json!({ "host": "127.0.0.1", "port": 1, "queue": { "max_bytes": 1 } })),
+        ("udp-log", serde_json::json!({ "host": "127.0.0.1", "port": 1, "queue": { "max_bytes": 1 } })),
+        ("loggly", serde_json::json!({ "key": "k", "host": "127.0.0.1", "queue": { "max_bytes": 1 } })),
+        ("syslog", serde_json::json!({ "queue": { "max_bytes": 1 } })),
+    ] {
+        let count = || dropped_log_messages().find(|(plugin, _)| plugin == name).map_or(0, |(_, count)| count);
+        let before = count();
+        pdk::testing::Harness::new(find(name).unwrap(), config).send("GET /");
+        assert!(count() > before, "{name}");
+    }
+}

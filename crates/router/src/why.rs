@@ -66,7 +66,7 @@ fn terms(expression: &str) -> Vec<&str> {
             }
             b'|' if depth == 0 => return vec![expression],
             b'&' if depth == 0 => {
-                parts.push(&expression[begin..at]);
+                parts.extend(expression.get(begin..at));
                 at += 1;
                 begin = at + 1;
             }
@@ -75,10 +75,10 @@ fn terms(expression: &str) -> Vec<&str> {
         at += 1;
     }
     if parts.is_empty() {
-        let is_enclosed = bytes.first() == Some(&b'(') && closed == Some(bytes.len() - 1);
-        return if is_enclosed { terms(&expression[1..bytes.len() - 1]) } else { vec![expression] };
+        let inner = expression.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+        return inner.filter(|inner| closed == Some(inner.len() + 1)).map_or_else(|| vec![expression], terms);
     }
-    parts.push(&expression[begin.min(bytes.len())..]);
+    parts.extend(expression.get(begin..));
     parts.into_iter().flat_map(terms).collect()
 }
 
@@ -112,6 +112,9 @@ mod tests {
             ("", vec![""]),
             ("a == \"", vec!["a == \""]),
             ("&&", vec!["", ""]),
+            ("&", vec![""]),
+            (")", vec![")"]),
+            ("(é) && é", vec!["é", "é"]),
         ] {
             assert_eq!(terms(expression), expected, "{expression}");
         }

@@ -3,7 +3,7 @@
 use schema::{Record, Value, json};
 
 use super::{catalog, inserted, refusal};
-use crate::{PathForwarding, RetriedFailure, Route, RouterFlavor, Service};
+use crate::{HttpVersion, PathForwarding, RetriedFailure, Route, RouterFlavor, Service};
 
 const FLAVORS: [RouterFlavor; 3] =
     [RouterFlavor::Traditional, RouterFlavor::TraditionalCompatible, RouterFlavor::Expressions];
@@ -30,7 +30,7 @@ fn they_are_neither_shown_nor_filled_in() {
             assert!(!shown.contains(&format!("\"{name}\"")), "{flavor}: {name} of a route");
         }
         let shown = catalog.entity("services").unwrap().to_json().to_string();
-        for name in ["request_timeout", "retry_policy"] {
+        for name in ["request_timeout", "retry_policy", "http_version"] {
             assert_eq!(service.get(name), None, "{flavor}: {name} of a service");
             assert!(!shown.contains(name), "{flavor}: {name} of a service");
         }
@@ -55,11 +55,12 @@ fn they_are_kept_as_given_and_become_typed() {
         let row = inserted(
             &catalog(flavor),
             "services",
-            json!({ "host": "a", "request_timeout": 7, "retry_policy": { "backoff": 5 } }),
+            json!({ "host": "a", "request_timeout": 7, "retry_policy": { "backoff": 5 }, "http_version": "2" }),
         );
         let none = json!({ "http_statuses": null, "methods": null, "failures": null, "backoff": 5 });
         assert_eq!((&row["request_timeout"], &row["retry_policy"]), (&json!(7), &none));
         let service = Service::from_value(&row).unwrap();
+        assert_eq!(service.http_version, Some(HttpVersion::Http2));
         assert_eq!(service.retry_policy.and_then(|policy| policy.backoff), Some(5));
     }
 }

@@ -98,7 +98,11 @@ fn request(cx: &Context, out: &mut Writer) {
         out.raw(",\"cipher\":");
         out.text(tls.cipher.as_bytes());
         out.raw(",\"client_verify\":");
-        out.raw(if tls.client_certificates.is_empty() { "\"NONE\"}" } else { "\"FAILED:unverified\"}" });
+        out.raw(match (tls.client_certificates.is_empty(), cx.is_certificate_verified) {
+            (true, _) => "\"NONE\"}",
+            (false, true) => "\"SUCCESS\"}",
+            (false, false) => "\"FAILED:unverified\"}",
+        });
     }
     out.raw("}");
 }

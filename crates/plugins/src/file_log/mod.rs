@@ -1,7 +1,7 @@
 //! # file-log
 //!
 //! Appends one line of JSON a request to a file. One thread of the process writes all files, so requests never wait for a
-//! disk; what it cannot keep up with is dropped and counted. With `reopen` the file is opened for each batch of lines,
+//! disk; what it cannot keep up with (64 Ki lines or 64 MiB wait) is dropped, counted and told. With `reopen` the file is opened for each batch of lines,
 //! which lets log rotation move it away; without, it is opened anew after [`reopen`].
 
 mod writer;
@@ -14,7 +14,9 @@ use schema::Record;
 use serde::Deserialize;
 use std::sync::Arc;
 
-pub use writer::{dropped, flush, reopen};
+#[cfg(test)]
+pub(crate) use writer::flush;
+pub use writer::{dropped, flush_within, reopen};
 
 pub const DEFINITION: Definition =
     Definition { name: "file-log", priority: 9, version: crate::VERSION, phases: Phases::LOG, schema, build };

@@ -1,7 +1,7 @@
 //! Tests of `file-log`.
 
 use super::*;
-use pdk::testing::{Harness, complete, plugin_entity};
+use pdk::testing::{Harness, complete};
 use serde_json::{Value, json};
 
 fn scratch(name: &str) -> String {
@@ -56,15 +56,6 @@ fn counts_what_it_cannot_write() {
     h.send("GET /");
     flush();
     assert_eq!(dropped(), before + 1);
-}
-
-#[test]
-fn custom_fields_need_lua() {
-    let config =
-        complete(&DEFINITION, json!({ "path": "/tmp/x", "custom_fields_by_lua": { "a": "return 1" } })).unwrap();
-    let entity = plugin_entity("file-log", &config);
-    let error = build(&Instance { entity: &entity, config: &config, authorities: &[], groups: &[] }).err().unwrap();
-    assert!(error.to_string().starts_with("file-log: custom_fields_by_lua needs Lua"), "{error}");
 }
 
 #[test]

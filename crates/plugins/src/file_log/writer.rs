@@ -1,11 +1,13 @@
 //! The thread that writes log files, and the bounded queue before it.
 
+use crate::queue::Losses;
 use ahash::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 /// Lines that may wait.
 const QUEUE_LINES: usize = 64 * 1024;
@@ -42,14 +44,28 @@ pub fn reopen() {
     }
 }
 
-/// Waits until the lines so far are written.
-pub fn flush() {
+/// Waits until the lines so far are written, for at most this time: a file may be a pipe that nobody reads.
+pub fn flush_within(limit: Duration) {
+    let Some(orders) = WRITER.get().and_then(Option::as_ref) else { return };
     let (done, is_done) = sync_channel(1);
-    if let Some(orders) = orders()
-        && orders.send(Order::Flush(done)).is_ok()
-    {
-        let _ = is_done.recv();
+    let end = Instant::now() + limit;
+    let mut order = Order::Flush(done);
+    while let Err(TrySendError::Full(back)) = orders.try_send(order) {
+        if Instant::now() >= end {
+            break;
+        }
+        order = back;
+        std::thread::sleep(Duration::from_millis(1));
     }
+    if is_done.recv_timeout(end.saturating_duration_since(Instant::now())).is_err() {
+        log::warn!("file-log: {} bytes could not be written before the end", WAITING.load(Relaxed));
+    }
+}
+
+/// Waits until the lines so far are written.
+#[cfg(test)]
+pub(crate) fn flush() {
+    flush_within(Duration::from_secs(60));
 }
 
 /// Queues a line, which ends in a line break.
@@ -63,9 +79,10 @@ pub(super) fn append(path: &Arc<str>, is_reopened: bool, line: String) {
     }
 }
 
+static WRITER: OnceLock<Option<SyncSender<Order>>> = OnceLock::new();
+
 /// The queue of the writer; `None` where its thread could not be started.
 fn orders() -> Option<&'static SyncSender<Order>> {
-    static WRITER: OnceLock<Option<SyncSender<Order>>> = OnceLock::new();
     let start = || {
         let (orders, queue) = sync_channel(QUEUE_LINES);
         let thread = std::thread::Builder::new().name("file-log".to_owned());
@@ -86,6 +103,9 @@ struct Writer {
     files: HashMap<Arc<str>, File>,
     batches: HashMap<Arc<str>, Batch>,
     size: usize,
+    losses: Losses,
+    /// Of the lines that were dropped, how many were seen to be.
+    seen: u64,
 }
 
 impl Writer {
@@ -130,19 +150,29 @@ impl Writer {
             if self.files.len() >= OPEN_FILES {
                 self.files.clear();
             }
-            let is_written = self.file(&path).is_some_and(|mut file| file.write_all(batch.text.as_bytes()).is_ok());
-            if !is_written {
+            if let Err(error) = self.file(&path).and_then(|mut file| file.write_all(batch.text.as_bytes())) {
                 self.files.remove(&path);
                 DROPPED.fetch_add(batch.lines, Relaxed);
+                self.tell(&format!("{path}: {error}"));
             }
+        }
+        self.tell("the queue is full");
+    }
+
+    /// Tells of the lines that were dropped since it last did, now and then.
+    fn tell(&mut self, reason: &str) {
+        let dropped = DROPPED.load(Relaxed);
+        let count = dropped - std::mem::replace(&mut self.seen, dropped);
+        if let Some(count) = self.losses.add(count as usize) {
+            log::error!("file-log dropped {count} of its lines: {reason}");
         }
     }
 
-    fn file(&mut self, path: &Arc<str>) -> Option<&File> {
+    fn file(&mut self, path: &Arc<str>) -> io::Result<&File> {
         if !self.files.contains_key(path) {
-            self.files.insert(path.clone(), open(path).ok()?);
+            self.files.insert(path.clone(), open(path)?);
         }
-        self.files.get(path)
+        self.files.get(path).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 

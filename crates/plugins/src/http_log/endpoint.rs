@@ -1,6 +1,6 @@
 //! The server that log documents are sent to.
 
-use super::Config;
+use super::{Config, bulk};
 use crate::post::{Post, Settings};
 use crate::queue::{Entries, Sender, Sending};
 use bytes::Bytes;
@@ -50,13 +50,6 @@ impl Shape {
     }
 }
 
-/// A document in the shape of Elasticsearch's bulk API.
-pub(super) fn bulk(mut document: Value) -> String {
-    // Data streams want one.
-    document["@timestamp"] = document["started_at"].clone();
-    format!("{{\"create\":{{}}}}\n{document}\n")
-}
-
 /// A document in the shape of Splunk's HTTP Event Collector.
 pub(super) fn event(document: &Value, node: &Node) -> String {
     let time = document["started_at"].as_f64().unwrap_or_default() / 1000.0;
@@ -96,6 +89,14 @@ impl Endpoint {
 
 impl Sender for Endpoint {
     fn send<'a>(&'a self, batch: &'a Entries) -> Sending<'a> {
-        Box::pin(self.post.send(self.shape.payload(batch), |status| status < 300))
+        let is_taken = |status| status < 300;
+        let payload = self.shape.payload(batch);
+        match self.shape {
+            Shape::Bulk => Box::pin(async move {
+                let answer = self.post.ask(payload, is_taken, bulk::answer_bytes(batch)).await?;
+                bulk::outcome(&answer, batch)
+            }),
+            _ => Box::pin(self.post.send(payload, is_taken)),
+        }
     }
 }

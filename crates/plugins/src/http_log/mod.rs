@@ -9,6 +9,7 @@
 //! ends in `/services/collector` or `/services/collector/event`, in that of Splunk's HTTP Event Collector. Neither
 //! takes the shape above.
 
+mod bulk;
 mod endpoint;
 
 use crate::log_document::{self, CustomFields, Documents};
@@ -122,7 +123,7 @@ impl Plugin for HttpLog {
     fn log(&self, cx: &mut Context) {
         match self.shape {
             Shape::Object | Shape::Array => self.queue.push(self.documents.text(cx).as_bytes()),
-            Shape::Bulk => self.queue.push(endpoint::bulk(self.documents.of(cx))),
+            Shape::Bulk => self.queue.push(bulk::entry(self.documents.of(cx))),
             Shape::Hec => self.queue.push(endpoint::event(&self.documents.of(cx), &cx.shared.node)),
         }
     }

@@ -8,14 +8,19 @@ use std::net::TcpListener;
 use std::thread::JoinHandle;
 
 /// Answers requests with these statuses, over as many connections as come, and tells the requests.
-fn server(statuses: &'static [u16]) -> (u16, JoinHandle<Vec<(String, String)>>) {
+fn server(statuses: &[u16]) -> (u16, JoinHandle<Vec<(String, String)>>) {
+    server_that_answers(statuses.iter().map(|status| (*status, json!({}))).collect())
+}
+
+/// As [`server`], with bodies.
+fn server_that_answers(answers: Vec<(u16, Value)>) -> (u16, JoinHandle<Vec<(String, String)>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let thread = std::thread::spawn(move || {
         let mut seen = Vec::new();
-        while seen.len() < statuses.len() {
+        while seen.len() < answers.len() {
             let mut stream = BufReader::new(listener.accept().unwrap().0);
-            while let Some(status) = statuses.get(seen.len()) {
+            while let Some((status, answer)) = answers.get(seen.len()) {
                 let (mut head, mut length) = (String::new(), 0);
                 loop {
                     let mut line = String::new();
@@ -32,7 +37,8 @@ fn server(statuses: &'static [u16]) -> (u16, JoinHandle<Vec<(String, String)>>) 
                 let mut body = vec![0; length];
                 stream.read_exact(&mut body).unwrap();
                 seen.push((head, String::from_utf8(body).unwrap()));
-                let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 2\r\n\r\n{{}}");
+                let answer = answer.to_string();
+                let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{answer}", answer.len());
                 stream.get_mut().write_all(answer.as_bytes()).unwrap();
             }
         }
@@ -143,6 +149,32 @@ fn the_path_tells_servers_that_want_another_shape() {
         assert_eq!(Shape::of(url, false), want, "{url}");
     }
     assert_eq!(Shape::of("http://h.test/logs", true), Shape::Array);
+}
+
+#[test]
+fn documents_that_elasticsearch_has_no_time_for_are_sent_again_and_refused_ones_are_not() {
+    let item = |status: u16| json!({ "create": { "status": status, "error": { "type": "t", "reason": "r" } } });
+    let (port, server) = server_that_answers(vec![
+        (200, json!({ "errors": true, "items": [item(201), item(429), item(400), item(503)] })),
+        (503, json!({})),
+        (200, json!({ "errors": true, "items": [item(201), item(429)] })),
+        (200, json!({ "errors": false, "items": [item(201)] })),
+    ]);
+    let lost = || crate::dropped_log_messages().find(|(plugin, _)| plugin == "http-log").map_or(0, |(_, count)| count);
+    let before = lost();
+    let queue = json!({ "max_batch_size": 4, "max_coalescing_delay": 60 });
+    let config = json!({ "http_endpoint": format!("http://127.0.0.1:{port}/_bulk"), "queue": queue });
+    let h = Harness::new(&DEFINITION, config);
+    for path in ["/a", "/b", "/c", "/d"] {
+        h.send(&format!("GET {path}"));
+    }
+    let seen = server.join().unwrap();
+    let sent = seen.iter().map(|(_, body)| {
+        let lines: Vec<Value> = body.lines().map(document_of).collect();
+        lines.chunks(2).map(|pair| pair[1]["request"]["uri"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+    });
+    assert_eq!(sent.collect::<Vec<_>>(), ["/a /b /c /d", "/b /d", "/b /d", "/d"]);
+    assert!(lost() > before, "what is refused is counted");
 }
 
 #[test]

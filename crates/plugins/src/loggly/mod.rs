@@ -5,7 +5,8 @@
 use crate::calendar::{date, time};
 use crate::log_document::{CustomFields, Documents, Shape};
 use crate::mask;
-use crate::sender::{Destination, Sender};
+use crate::queue::{self, Parameters, Queue};
+use crate::sender::Datagrams;
 use crate::severity::{NAMES, Severities};
 use entities::PluginSchema;
 use pdk::{BuildError, Context, Definition, Instance, Phases, Plugin};
@@ -55,6 +56,9 @@ struct Config {
     /// Which values of the log document are masked. Not in Kong.
     #[field(hidden)]
     mask: Option<mask::Config>,
+    /// How messages wait and are put together, as those of `http-log`. Not in Kong.
+    #[field(hidden)]
+    queue: Option<Parameters>,
 }
 
 fn schema() -> PluginSchema {
@@ -65,6 +69,12 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     let config: Config = instance.config()?;
     let shape = Shape { by_lua: &config.custom_fields_by_lua, fields: &config.custom_fields, mask: &config.mask };
     let documents = Documents::new(DEFINITION.name, &shape)?;
+    let (host, port) = (config.host.as_deref().unwrap_or("logs-01.loggly.com"), config.port.unwrap_or(514));
+    let timeout = Duration::from_millis(config.timeout.unwrap_or(10_000.0) as u64);
+    let name = format!("loggly:{}:{host}:{port}", instance.entity.id);
+    let datagrams = Arc::new(Datagrams::udp(host, port, timeout));
+    let parameters = config.queue.unwrap_or_default();
+    let queue = queue::named(&name, &format!("loggly to {host}:{port}"), parameters, datagrams);
     let tags = config.tags.unwrap_or_default().into_iter().map(|tag| format!(" tag=\"{tag}\"")).collect::<String>();
     let or_info = |name: Option<String>| name.unwrap_or_else(|| "info".to_owned());
     Ok(Arc::new(Loggly {
@@ -77,11 +87,7 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
         // 41058 is Loggly's number among the enterprises (RFC 5424, 7.2.2).
         identity: format!("[{}@41058{tags}]", config.key),
         documents,
-        sender: Sender::new(Destination::Udp {
-            host: config.host.unwrap_or_else(|| "logs-01.loggly.com".to_owned()),
-            port: config.port.unwrap_or(514),
-            timeout: Duration::from_millis(config.timeout.unwrap_or(10_000.0) as u64),
-        }),
+        queue,
     }))
 }
 
@@ -89,7 +95,7 @@ struct Loggly {
     severities: Severities,
     identity: String,
     documents: Documents,
-    sender: Sender,
+    queue: Arc<Queue>,
 }
 
 impl Plugin for Loggly {
@@ -106,7 +112,7 @@ impl Plugin for Loggly {
             cx.shared.node.hostname,
             self.identity,
         );
-        self.sender.send(message.into_bytes());
+        self.queue.push(message);
     }
 }
 

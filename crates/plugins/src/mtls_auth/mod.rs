@@ -211,6 +211,7 @@ impl MtlsAuth {
 
     /// Lets in a client whose certificate is good, where it stands for somebody.
     async fn enter(&self, cx: &mut Context<'_>, verified: &Verified) -> Flow {
+        cx.is_certificate_verified = true;
         if self.skips_consumer {
             let (cn, dn) = (&verified.common_name, &verified.distinguished_name);
             let group = if self.groups_by_dn { Some(dn) } else { cn.as_ref() };

@@ -168,6 +168,20 @@ fn without_a_certificate_of_an_authority_nobody_passes() {
 }
 
 #[test]
+fn the_log_says_whether_the_certificate_was_verified() {
+    for (config, chain, want) in [
+        (json!({}), PKI.chain(&["alice"]), "SUCCESS"),
+        (json!({ "skip_consumer_lookup": true }), PKI.chain(&["alice"]), "SUCCESS"),
+        (json!({}), PKI.chain(&["stranger"]), "FAILED:unverified"),
+        (json!({ "anonymous": "ghost" }), PKI.chain(&["stranger"]), "FAILED:unverified"),
+        (json!({}), Vec::new(), "NONE"),
+    ] {
+        let exchange = send(&harness(config.clone()), &chain);
+        assert_eq!(exchange.log["request"]["tls"]["client_verify"], want, "{config} {}", chain.len());
+    }
+}
+
+#[test]
 fn a_certificate_counts_only_while_it_is_valid() {
     let h = harness(json!({ "cache_ttl": 1_000_000_000 }));
     assert!(send(&h, &PKI.chain(&["alice"])).upstream.is_some());

@@ -1,7 +1,7 @@
 //! The counters and histograms of the plugin `prometheus` as OTLP metrics, sent again and again with their sums since the start.
 
-use super::Sink;
 use super::otlp::{Attribute, attribute};
+use super::{LARGEST, Sink};
 use crate::prometheus::{Point, Points, snapshot};
 use crate::sender;
 use prost::Message;
@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+/// A metric with more bytes of points is sent in parts, each as the metric.
+const LARGEST_METRIC: usize = LARGEST / 4;
 /// `AggregationTemporality`: sums since the start.
 const CUMULATIVE: i32 = 2;
 
@@ -110,44 +112,62 @@ fn now() -> u64 {
 }
 
 fn metrics(start: u64) -> Vec<Metric> {
-    let time = now();
-    let attributes = |point: Vec<(String, String)>| -> Vec<Attribute> {
-        point.into_iter().map(|(key, value)| attribute(&key, value)).collect()
+    let times = (start, now());
+    let families = snapshot().into_iter();
+    families.flat_map(|family| metric(family.name, family.help, family.points, times)).collect()
+}
+
+/// A family of series, in as many parts as its size asks for. `times` are those of the sums' start and of now.
+pub(super) fn metric(name: &str, help: &str, points: Points, times: (u64, u64)) -> Vec<Metric> {
+    let (start_time_unix_nano, time_unix_nano) = times;
+    let attributes = |labels: Vec<(String, String)>| -> Vec<Attribute> {
+        labels.into_iter().map(|(key, value)| attribute(&key, value)).collect()
     };
-    let families = snapshot().into_iter().map(|family| {
-        let named = Metric {
-            name: family.name.to_owned(),
-            description: family.help.to_owned(),
-            unit: unit(family.name).to_owned(),
-            ..Metric::default()
-        };
-        match family.points {
-            Points::Counts(points) => {
-                let point = |Point { labels, value }: Point<u64>| NumberPoint {
-                    start_time_unix_nano: start,
-                    time_unix_nano: time,
-                    as_int: Some(i64::try_from(value).unwrap_or(i64::MAX)),
-                    attributes: attributes(labels),
-                };
-                let points = points.into_iter().map(point).collect();
-                Metric { sum: Some(Sum { points, temporality: CUMULATIVE, is_monotonic: true }), ..named }
-            }
-            Points::Histograms(bounds, points) => {
-                let point = |Point { labels, value: (buckets, sum) }: Point<(Vec<u64>, u64)>| HistogramPoint {
-                    start_time_unix_nano: start,
-                    time_unix_nano: time,
-                    count: buckets.iter().sum(),
-                    sum: Some(sum as f64),
-                    buckets,
-                    bounds: bounds.iter().map(|bound| *bound as f64).collect(),
-                    attributes: attributes(labels),
-                };
-                let points = points.into_iter().map(point).collect();
-                Metric { histogram: Some(Histogram { points, temporality: CUMULATIVE }), ..named }
-            }
+    let named = || Metric {
+        name: name.to_owned(),
+        description: help.to_owned(),
+        unit: unit(name).to_owned(),
+        ..Metric::default()
+    };
+    match points {
+        Points::Counts(points) => {
+            let points = points.into_iter().map(|Point { labels, value }| NumberPoint {
+                start_time_unix_nano,
+                time_unix_nano,
+                as_int: Some(i64::try_from(value).unwrap_or(i64::MAX)),
+                attributes: attributes(labels),
+            });
+            let sum = |points| Sum { points, temporality: CUMULATIVE, is_monotonic: true };
+            parts(points).map(|points| Metric { sum: Some(sum(points)), ..named() }).collect()
         }
-    });
-    families.collect()
+        Points::Histograms(bounds, points) => {
+            let points = points.into_iter().map(|Point { labels, value: (buckets, sum) }| HistogramPoint {
+                start_time_unix_nano,
+                time_unix_nano,
+                count: buckets.iter().sum(),
+                sum: Some(sum as f64),
+                buckets,
+                bounds: bounds.iter().map(|bound| *bound as f64).collect(),
+                attributes: attributes(labels),
+            });
+            let histogram = |points| Histogram { points, temporality: CUMULATIVE };
+            parts(points).map(|points| Metric { histogram: Some(histogram(points)), ..named() }).collect()
+        }
+    }
+}
+
+/// Points put together up to the size of a metric.
+fn parts<T: Message>(points: impl Iterator<Item = T>) -> impl Iterator<Item = Vec<T>> {
+    let mut points = points.peekable();
+    std::iter::from_fn(move || {
+        let mut part = Vec::new();
+        let mut size = 0;
+        while let Some(point) = points.next_if(|_| size < LARGEST_METRIC) {
+            size += point.encoded_len();
+            part.push(point);
+        }
+        (!part.is_empty()).then_some(part)
+    })
 }
 
 /// As UCUM writes it.

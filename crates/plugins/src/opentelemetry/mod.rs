@@ -19,21 +19,22 @@ mod metrics;
 mod otlp;
 mod proto;
 mod report;
+mod resource;
 mod rules;
 
 use crate::post::{Post, Settings};
 use crate::propagation::{Incoming, Outgoing, Propagation, Settings as PropagationSettings, Text, TraceId};
-use crate::queue::{self, Entries, Parameters, Queue, Sender, Sending};
+use crate::queue::{self, Entries, Failure, Parameters, Queue, Sender, Sending};
 use entities::PluginSchema;
 use grpc::Grpc;
 use indexmap::IndexMap;
 use logs::Wanted;
 use metrics::Metrics;
-use otlp::{Attribute, Resource, Scope, attribute};
 use pdk::trace::{Instrumentations, Tracing};
 use pdk::{BuildError, Context, Definition, Instance, Node, Phases, Plugin, Step};
 use prost::Message;
 use report::Spans;
+use resource::Attributes;
 use rules::Rule;
 use schema::{Deprecation, Record, Value, json, typedefs};
 use serde::Deserialize;
@@ -70,7 +71,8 @@ struct Config {
     /// More header fields to send.
     #[field(keys(typedef = header_name), values(referenceable))]
     headers: Option<IndexMap<String, String>>,
-    /// Attributes of the resource, beside or instead of `service.name`, `service.instance.id` and `service.version`.
+    /// Attributes of the resource, beside or instead of `service.name`, `service.instance.id` and `service.version`. Values may
+    /// be templates, as in request-transformer: `$(headers.host)`.
     #[field(keys(required), values(required))]
     resource_attributes: Option<IndexMap<String, String>>,
     /// How spans wait and are put together.
@@ -139,10 +141,14 @@ fn schema() -> PluginSchema {
 
 fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     let config: Config = instance.config()?;
-    let traces = config.traces_endpoint.as_deref().map(|url| Traces::new(instance, &config, url)).transpose()?;
-    let logs = config.logs_endpoint.as_deref().map(|url| Sink::new(instance, &config, "logs", url)).transpose()?;
-    let metrics =
-        config.metrics_endpoint.as_deref().map(|url| Sink::new(instance, &config, "metrics", url)).transpose()?;
+    let attributes = Arc::new(Attributes::new(config.resource_attributes.as_ref()));
+    let sink = |what: &str, url: &Option<String>| {
+        url.as_deref().map(|url| Sink::new(instance, &config, &attributes, what, url)).transpose()
+    };
+    let propagation = Propagation::new(&config.propagation, config.header_type.as_deref(), None);
+    let traces = sink("traces", &config.traces_endpoint)?.map(|sink| Traces { propagation, sink });
+    let logs = sink("logs", &config.logs_endpoint)?;
+    let metrics = sink("metrics", &config.metrics_endpoint)?;
     let interval = Duration::from_secs_f64(config.metrics_interval.unwrap_or(60.0));
     Ok(Arc::new(OpenTelemetry {
         traces,
@@ -151,6 +157,7 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
         logs: logs.map(|sink| (sink, Wanted::new())),
         sampling_rate: config.sampling_rate,
         response_header: config.http_response_header_for_traceid,
+        attributes,
     }))
 }
 
@@ -161,6 +168,7 @@ struct OpenTelemetry {
     metrics: Option<Metrics>,
     sampling_rate: Option<f64>,
     response_header: Option<String>,
+    attributes: Arc<Attributes>,
 }
 
 struct Traces {
@@ -176,8 +184,11 @@ struct Sink {
 /// Where spans or log records go, and what they come from.
 struct Collector {
     way: Way,
-    attributes: IndexMap<String, String>,
+    attributes: Arc<Attributes>,
 }
+
+/// The most bytes of entries in one request; more are sent in several. Collectors that speak gRPC refuse more than 4 MiB.
+const LARGEST: usize = 1 << 20;
 
 /// Known with the first request. It is not a collector's: an instance made anew takes the queue over, with what waits in it.
 static NODE: OnceLock<Arc<Node>> = OnceLock::new();
@@ -188,18 +199,15 @@ enum Way {
     Grpc(Grpc),
 }
 
-impl Traces {
-    fn new(instance: &Instance<'_>, config: &Config, url: &str) -> Result<Self, BuildError> {
-        Ok(Self {
-            propagation: Propagation::new(&config.propagation, config.header_type.as_deref(), None),
-            sink: Sink::new(instance, config, "traces", url)?,
-        })
-    }
-}
-
 impl Sink {
     /// `what` is sent to the URL in the field `<what>_endpoint`.
-    fn new(instance: &Instance<'_>, config: &Config, what: &str, url: &str) -> Result<Self, BuildError> {
+    fn new(
+        instance: &Instance<'_>,
+        config: &Config,
+        attributes: &Arc<Attributes>,
+        what: &str,
+        url: &str,
+    ) -> Result<Self, BuildError> {
         let ms = |value: Option<u64>, default| Duration::from_millis(value.unwrap_or(default));
         let connect_timeout = ms(config.connect_timeout, 1000);
         let timeout = connect_timeout + ms(config.send_timeout, 5000) + ms(config.read_timeout, 5000);
@@ -218,17 +226,20 @@ impl Sink {
             Way::Grpc(grpc) => format!("opentelemetry to {}", grpc.authority()),
         };
         let name = format!("opentelemetry:{}:{what}", instance.entity.id);
-        let attributes = config.resource_attributes.clone().unwrap_or_default();
-        let collector = Arc::new(Collector { way, attributes });
+        let collector = Arc::new(Collector { way, attributes: attributes.clone() });
         let batch = config.batch_span_count.filter(|count| *count != 200);
         let delay = config.batch_flush_delay.filter(|delay| *delay != 3).map(|delay| delay as f64);
         let parameters = config.queue.clone().batching(batch, delay);
         Ok(Self { queue: queue::named(&name, &label, parameters, collector) })
     }
 
-    fn push<'a, M: Message + 'a>(&self, cx: &Context, items: impl IntoIterator<Item = &'a M>) {
+    /// Takes what a request has to send, and its resource where that is its own.
+    fn push(&self, cx: &Context, resource: Option<&[u8]>, items: impl Iterator<Item: AsRef<[u8]>>) {
         know(cx);
-        self.queue.push_all(items.into_iter().map(Message::encode_to_vec));
+        match resource {
+            Some(resource) => self.queue.push_all(items.map(|item| resource::entry(resource, item.as_ref()))),
+            None => self.queue.push_all(items),
+        }
     }
 }
 
@@ -238,35 +249,45 @@ fn know(cx: &Context) {
 }
 
 impl Collector {
-    fn resource(&self) -> Resource {
-        let mut attributes: Vec<Attribute> = Vec::new();
-        let mut put = |key: &str, value: String| {
-            if !self.attributes.contains_key(key) {
-                attributes.push(attribute(key, value));
-            }
-        };
-        put("service.name", "kong".to_owned());
-        if let Some(node) = NODE.get() {
-            put("service.instance.id", node.id.to_string());
-            put("service.version", node.version.clone());
+    async fn export(&self, entries: &[&[u8]]) -> Result<(), Failure> {
+        let resource = self.attributes.of_node(NODE.get().map(|node| &**node));
+        let export = resource::export(&resource, entries.iter().copied());
+        match &self.way {
+            Way::Http(post) => post.send(export.into(), |status| status == 200).await,
+            Way::Grpc(grpc) => grpc.call(export.into()).await,
         }
-        attributes.extend(self.attributes.iter().map(|(key, value)| attribute(key, value.as_str())));
-        Resource { attributes }
     }
+}
 
-    fn export(&self, items: &Entries) -> Vec<u8> {
-        let scope = Scope { name: SCOPE.0.to_owned(), version: SCOPE.1.to_owned() };
-        report::export(&self.resource().encode_to_vec(), &scope.encode_to_vec(), items.iter())
-    }
+/// How many entries, at least one, go into a request.
+fn fitting(entries: &[&[u8]]) -> usize {
+    let sizes = entries.iter().scan(0, |sum, entry| {
+        *sum += entry.len();
+        Some(*sum)
+    });
+    sizes.take_while(|sum| *sum <= LARGEST).count().max(1)
 }
 
 impl Sender for Collector {
     fn send<'a>(&'a self, batch: &'a Entries) -> Sending<'a> {
-        let export = self.export(batch);
-        match &self.way {
-            Way::Http(post) => Box::pin(post.send(export.into(), |status| status == 200)),
-            Way::Grpc(grpc) => Box::pin(grpc.call(export.into())),
-        }
+        Box::pin(async move {
+            let all: Vec<&[u8]> = batch.iter().collect();
+            let mut left = all.as_slice();
+            while !left.is_empty() {
+                let (part, others) = left.split_at(fitting(left).min(left.len()));
+                if let Err(failure) = self.export(part).await {
+                    let is_whole = left.len() == all.len();
+                    // What has come must not come again.
+                    return Err(if is_whole {
+                        failure
+                    } else {
+                        Failure::partial(failure.reason, left.iter().collect(), 0)
+                    });
+                }
+                left = others;
+            }
+            Ok(())
+        })
     }
 }
 
@@ -377,18 +398,19 @@ impl Plugin for OpenTelemetry {
         if let Some(traces) = self.traces.as_ref().filter(|_| cx.trace.is_some()) {
             let traced = self.traced(cx, traces);
             if let Some(trace) = cx.trace.take().filter(|_| traced.is_sampled) {
-                know(cx);
+                let resource = self.attributes.of_request(cx);
                 SPANS.with_borrow_mut(|spans| {
                     spans.clear();
                     report::spans(cx, &trace, &traced, spans);
-                    traces.sink.queue.push_all(spans.iter());
+                    traces.sink.push(cx, resource.as_deref(), spans.iter());
                 });
             }
         }
         if let Some((sink, _)) = &self.logs {
             let records = logs::take(cx, cx.data.get::<Traced>());
             if !records.is_empty() {
-                sink.push(cx, &records);
+                let resource = self.attributes.of_request(cx);
+                sink.push(cx, resource.as_deref(), records.iter().map(Message::encode_to_vec));
             }
         }
     }

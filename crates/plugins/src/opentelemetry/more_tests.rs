@@ -1,11 +1,14 @@
 //! Tests of what `opentelemetry` does beyond Kong: gRPC, metrics, sampling rules.
 
-use super::metrics::Metric;
-use super::otlp::{Export, Span};
+use super::metrics::{Metric, metric};
+use super::otlp::{Attribute, Export, Span, attribute};
 use super::tests::{harness, send, traceparent, turn};
 use super::*;
 use crate::post::tests::server;
+use crate::prometheus::{Point, Points};
 use bytes::Bytes;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 const WAIT: Duration = Duration::from_secs(20);
@@ -128,6 +131,79 @@ fn what_prometheus_counts_is_sent_as_metrics() {
     let point = latency.histogram.as_ref().unwrap().points.iter().find(|point| is_own(&point.attributes)).unwrap();
     assert_eq!((point.count, point.buckets.len(), point.bounds.len()), (2, 14, 13));
     assert_eq!((latency.unit.as_str(), point.bounds[0]), ("ms", 25.0));
+}
+
+#[test]
+fn many_series_are_sent_in_requests_of_a_bounded_size() {
+    let labels = |n: u64| vec![("route".to_owned(), format!("{n}-{}", "r".repeat(100)))];
+    let counts = (0..20_000).map(|n| Point { labels: labels(n), value: n }).collect();
+    let latencies = (0..5_000).map(|n| Point { labels: labels(n), value: (vec![1, 2], n) }).collect();
+    let metrics = [
+        metric("kong_http_requests_total", "help", Points::Counts(counts), (1, 2)),
+        metric("kong_request_latency_ms", "help", Points::Histograms(&[5], latencies), (1, 2)),
+        metric("kong_none_total", "help", Points::Counts(Vec::new()), (1, 2)),
+    ]
+    .concat();
+    let (port, received) = server(200);
+    let url = &format!("http://127.0.0.1:{port}");
+    let post = Post::new(&Settings { url, connect_timeout: WAIT, timeout: WAIT, ..Settings::default() }).unwrap();
+    let attributes =
+        [("zone", "z"), ("tenant", "$(headers.x)")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let attributes = Arc::new(Attributes::new(Some(&attributes.into_iter().collect())));
+    let collector = Collector { way: Way::Http(post), attributes };
+    let batch: Entries = metrics.iter().map(Message::encode_to_vec).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(collector.send(&batch)).unwrap();
+    let (mut requests, mut values, mut sums) = (0, Vec::new(), Vec::new());
+    for (_, body) in received.try_iter() {
+        assert!(body.len() < LARGEST + 1024, "{} bytes", body.len());
+        requests += 1;
+        let export = Export::decode(&*body).unwrap();
+        let [of_resource] = &*export.resources else { panic!("{} resources", export.resources.len()) };
+        let resource = &of_resource.resource.as_ref().unwrap().attributes;
+        assert!(resource.contains(&attribute("zone", "z")) && !resource.iter().any(|a| a.key == "tenant"));
+        for item in &of_resource.scopes[0].items {
+            let metric = Metric::decode(&**item).unwrap();
+            assert_eq!(metric.description, "help");
+            values.extend(metric.sum.into_iter().flat_map(|sum| sum.points).filter_map(|point| point.as_int));
+            let points = metric.histogram.into_iter().flat_map(|histogram| histogram.points);
+            sums.extend(points.filter_map(|point| point.sum));
+        }
+    }
+    assert!(requests > 2, "{requests}");
+    assert!(values.iter().copied().eq(0..20_000), "{} counts", values.len());
+    assert!(sums.iter().copied().eq((0..5_000).map(f64::from)), "{} histograms", sums.len());
+}
+
+#[test]
+fn what_has_come_of_a_large_batch_does_not_come_again() {
+    // Takes one request and is gone.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = &format!("http://{}", listener.local_addr().unwrap());
+    let served = std::thread::spawn(move || {
+        let mut stream = BufReader::new(listener.accept().unwrap().0);
+        drop(listener);
+        let (mut line, mut length) = (String::new(), 0);
+        while stream.read_line(&mut line).unwrap() > 2 {
+            let told = line.to_ascii_lowercase();
+            length = told.strip_prefix("content-length: ").map_or(length, |n| n.trim().parse().unwrap());
+            line.clear();
+        }
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).unwrap();
+        stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+        body
+    });
+    let post = Post::new(&Settings { url, connect_timeout: WAIT, timeout: WAIT, ..Settings::default() }).unwrap();
+    let collector = Collector { way: Way::Http(post), attributes: Arc::default() };
+    let span = |name: &str| Span { name: name.repeat(LARGEST / 2), ..Span::default() }.encode_to_vec();
+    let all = ["a", "b", "c"].map(span);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let failure = runtime.block_on(collector.send(&all.iter().collect())).unwrap_err();
+    let left = all[1..].iter().collect();
+    assert_eq!(failure, Failure::partial(failure.reason.clone(), left, 0));
+    let export = Export::decode(&*served.join().unwrap()).unwrap();
+    assert_eq!(export.resources[0].scopes[0].items, &all[..1]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Tests of `opentelemetry`.
 
-use super::otlp::{AnyValue, Export, LogRecord, Span, Value as Otlp};
+use super::otlp::{AnyValue, Attribute, Export, LogRecord, Span, Value as Otlp};
 use super::*;
 use crate::post::tests::server;
 use pdk::testing::{Exchange, Harness, complete};
@@ -169,6 +169,64 @@ fn endpoint_is_an_older_name_and_one_endpoint_must_be_there() {
     let error =
         complete(&DEFINITION, json!({ "traces_endpoint": "http://a.test", "resource_attributes": { "": "x" } }));
     assert_eq!(error.unwrap_err()["config"]["resource_attributes"], "length must be at least 1");
+    let config = json!({ "traces_endpoint": "http://a.test", "resource_attributes": { "x": "" } });
+    assert_eq!(
+        complete(&DEFINITION, config).unwrap_err()["config"]["resource_attributes"],
+        "length must be at least 1"
+    );
+}
+
+#[test]
+fn resource_attributes_are_templates_and_requests_have_resources_of_their_own() {
+    let _turn = turn();
+    let (traces, spans) = server(200);
+    let (logs, records) = server(200);
+    let h = harness(json!({
+        "traces_endpoint": format!("http://127.0.0.1:{traces}"), "logs_endpoint": format!("http://127.0.0.1:{logs}"),
+        "resource_attributes": {
+            "service.name": "$(headers.host)", "tenant": "t-$(headers['x-tenant'])", "zone": "z", "price": "5 $",
+            "no.lua": "$(1 +)", "fails": "$(headers.a.b.c)",
+        },
+    }));
+    let sent = ["a", "b", "a"].map(|tenant| {
+        let note = |cx: &mut Context| {
+            cx.trace = Some(Box::new(Trace::new(RECORDED, 0.1)));
+            let fields = [("request_id", cx.request_id())];
+            note_log("warn", &log::Record::builder().args(format_args!("{tenant}")).key_values(&fields).build());
+        };
+        h.send_with(&format!("GET /own-{tenant}\nHost: {tenant}.test\nX-Tenant: {tenant}"), note);
+        tenant
+    });
+    for received in [spans, records] {
+        let mut found = Vec::new();
+        // Tests share the queue: what another one has left in it may come too.
+        while found.len() < sent.len() {
+            let (_, body) = received.recv_timeout(Duration::from_secs(20)).unwrap();
+            let export = Export::decode(&*body).unwrap();
+            assert_eq!(export.encode_to_vec(), body, "what is written by hand is what prost writes");
+            for of_resource in &export.resources {
+                let attributes = &of_resource.resource.as_ref().unwrap().attributes;
+                let tenant = text(attributes, "tenant").to_owned();
+                if tenant.is_empty() {
+                    continue;
+                }
+                let told = ["zone", "price", "no.lua", "service.version"].map(|key| text(attributes, key));
+                assert_eq!(told, ["z", "5 $", "$(1 +)", "1.2.3"]);
+                assert_eq!(value(attributes, "fails"), None);
+                let letter = tenant.trim_start_matches("t-");
+                assert_eq!(text(attributes, "service.name"), format!("{letter}.test"));
+                for item in &of_resource.scopes[0].items {
+                    // Both the span's URL and the message end with the tenant.
+                    let known = Span::decode(&**item).ok().map(|span| text(&span.attributes, "http.url").to_owned());
+                    let known = known.filter(|url| !url.is_empty()).unwrap_or_else(|| letter.to_owned());
+                    assert!(known.ends_with(letter), "{known} {tenant}");
+                    found.push(letter.to_owned());
+                }
+            }
+        }
+        found.sort_unstable();
+        assert_eq!(found, ["a", "a", "b"]);
+    }
 }
 
 #[test]

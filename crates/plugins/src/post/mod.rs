@@ -86,13 +86,26 @@ pub(crate) async fn send(
     request: Request<Full<Bytes>>,
     limit: usize,
 ) -> Result<StatusCode, Failure> {
+    read(client, request, limit, |_| {}).await
+}
+
+/// Sends a request and reads the answer, piece by piece up to a limit.
+async fn read(
+    client: &HttpClient,
+    request: Request<Full<Bytes>>,
+    limit: usize,
+    mut take: impl FnMut(&Bytes),
+) -> Result<StatusCode, Failure> {
     let answer = client.request(request).await.map_err(|error| Failure::new(causes(&error)))?;
     let (head, mut body) = answer.into_parts();
     let mut read = 0;
     while let Some(Ok(frame)) = body.frame().await
         && read <= limit
     {
-        read += frame.data_ref().map_or(0, Bytes::len);
+        if let Some(piece) = frame.data_ref() {
+            read += piece.len();
+            take(piece);
+        }
     }
     Ok(head.status)
 }
@@ -136,19 +149,36 @@ impl Post {
         self.uri.authority().map_or("", |authority| authority.as_str())
     }
 
-    /// Sends a body; the status of the answer.
-    async fn exchange(&self, body: Bytes) -> Result<StatusCode, Failure> {
+    fn request(&self, body: Bytes) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
-        send(&self.client, request, ANSWER_BYTES).await
+        request
     }
 
     /// Sends a body. Any answer for which `is_taken` does not hold is a failure.
     pub(crate) async fn send(&self, body: Bytes, is_taken: fn(u16) -> bool) -> Result<(), Failure> {
+        self.exchange(body, is_taken, ANSWER_BYTES, |_| {}).await
+    }
+
+    /// As [`send`](Self::send); the answer's body, of which no more is kept than some bytes beyond `limit`.
+    pub(crate) async fn ask(&self, body: Bytes, is_taken: fn(u16) -> bool, limit: usize) -> Result<Vec<u8>, Failure> {
+        let mut answer = Vec::new();
+        self.exchange(body, is_taken, limit, |piece| answer.extend_from_slice(piece)).await?;
+        Ok(answer)
+    }
+
+    async fn exchange(
+        &self,
+        body: Bytes,
+        is_taken: fn(u16) -> bool,
+        limit: usize,
+        take: impl FnMut(&Bytes),
+    ) -> Result<(), Failure> {
         let late = || Failure::new("timeout".to_owned());
-        let status = tokio::time::timeout(self.timeout, self.exchange(body)).await.map_err(|_| late())??;
+        let exchange = read(&self.client, self.request(body), limit, take);
+        let status = tokio::time::timeout(self.timeout, exchange).await.map_err(|_| late())??;
         // Those that another time or another configuration of the server would change are none.
         let is_refusal = status.is_client_error() && !matches!(status.as_u16(), 401 | 403 | 404 | 408 | 425 | 429);
         let reason = || format!("the answer is {status}");

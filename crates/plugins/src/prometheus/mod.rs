@@ -134,8 +134,30 @@ struct Slot {
     request: Option<Arc<Histogram>>,
 }
 
+/// What a thread counts.
+#[derive(Default)]
+struct Counted {
+    slots: ahash::HashMap<[Uuid; 3], Slot>,
+    /// As many shortages of series were seen.
+    shortages: u64,
+}
+
+impl Counted {
+    /// Lets go of routes that are gone where there was no room for a series, and of everything where there is too much.
+    fn tidy(&mut self, id: &[Uuid; 3]) {
+        let shortages = series::shortages();
+        if self.shortages != shortages {
+            self.shortages = shortages;
+            self.slots.retain(|_, slot| !slot.is_gone());
+        }
+        if self.slots.len() >= SLOTS && !self.slots.contains_key(id) {
+            self.slots.clear();
+        }
+    }
+}
+
 thread_local! {
-    static COUNTED: RefCell<ahash::HashMap<[Uuid; 3], Slot>> = RefCell::default();
+    static COUNTED: RefCell<Counted> = RefCell::default();
 }
 
 impl Plugin for Prometheus {
@@ -144,10 +166,8 @@ impl Plugin for Prometheus {
         let consumer = cx.consumer.as_ref().filter(|_| self.has_consumer);
         let id = [route.id, cx.service.map(|s| s.id).unwrap_or_default(), consumer.map(|c| c.id).unwrap_or_default()];
         COUNTED.with_borrow_mut(|counted| {
-            if counted.len() >= SLOTS && !counted.contains_key(&id) {
-                counted.clear();
-            }
-            let slot = counted.entry(id).or_insert_with(|| Slot::new(cx, route, consumer));
+            counted.tidy(&id);
+            let slot = counted.slots.entry(id).or_insert_with(|| Slot::new(cx, route, consumer));
             if !slot.is_of(cx, consumer) {
                 *slot = Slot::new(cx, route, consumer);
             }
@@ -225,6 +245,11 @@ impl Slot {
         is_same(Some(&self.route), cx.route)
             && is_same(self.service.as_ref(), cx.service)
             && is_same(self.consumer.as_ref(), consumer)
+    }
+
+    /// Whether nothing but this slot knows the route or consumer any longer.
+    fn is_gone(&self) -> bool {
+        Arc::strong_count(&self.route) == 1 || self.consumer.as_ref().is_some_and(|it| Arc::strong_count(it) == 1)
     }
 
     /// The labels of a series; `middle` goes after the route's.

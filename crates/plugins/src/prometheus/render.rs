@@ -133,7 +133,9 @@ fn optional(figures: &Figures, exports: Exports, syntax: Syntax) -> String {
     if exports.has_logs {
         let name = "silverback_log_messages_dropped_total";
         head(&mut out, name, "Messages of logging plugins that were dropped", "counter", syntax);
-        line(&mut out, name, "", crate::dropped_log_messages());
+        for (plugin, count) in crate::dropped_log_messages() {
+            line(&mut out, name, &format!("plugin=\"{plugin}\""), count);
+        }
     }
     if exports.has_mirrors {
         let name = "silverback_mirrored_requests_total";

@@ -7,10 +7,12 @@ use std::fmt::Write;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Series of one family; what comes after is counted as an error and not shown.
+/// Series of one family. Those of what is gone make room for new ones; what comes beyond is counted as an error and not shown.
 const SERIES: usize = 50_000;
+/// How often it is looked for room: it takes milliseconds.
+const LOOK: Duration = Duration::from_secs(10);
 /// How many series of a family are read in one go.
 const AT_ONCE: usize = 8;
 /// How much text is made at a time, about: it is sent while caches still have it.
@@ -43,6 +45,12 @@ const UPSTREAM_BOUNDS: &[u64] = &[25, 50, 80, 100, 250, 400, 700, 1000, 2000, 50
 const BUCKETS: usize = KONG_BOUNDS.len() + 1;
 
 static ERRORS: AtomicU64 = AtomicU64::new(0);
+static SHORTAGES: AtomicU64 = AtomicU64::new(0);
+
+/// How often there was no room: threads then let go of what they no longer count.
+pub(super) fn shortages() -> u64 {
+    SHORTAGES.load(Relaxed)
+}
 
 /// How often a series could not be kept.
 pub(super) fn errors() -> u64 {
@@ -290,23 +298,48 @@ pub(super) struct Family<T> {
     pub(super) name: &'static str,
     help: &'static str,
     new: fn() -> T,
-    series: Mutex<BTreeMap<String, Series<T>>>,
+    series: Mutex<All<T>>,
+}
+
+struct All<T> {
+    by_labels: BTreeMap<String, Series<T>>,
+    /// When it was last looked for room.
+    looked: Option<Instant>,
+}
+
+impl<T: Value> All<T> {
+    /// Forgets series that no thread counts any longer, where there is no room for another one.
+    fn make_room(&mut self) {
+        if self.by_labels.len() < SERIES || self.looked.is_some_and(|looked| looked.elapsed() < LOOK) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        self.by_labels.retain(|_, series| {
+            series.fold();
+            !series.live.is_empty()
+        });
+        // Of what is gone, threads may still have counters: there is room for it the next time.
+        SHORTAGES.fetch_add(1, Relaxed);
+    }
 }
 
 impl<T: Value> Family<T> {
     const fn new(name: &'static str, help: &'static str, new: fn() -> T) -> Self {
-        Self { name, help, new, series: Mutex::new(BTreeMap::new()) }
+        Self { name, help, new, series: Mutex::new(All { by_labels: BTreeMap::new(), looked: None }) }
     }
 
     /// A new value of the series, for the calling thread.
     pub(super) fn register(&self, labels: String) -> Arc<T> {
         let value = Arc::new((self.new)());
         let mut all = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= SERIES && !all.contains_key(&labels) {
-            ERRORS.fetch_add(1, Relaxed);
-            return value;
+        if !all.by_labels.contains_key(&labels) {
+            all.make_room();
+            if all.by_labels.len() >= SERIES {
+                ERRORS.fetch_add(1, Relaxed);
+                return value;
+            }
         }
-        let series = all.entry(labels).or_insert_with(|| Series { live: SmallVec::new(), retired: None });
+        let series = all.by_labels.entry(labels).or_insert_with(|| Series { live: SmallVec::new(), retired: None });
         series.fold();
         series.live.push(value.clone());
         value
@@ -319,7 +352,7 @@ impl<T: Value> Family<T> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut read = 0;
         let mut last = None;
-        for (labels, series) in all.range_mut::<str, _>((start, Bound::Unbounded)).take(AT_ONCE) {
+        for (labels, series) in all.by_labels.range_mut::<str, _>((start, Bound::Unbounded)).take(AT_ONCE) {
             then(labels, series);
             read += 1;
             last = Some(labels);
@@ -470,10 +503,9 @@ mod tests {
         static FLOOD: Family<Counter> = Family::new("kong_flood", "", Counter::default);
         let family = &FLOOD;
         let before = errors();
-        for n in 0..SERIES + 100 {
-            family.register(format!("n=\"{n}\"")).add(1);
-        }
-        assert_eq!(family.series.lock().unwrap().len(), SERIES);
+        let mut counted: Vec<Arc<Counter>> = (0..SERIES + 100).map(|n| family.register(format!("n=\"{n}\""))).collect();
+        counted.iter().for_each(|counter| counter.add(1));
+        assert_eq!(family.series.lock().unwrap().by_labels.len(), SERIES);
         assert!(errors() >= before + 100, "{before} {}", errors());
         // What is there already goes on.
         family.register("n=\"5\"".to_owned()).add(1);
@@ -482,5 +514,15 @@ mod tests {
         let out = pieces.concat();
         assert_eq!(out.lines().count(), SERIES + 2, "each once, and two lines on top");
         assert!(out.contains("kong_flood{n=\"5\"} 2\n") && !out.contains(&format!("n=\"{SERIES}\"")));
+        // What nobody counts any longer makes room, once it is looked for some.
+        counted.drain(..SERIES / 2);
+        let is_new = || family.register("n=\"new\"".to_owned()).add(1);
+        is_new();
+        assert_eq!(family.series.lock().unwrap().by_labels.len(), SERIES, "it was looked a moment ago");
+        family.series.lock().unwrap().looked = None;
+        is_new();
+        let out: String = family.text(Syntax::Prometheus).collect();
+        assert_eq!(out.lines().count(), SERIES / 2 + 1 + 2);
+        assert!(out.contains("kong_flood{n=\"new\"} 1\n") && !out.contains("{n=\"5\"}"));
     }
 }

@@ -190,6 +190,7 @@ fn exemplars_are_for_those_who_ask_for_open_metrics() {
     let with = lines("kong_request_latency_ms_bucket").into_iter().filter(|line| line.contains(exemplar)).count();
     assert_eq!(with, 1, "one bucket has it: {text}");
     assert!(lines("_count").iter().all(|line| line.ends_with(" 2")), "{text}");
+    assert!(text.contains("silverback_log_messages_dropped_total{plugin=\"file-log\"} "), "{text}");
     // Names stay those of the dashboards.
     assert_eq!(lines("kong_bandwidth_bytes{").len(), 1);
     for head in [

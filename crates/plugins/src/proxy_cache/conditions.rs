@@ -62,6 +62,8 @@ pub(super) fn renewed(stored: &Headers, said: &Headers) -> Headers {
         lower.starts_with(b"content-") && lower != b"content-location" || !super::keep::is_kept(name)
     };
     let mut fields = stored.clone();
+    // It holds from now on, whether the answer says when it was made or not.
+    fields.remove("date");
     fields.retain(|name, _| is_of_body(name) || !said.iter().any(|(new, _)| new.eq_ignore_ascii_case(name)));
     for (name, value) in said.iter().filter(|(name, _)| !is_of_body(name)) {
         fields.append(&String::from_utf8_lossy(name), value);

@@ -53,14 +53,28 @@ impl Directives {
         }
     }
 
-    /// How long a response with these fields is fresh, in seconds.
+    /// How long a response with these fields that came now is fresh since it was made, in seconds (RFC 9111, 4.2.1).
     pub(super) fn lifetime(&self, headers: &Headers, now: u64) -> u64 {
         if let Some(age) = self.shared_max_age.or(self.max_age) {
             return age;
         }
+        // Both by the upstream's clock, which may not be ours.
+        let made = date(headers).unwrap_or(now);
         let expires = headers.get_str("expires").and_then(http_date::parse);
-        expires.map_or(0, |at| at.saturating_sub(now))
+        expires.map_or(0, |at| at.saturating_sub(made))
     }
+}
+
+/// How old a response with these fields is that came now, so many seconds after it was asked for (RFC 9111, 4.2.3).
+pub(super) fn age(headers: &Headers, delay: u64, now: u64) -> u64 {
+    let told = headers.get_str("age").and_then(|age| age.trim().parse().ok()).unwrap_or(0_u64);
+    let apparent = date(headers).map_or(0, |made| now.saturating_sub(made));
+    apparent.max(told.saturating_add(delay))
+}
+
+/// When the response was made.
+fn date(headers: &Headers) -> Option<u64> {
+    headers.get_str("date").and_then(http_date::parse)
 }
 
 /// The parts of a list, without the blanks around them; a separator within quotes is none.

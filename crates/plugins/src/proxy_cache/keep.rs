@@ -1,6 +1,6 @@
 //! What is kept: which requests, which responses, and what of them.
 
-use super::control::{Directives, MediaType};
+use super::control::{self, Directives, MediaType};
 use super::store::Stored;
 use super::{ProxyCache, Taken};
 use bytes::{Bytes, BytesMut};
@@ -39,6 +39,17 @@ impl ProxyCache {
             && !asked.no_cache
             && !cx.request.is_grpc()
             && !cx.request.is_websocket()
+            && !self.asks_for_something_else(&cx.request.headers)
+    }
+
+    /// Whether fields ask for something else than method and URL say. The key does not know of them, so that with an upstream
+    /// that heeds them the answer would be given to those who asked for the URL.
+    fn asks_for_something_else(&self, headers: &Headers) -> bool {
+        const FIELDS: [&[u8]; 5] =
+            [b"x-original-url", b"x-rewrite-url", b"x-http-method-override", b"x-http-method", b"x-method-override"];
+        let is_one = |name: &[u8]| FIELDS.iter().any(|field| name.eq_ignore_ascii_case(field));
+        let is_keyed = |name: &[u8]| self.vary_headers.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
+        headers.iter().any(|(name, _)| is_one(name) && !is_keyed(name))
     }
 
     /// The head of a response that is to be kept; `None` for all others.
@@ -70,9 +81,8 @@ impl ProxyCache {
         };
         if self.heeds {
             let said = Directives::of(&response.headers);
-            let age = response.headers.get_str("age").and_then(|age| age.trim().parse().ok()).unwrap_or(0);
-            stored.age = age;
-            stored.ttl = said.lifetime(&response.headers, now).saturating_sub(age);
+            stored.age = control::age(&response.headers, cx.timing.upstream_ms().unwrap_or(0) / 1000, now);
+            stored.ttl = said.lifetime(&response.headers, now).saturating_sub(stored.age);
             stored.must_revalidate = said.must_revalidate || said.shared_max_age.is_some();
             if said.private || said.no_store || said.no_cache || stored.ttl == 0 {
                 return None;

@@ -1,7 +1,8 @@
 //! The key of a response: a digest over all that tells requests apart.
 //!
 //! Kong joins the parts with separators that may also stand in them, so that different requests can have one key. Here
-//! each part goes in with its length. Host and scheme count where the upstream sees them.
+//! each part goes in with its length. Host and scheme count where the upstream sees them, and so do the path and the host that a
+//! plugin has put in their place, maybe out of fields that only it reads.
 
 use super::ProxyCache;
 use aws_lc_rs::digest::{Context as Digest, SHA256};
@@ -72,6 +73,14 @@ pub(super) fn of(plugin: &ProxyCache, cx: &Context) -> Key {
     add_query(&mut parts, plugin, cx.upstream_query().unwrap_or_default());
     for name in &plugin.vary_headers {
         parts.add_optional(cx.request.headers.joined(name).as_deref());
+    }
+    // Named, as either may be there without the other.
+    let host = cx.upstream.as_ref().and_then(|upstream| upstream.host_header.as_deref());
+    for (name, part) in [(b"path", cx.new_upstream_path()), (b"host", host)] {
+        if let Some(part) = part {
+            parts.add(name);
+            parts.add(part);
+        }
     }
     parts.finish()
 }

@@ -2,8 +2,8 @@
 //!
 //! Keeps responses in memory and answers with them while they are fresh. What is kept is chosen by the request's method
 //! and the response's status and media type, and with `cache_control` by what client and upstream say (RFC 9111). A
-//! response is kept for its route and consumer, path and query, and the header fields in `vary_headers` and in the
-//! response's own `Vary`. `X-Cache-Status` tells `Miss`, `Hit`, `Refresh` or `Bypass`.
+//! response is kept for its route and consumer, path and query (also as plugins have changed them), and the header fields in
+//! `vary_headers` and in the response's own `Vary`. `X-Cache-Status` tells `Miss`, `Hit`, `Refresh` or `Bypass`.
 //!
 //! The memory is one for all instances (`mem_cache_size`); bodies larger than 4 MiB are not kept. Partial responses
 //! (206), answers to GET and HEAD requests with a body, gRPC, and the gateway's own errors are never kept.

@@ -50,7 +50,7 @@ pub(super) struct Stored {
 impl Stored {
     /// How old it is, in seconds.
     pub(super) fn age(&self, now: u64) -> u64 {
-        self.age + now.saturating_sub(self.timestamp)
+        self.age.saturating_add(now.saturating_sub(self.timestamp))
     }
 
     /// How long it is still fresh, in seconds; below zero: how stale it is.

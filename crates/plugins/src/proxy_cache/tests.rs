@@ -113,6 +113,14 @@ fn heeds_cache_control_where_it_is_told_to() {
         ("GET /", "Cache-Control: max-age=60, max-age=0", "Bypass Bypass"),
         ("GET /", "Cache-Control: max-age=soon", "Bypass Bypass"),
         ("GET /", "Cache-Control: max-age=60\nAge: 60", "Bypass Bypass"),
+        ("GET /", "Cache-Control: max-age=60\nAge: 18446744073709551615", "Bypass Bypass"),
+        // The clock stands at 00:00:30.
+        ("GET /", "Date: Thu, 01 Jan 2026 00:00:00 GMT\nCache-Control: max-age=31", "Miss Hit"),
+        ("GET /", "Date: Thu, 01 Jan 2026 00:00:00 GMT\nCache-Control: max-age=30", "Bypass Bypass"),
+        ("GET /", "Date: Thu, 01 Jan 2026 00:00:00 GMT\nExpires: Thu, 01 Jan 2026 00:00:31 GMT", "Miss Hit"),
+        ("GET /", "Date: Thu, 01 Jan 2026 00:00:20 GMT\nCache-Control: max-age=31\nAge: 31", "Bypass Bypass"),
+        ("GET /", "Date: Thu, 01 Jan 2026 01:00:00 GMT\nExpires: Thu, 01 Jan 2026 00:59:59 GMT", "Bypass Bypass"),
+        ("GET /", "Date: 0\nCache-Control: max-age=1", "Miss Hit"),
         ("GET /", "Cache-Control: private=\"a, b\", max-age=60", "Bypass Bypass"),
         ("GET /", "Cache-Control: no-store, max-age=60", "Bypass Bypass"),
         ("GET /", "Cache-Control: No-Cache, max-age=60", "Bypass Bypass"),
@@ -128,6 +136,42 @@ fn heeds_cache_control_where_it_is_told_to() {
         assert_eq!(twice(config, request, &response(control)), want, "{request} {control}");
     }
     assert_eq!(twice(json!({}), "GET /\nCache-Control: no-store", &response("Cache-Control: no-store")), "Miss Hit");
+}
+
+#[test]
+fn age_and_lifetime_go_by_the_date_of_the_upstream() {
+    // The clock stands at 00:00:30; each response is fresh for as long as its fields say, and not a second longer.
+    for (fields, age, fresh) in [
+        ("Date: Thu, 01 Jan 2026 00:00:10 GMT\nCache-Control: max-age=60", 20, 40),
+        ("Date: Thu, 01 Jan 2026 00:00:10 GMT\nAge: 25\nCache-Control: max-age=60", 25, 35),
+        ("Date: Thu, 01 Jan 2026 00:00:10 GMT\nAge: 5\nCache-Control: max-age=60", 20, 40),
+        // Clocks that are ahead or behind.
+        ("Date: Thu, 01 Jan 2026 00:10:00 GMT\nExpires: Thu, 01 Jan 2026 00:10:20 GMT", 0, 20),
+        ("Date: Thu, 01 Jan 2026 00:00:00 GMT\nExpires: Thu, 01 Jan 2026 00:01:00 GMT", 30, 30),
+        ("Expires: Thu, 01 Jan 2026 00:00:50 GMT", 0, 20),
+    ] {
+        let path = unique();
+        let answer = format!("200\nContent-Type: text/plain\n{fields}\n\nwords");
+        let h = harness(json!({ "cache_control": true, "storage_ttl": 100 })).with_upstream(&answer);
+        h.send(&format!("GET {path}"));
+        let hit = h.send(&format!("GET {path}"));
+        assert_eq!((status(&hit).as_str(), hit.header("Age")), ("200 Hit", &*age.to_string()), "{fields}");
+        h.clock().advance(Duration::from_secs(fresh));
+        assert_eq!(status(&h.send(&format!("GET {path}"))), "200 Hit", "{fields}");
+        h.clock().advance(Duration::from_secs(1));
+        assert_ne!(status(&h.send(&format!("GET {path}"))), "200 Hit", "{fields}");
+    }
+    let headers = Headers::new();
+    assert_eq!(control::age(&headers, 7, 1000), 7, "an answer that took long was made before it came");
+    // An upstream that says that it still holds makes it as young as that answer.
+    let path = unique();
+    let answer = "200\nContent-Type: text/plain\nETag: a\nCache-Control: max-age=10\nDate: Thu, 01 Jan 2026 00:00:30 GMT\n\nwords";
+    let h = harness(json!({ "cache_control": true, "revalidate": true })).with_upstream(answer);
+    h.send(&format!("GET {path}"));
+    h.clock().advance(Duration::from_secs(15));
+    let h = h.with_upstream("304\nETag: a\n\n");
+    let told = [0; 2].map(|_| status(&h.send(&format!("GET {path}"))));
+    assert_eq!(told, ["200 Revalidated", "200 Hit"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ const FIRST: usize = 2 * 1024;
 const LARGEST: usize = 64 * 1024;
 
 /// A list of entries: what waits, or a batch.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Entries {
     /// Each entry is in one of them.
     pieces: VecDeque<Vec<u8>>,

@@ -6,12 +6,14 @@
 
 mod disk;
 mod entries;
+mod losses;
 mod parameters;
 mod spill;
 mod task;
 
 use crate::background;
 use ahash::HashMap;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -23,6 +25,7 @@ use tokio::sync::Notify;
 
 use disk::Disk;
 pub(crate) use entries::Entries;
+pub(crate) use losses::Losses;
 pub(crate) use parameters::Parameters;
 use spill::Spilled;
 pub use spill::spill_to;
@@ -33,15 +36,30 @@ pub(crate) struct Failure {
     pub(crate) reason: String,
     /// The destination was there and does not want these entries: trying again is of little use.
     is_refusal: bool,
+    /// What became of the batch, where not all of it failed.
+    part: Option<Part>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Part {
+    /// To be tried again.
+    left: Entries,
+    /// How many are lost.
+    refused: usize,
 }
 
 impl Failure {
     pub(crate) fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), is_refusal: false }
+        Self { reason: reason.into(), is_refusal: false, part: None }
     }
 
     pub(crate) fn refusal(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), is_refusal: true }
+        Self { reason: reason.into(), is_refusal: true, part: None }
+    }
+
+    /// Of the batch only these are left to be tried again, and so many must not be; the others are sent.
+    pub(crate) fn partial(reason: impl Into<String>, left: Entries, refused: usize) -> Self {
+        Self { reason: reason.into(), is_refusal: false, part: Some(Part { left, refused }) }
     }
 }
 
@@ -58,7 +76,8 @@ pub(crate) struct Queues {
     /// `None` where the thread could not be started: all entries are dropped.
     runtime: Option<Handle>,
     known: Mutex<HashMap<String, Weak<Queue>>>,
-    dropped: AtomicU64,
+    /// How many entries were dropped, by plugin.
+    dropped: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
     /// Where queues may keep what does not fit into their memory; `None`: where [`spill_to`] says.
     root: Option<PathBuf>,
     /// How many tasks are sending.
@@ -66,12 +85,15 @@ pub(crate) struct Queues {
     idle: Condvar,
 }
 
+/// Why entries are dropped that find no room.
+const FULL: &str = "the queue is full";
+
 /// The queues of the process.
 static QUEUES: LazyLock<Arc<Queues>> = LazyLock::new(|| Arc::new(Queues::on(background::start("log-queues"))));
 
-/// How many entries were dropped: a queue was full, or its destination out of reach for too long.
-pub(crate) fn dropped() -> u64 {
-    QUEUES.dropped.load(Relaxed)
+/// How many entries were dropped by the queues of each plugin: a queue was full, or its destination out of reach for too long.
+pub(crate) fn dropped() -> Vec<(String, u64)> {
+    QUEUES.dropped()
 }
 
 /// Sends what waits, without waiting for fuller batches, for at most this time. Says how many entries are left.
@@ -80,7 +102,7 @@ pub(crate) fn flush(limit: Duration) -> usize {
 }
 
 /// The queue of this name, which is made where it is missing; it goes on with these parameters and this sender. The name
-/// may hold secrets and is never shown; `label` is what messages call the queue.
+/// begins with the plugin's and a colon, may hold secrets and is never shown; `label` is what messages call the queue.
 pub(crate) fn named(name: &str, label: &str, parameters: Parameters, sender: Arc<dyn Sender>) -> Arc<Queue> {
     QUEUES.named(name, label, parameters, sender)
 }
@@ -94,7 +116,7 @@ impl Queues {
         Self {
             runtime,
             known: Mutex::default(),
-            dropped: AtomicU64::new(0),
+            dropped: Mutex::default(),
             root: None,
             busy: Mutex::new(0),
             idle: Condvar::new(),
@@ -132,8 +154,10 @@ impl Queues {
             return queue;
         }
         known.retain(|_, queue| queue.strong_count() > 0);
+        let plugin = name.split_once(':').map_or(name, |(plugin, _)| plugin);
         let queue = Arc::new(Queue {
             label: label.to_owned(),
+            dropped: lock(&self.dropped).entry(plugin.to_owned()).or_default().clone(),
             queues: self.clone(),
             state: Mutex::new(State {
                 parameters,
@@ -147,7 +171,7 @@ impl Queues {
                 spilled: Spilled::default(),
                 is_running: false,
                 is_flushing: false,
-                is_full: false,
+                losses: Losses::default(),
             }),
             changed: Notify::new(),
             disk: OnceLock::new(),
@@ -166,8 +190,13 @@ impl Queues {
         });
     }
 
-    fn drop_entries(&self, count: usize) {
-        self.dropped.fetch_add(count as u64, Relaxed);
+    fn dropped(&self) -> Vec<(String, u64)> {
+        lock(&self.dropped).iter().map(|(plugin, count)| (plugin.clone(), count.load(Relaxed))).collect()
+    }
+
+    #[cfg(test)]
+    fn lost(&self) -> u64 {
+        self.dropped().iter().map(|(_, count)| count).sum()
     }
 
     fn flush(&self, limit: Duration) -> usize {
@@ -199,6 +228,8 @@ impl Drop for Busy {
 /// Entries on their way to one destination.
 pub(crate) struct Queue {
     label: String,
+    /// How many entries the plugin's queues have dropped.
+    dropped: Arc<AtomicU64>,
     queues: Arc<Queues>,
     state: Mutex<State>,
     /// The batch that is waited for may be ready.
@@ -225,8 +256,7 @@ struct State {
     is_running: bool,
     /// Batches are sent as they are, until nothing waits.
     is_flushing: bool,
-    /// Entries are being dropped, which was said.
-    is_full: bool,
+    losses: Losses,
 }
 
 impl Queue {
@@ -238,7 +268,9 @@ impl Queue {
     /// Takes entries one after another, as [`push`](Self::push) does.
     pub(crate) fn push_all(self: &Arc<Self>, entries: impl IntoIterator<Item: AsRef<[u8]>>) {
         let entries = entries.into_iter();
-        let Some(runtime) = &self.queues.runtime else { return self.queues.drop_entries(entries.count()) };
+        let Some(runtime) = &self.queues.runtime else {
+            return self.lose(entries.count(), "there is no thread that sends");
+        };
         let mut alone = Vec::new();
         let mut lost = 0;
         let mut state = lock(&self.state);
@@ -272,17 +304,18 @@ impl Queue {
         if is_written {
             self.queues.start(runtime, self.clone().write());
         }
-        self.lose(lost);
+        self.lose(lost, FULL);
     }
 
-    /// Counts entries that are dropped, and says so with the first of them.
-    fn lose(&self, count: usize) {
+    /// Counts entries that are dropped, and says so now and then.
+    fn lose(&self, count: usize, reason: &str) {
         if count == 0 {
             return;
         }
-        self.queues.drop_entries(count);
-        if !std::mem::replace(&mut lock(&self.state).is_full, true) {
-            log::error!("queue {}: full, entries are dropped until sending succeeds again", self.label);
+        self.dropped.fetch_add(count as u64, Relaxed);
+        let told = lock(&self.state).losses.add(count);
+        if let Some(count) = told {
+            log::error!("queue {} dropped {count} of its entries: {reason}", self.label);
         }
     }
 
@@ -342,9 +375,9 @@ impl State {
         self.in_flight.clone()
     }
 
-    /// The batch is sent, or lost.
+    /// The batch, of so many entries at first, is sent, or lost.
     fn end_batch(&mut self, count: usize) {
-        self.sending -= count;
+        self.sending -= self.in_flight.len();
         self.passed += count as u64;
         self.in_flight = Arc::default();
     }

@@ -149,7 +149,7 @@ impl Queue {
             state.spilled.writing = 0;
             state.spilled.on_disk += kept;
             drop(state);
-            self.lose(count - kept);
+            self.lose(count - kept, "the disk has no more room for them");
             self.wake();
         }
     }
@@ -179,7 +179,7 @@ impl Queue {
             let end = state.appended;
             state.spilled.loaded.push_back((end, taken.file));
             drop(state);
-            self.lose(lost);
+            self.lose(lost, "they were cut off on disk");
         }
     }
 

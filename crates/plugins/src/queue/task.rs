@@ -1,9 +1,9 @@
 //! How a queue is emptied: batch after batch, each tried until it is sent or its time is over.
 
-use super::{Entries, Queue, Sender, lock};
+use super::{Entries, Part, Queue, Sender, lock};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 /// Sends batches until nothing waits.
 pub(super) async fn run(queue: Arc<Queue>) {
@@ -12,10 +12,11 @@ pub(super) async fn run(queue: Arc<Queue>) {
         queue.refill().await;
         queue.coalesce().await;
         let batch = lock(&queue.state).take_batch();
-        if !batch.is_empty() {
-            queue.deliver(&batch).await;
+        let count = batch.len();
+        if count > 0 {
+            queue.deliver(batch).await;
         }
-        lock(&queue.state).end_batch(batch.len());
+        lock(&queue.state).end_batch(count);
         queue.remove_sent().await;
     }
 }
@@ -23,7 +24,7 @@ pub(super) async fn run(queue: Arc<Queue>) {
 /// Sends one entry, beside others.
 pub(super) async fn send_alone(queue: Arc<Queue>, entry: Vec<u8>) {
     let size = entry.len();
-    queue.deliver(&[entry].into_iter().collect()).await;
+    queue.deliver(Arc::new([entry].into_iter().collect())).await;
     let mut state = lock(&queue.state);
     state.sending -= 1;
     state.bytes -= size;
@@ -68,7 +69,7 @@ impl Queue {
     }
 
     /// Sends a batch. What it is sent with, and how often, is as configured by then.
-    async fn deliver(&self, batch: &Entries) {
+    async fn deliver(&self, mut batch: Arc<Entries>) {
         let start = Instant::now();
         let mut tries = 0;
         loop {
@@ -76,24 +77,43 @@ impl Queue {
                 let state = lock(&self.state);
                 (state.parameters.clone(), state.sender.clone())
             };
-            let Err(failure) = sender.send(batch).await else {
-                lock(&self.state).is_full = false;
-                return;
-            };
+            let Err(mut failure) = sender.send(&batch).await else { return };
+            if let Some(Part { left, refused }) = failure.part.take() {
+                self.lose(refused, &failure.reason);
+                batch = self.shrink(&batch, left);
+                if batch.is_empty() {
+                    return;
+                }
+            }
             // With a disk to wait on, a destination that is out of reach is waited for.
             let is_waited_for = parameters.max_spill_bytes() > 0 && self.disk().is_some() && !failure.is_refusal;
             let time = if is_waited_for { Duration::MAX } else { parameters.max_retry_time() };
             let left = time.saturating_sub(start.elapsed());
             if left.is_zero() {
-                self.queues.drop_entries(batch.len());
-                let (label, count, reason) = (&self.label, batch.len(), failure.reason);
-                return log::error!("queue {label}: {count} entries lost after {tries} retries: {reason}");
+                return self.lose(batch.len(), &format!("after {tries} retries: {}", failure.reason));
             }
             if tries == 0 {
                 log::warn!("queue {}: sending failed and is tried again: {}", self.label, failure.reason);
             }
-            sleep(parameters.retry_delay(tries).min(left)).await;
+            self.pause(parameters.retry_delay(tries).min(left)).await;
             tries += 1;
         }
+    }
+
+    /// What is left of a batch is all of it from now on, also for what goes to disk at the end.
+    fn shrink(&self, batch: &Arc<Entries>, left: Entries) -> Arc<Entries> {
+        let left = Arc::new(left);
+        let mut state = lock(&self.state);
+        if Arc::ptr_eq(&state.in_flight, batch) {
+            state.sending -= batch.len() - left.len();
+            state.in_flight = left.clone();
+        }
+        left
+    }
+
+    /// Waits before a retry, which comes at once where the queue is to be emptied.
+    async fn pause(&self, delay: Duration) {
+        let end = Instant::now() + delay;
+        while timeout_at(end, self.changed.notified()).await.is_ok() && !lock(&self.state).is_flushing {}
     }
 }

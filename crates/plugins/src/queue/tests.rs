@@ -1,6 +1,10 @@
 //! Tests of `queue`.
 
 use super::*;
+use crate::sender::{Datagrams, Lines};
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::net::UnixDatagram;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use tokio::time::{Instant, advance};
 
@@ -91,7 +95,7 @@ fn tries_again_after_twice_the_time_until_it_is_over() {
         tokio::time::sleep(Duration::from_secs(100)).await;
         // After 1, 2, 3 and again 3 seconds.
         assert_eq!(sink.sent(), [(9000, "a".to_owned())]);
-        assert_eq!(queues.dropped.load(Relaxed), 0);
+        assert_eq!(queues.lost(), 0);
 
         let sink = started(usize::MAX);
         let config = serde_json::json!({ "max_retry_time": 2 });
@@ -100,7 +104,7 @@ fn tries_again_after_twice_the_time_until_it_is_over() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(queue.unsent(), 1);
         tokio::time::sleep(Duration::from_secs(2)).await;
-        assert_eq!((queue.unsent(), queues.dropped.load(Relaxed)), (0, 1));
+        assert_eq!((queue.unsent(), queues.lost()), (0, 1));
         *lock(&sink.failures) = 0;
         queue.push("c");
         settle().await;
@@ -124,7 +128,7 @@ fn drops_the_oldest_entries_where_entries_or_bytes_are_too_many() {
             }
             tokio::time::sleep(Duration::from_secs(2)).await;
             assert_eq!(sink.sent().first().unwrap().1, kept);
-            assert_eq!(queues.dropped.load(Relaxed), lost);
+            assert_eq!(queues.lost(), lost);
         });
     }
 }
@@ -141,7 +145,7 @@ fn without_a_limit_of_concurrency_entries_do_not_wait_for_each_other() {
         }
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert_eq!(sink.sent(), [(0, "b".to_owned()), (1000, "a".to_owned())]);
-        assert_eq!((queue.unsent(), queues.dropped.load(Relaxed)), (0, 1));
+        assert_eq!((queue.unsent(), queues.lost()), (0, 1));
     });
 }
 
@@ -200,6 +204,107 @@ fn flushing_sends_what_waits_and_ends_in_time() {
     assert_eq!(queues.flush(Duration::from_millis(50)), 1);
     gate.1.send(()).unwrap();
     assert_eq!(queues.flush(Duration::from_secs(60)), 0);
+}
+
+#[test]
+fn a_retry_that_is_far_off_comes_at_once_where_the_queues_are_flushed() {
+    let queues = Arc::new(Queues::on(background::start("queues of a test")));
+    let sink = Sink::failing(1);
+    let patient = parameters(serde_json::json!({ "initial_retry_delay": 3600, "max_retry_delay": 3600,
+        "max_retry_time": 7200 }));
+    queues.named("q", "q", patient, sink.clone()).push("a");
+    let until = std::time::Instant::now() + Duration::from_secs(60);
+    while *lock(&sink.failures) > 0 && std::time::Instant::now() < until {
+        std::thread::yield_now();
+    }
+    assert_eq!(queues.flush(Duration::from_secs(60)), 0);
+    assert_eq!(sink.sent().first().unwrap().1, "a");
+}
+
+/// Takes what begins with `a`, wants what begins with `b` again, and refuses the rest for good.
+#[derive(Default)]
+struct Sorting(Mutex<Vec<String>>);
+
+impl Sender for Sorting {
+    fn send<'a>(&'a self, batch: &'a Entries) -> Sending<'a> {
+        let begins = |with: u8| batch.iter().filter(move |entry| entry.first() == Some(&with));
+        let shown: Vec<_> = batch.iter().map(String::from_utf8_lossy).collect();
+        lock(&self.0).push(shown.join(","));
+        let left: Entries = begins(b'b').collect();
+        let refused = batch.len() - left.len() - begins(b'a').count();
+        let is_whole = left.is_empty() && refused == 0;
+        Box::pin(std::future::ready(if is_whole { Ok(()) } else { Err(Failure::partial("some", left, refused)) }))
+    }
+}
+
+#[test]
+fn only_what_is_left_of_a_batch_is_tried_again() {
+    // Entries, what is sent one batch after another, and how many are lost in the end.
+    let cases: [(&[&str], &[&str], u64); 4] = [
+        (&["a", "aa"], &["a,aa"], 0),
+        (&["a", "b", "x", "bb"], &["a,b,x,bb", "b,bb", "b,bb"], 3),
+        (&["x", "a"], &["x,a"], 1),
+        (&["b"], &["b", "b", "b"], 1),
+    ];
+    for (entries, want, lost) in cases {
+        run(async |queues| {
+            let config = serde_json::json!({ "max_batch_size": 9, "max_coalescing_delay": 0, "initial_retry_delay": 1,
+                "max_retry_time": 2 });
+            let sink = Arc::new(Sorting::default());
+            let queue = queues.named("q", "q", parameters(config), sink.clone());
+            queue.push_all(entries);
+            settle().await;
+            let waiting = entries.iter().filter(|entry| entry.starts_with('b')).count();
+            assert_eq!(queue.unsent(), waiting, "{entries:?}: what is sent or lost waits no longer");
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            assert_eq!(*lock(&sink.0), want, "{entries:?}");
+            assert_eq!((queue.unsent(), queues.lost()), (0, lost), "{entries:?}");
+        });
+    }
+}
+
+#[test]
+fn losses_are_counted_by_plugin() {
+    run(async |queues| {
+        let full = || parameters(serde_json::json!({ "max_entries": 1, "max_batch_size": 9 }));
+        for (name, entries) in [("tcp-log:1:secret", 3), ("tcp-log:2", 2), ("syslog:1", 1)] {
+            let queue = queues.named(name, name, full(), started(0));
+            (0..entries).for_each(|_| queue.push("e"));
+        }
+        assert_eq!(queues.dropped(), [("syslog".to_owned(), 0), ("tcp-log".to_owned(), 3)]);
+    });
+}
+
+#[test]
+fn flushing_sends_what_waits_for_each_kind_of_destination() {
+    let wait = Duration::from_secs(60);
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let path = std::env::temp_dir().join(format!("silverback-flushed-{}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let unix = UnixDatagram::bind(&path).unwrap();
+    let host = "127.0.0.1";
+    let senders: [(&str, Arc<dyn Sender>); 3] = [
+        ("udp", Arc::new(Datagrams::udp(host, udp.local_addr().unwrap().port(), wait))),
+        ("unix", Arc::new(Datagrams::unix(&path))),
+        ("tcp", Arc::new(Lines::new(host, tcp.local_addr().unwrap().port(), wait, wait, None))),
+    ];
+    let queues = Arc::new(Queues::on(background::start("queues of a test")));
+    for (name, sender) in senders {
+        let slow = parameters(serde_json::json!({ "max_batch_size": 9, "max_coalescing_delay": 3600 }));
+        let queue = queues.named(name, name, slow, sender);
+        queue.push_all(["one", "two"]);
+    }
+    assert_eq!(queues.flush(wait), 0);
+    let mut room = [0; 9];
+    for want in ["one", "two"] {
+        let got = [udp.recv(&mut room).map(|n| room[..n].to_vec()), unix.recv(&mut room).map(|n| room[..n].to_vec())];
+        assert_eq!(got.map(Result::unwrap), [want.as_bytes(), want.as_bytes()]);
+    }
+    let (stream, _) = tcp.accept().unwrap();
+    let lines: Vec<String> = BufReader::new(stream).lines().take(2).map(Result::unwrap).collect();
+    assert_eq!(lines, ["one", "two"]);
+    std::fs::remove_file(&path).unwrap();
 }
 
 #[test]

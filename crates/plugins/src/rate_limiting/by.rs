@@ -3,6 +3,7 @@
 use crate::stack_text::StackText;
 use aws_lc_rs::digest::{SHA256, digest};
 use pdk::Context;
+use uuid::Uuid;
 
 /// Longer identifiers are told to others as their hashes.
 const LONGEST_TOLD: usize = 128;
@@ -15,6 +16,8 @@ pub(crate) enum By {
     Service,
     Header(String),
     Path(String),
+    /// The consumer group that the instance is for; without one the first of these that the consumer is in, else of its own.
+    Group(Option<Uuid>, Box<[Uuid]>),
 }
 
 impl By {
@@ -44,6 +47,11 @@ impl By {
                 cx.service.is_some().then_some(id.as_str())
             }
             Self::Header(name) => cx.request.headers.get_str(name),
+            Self::Group(scope, first) => {
+                let group = scope.or_else(|| joined(cx, first));
+                id = Short::of_id(group.unwrap_or_default());
+                group.is_some().then_some(id.as_str())
+            }
             Self::Path(path) => (cx.request.path() == path.as_bytes()).then_some(path.as_str()),
             Self::Ip => None,
         };
@@ -63,6 +71,13 @@ impl By {
             then(&bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>())
         })
     }
+}
+
+/// The consumer group of the client: of those it is in, by their names, one that comes first where it is in several.
+fn joined(cx: &Context, first: &[Uuid]) -> Option<Uuid> {
+    let own = cx.shared.consumers.groups(cx.consumer.as_ref()?.id);
+    let is_own = |id: &&Uuid| own.iter().any(|group| group.id == **id);
+    first.iter().find(is_own).copied().or_else(|| own.first().map(|group| group.id))
 }
 
 /// Long enough for an address, a UUID or a number.

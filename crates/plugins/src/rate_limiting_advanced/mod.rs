@@ -1,7 +1,7 @@
 //! # rate-limiting-advanced
 //!
 //! Limits how many requests a client may send in windows of any length, several at once, with the fields that Kong's
-//! plugin of this name has. Windows are fixed or sliding; beyond Kong a window can be a token bucket (bursts up to the
+//! plugin of this name has, but for strategy `cluster`. Windows are fixed or sliding; beyond Kong a window can be a token bucket (bursts up to the
 //! limit) or a leaky bucket (requests are spaced evenly, and wait for at most `max_delay` seconds).
 //!
 //! Counters belong to a `namespace`: plugins with the same one share them. With `strategy` `local` they are in this node's
@@ -45,7 +45,8 @@ pub const DEFINITION: Definition = Definition {
     build,
 };
 
-const IDENTIFIERS: [&str; 6] = ["ip", "credential", "consumer", "service", "header", "path"];
+const IDENTIFIERS: [&str; 7] = ["ip", "credential", "consumer", "service", "header", "path", GROUP];
+const GROUP: &str = "consumer-group";
 const TYPES: [&str; 4] = ["fixed", "sliding", "token-bucket", "leaky-bucket"];
 
 #[derive(Record, Deserialize, Clone, Debug)]
@@ -222,7 +223,13 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     Ok(Arc::new(RateLimitingAdvanced {
         groups: instance.groups.iter().map(of_group).collect(),
         own,
-        by: By::new(&config.identifier, config.header_name, config.path),
+        by: match &*config.identifier {
+            GROUP => By::Group(
+                instance.entity.consumer_group.as_ref().map(|group| group.id),
+                instance.groups.iter().map(|limited| limited.group.id).collect(),
+            ),
+            identifier => By::new(identifier, config.header_name, config.path),
+        },
         store,
         namespace: config.namespace.unwrap_or_else(|| instance.entity.id.to_string()),
         is_told: config.hide_client_headers != Some(true),

@@ -177,47 +177,89 @@ fn refuses_limits_that_contradict_each_other() {
     }
 }
 
-#[test]
-fn members_of_groups_have_the_limits_that_their_group_has_of_its_own() {
-    let group = |number: u128, limits: Option<Value>| {
-        let group =
-            json!({ "id": Uuid::from_u128(number), "name": format!("g{number}"), "created_at": 0, "updated_at": 0 });
-        let own = limits.map(|config| {
-            json!({ "id": Uuid::from_u128(number), "created_at": 0, "updated_at": 0, "name": DEFINITION.name,
-                "consumer_group": { "id": Uuid::from_u128(number) }, "config": config })
-        });
-        LimitedGroup {
-            group: Arc::new(serde_json::from_value::<ConsumerGroup>(group).unwrap()),
-            limits: own.map(|own| Arc::new(serde_json::from_value::<ConsumerGroupPlugin>(own).unwrap())),
-        }
-    };
-    let fixed = |limit: u32| Some(json!({ "limit": [limit], "window_size": [60], "window_type": "fixed" }));
-    let groups = [group(1, fixed(3)), group(2, None), group(3, fixed(2))];
-    let config = json!({ "window_size": [60], "limit": [1], "window_type": "fixed", "namespace": "groups" });
-    let mut h = Harness::with_groups(&groups, vec![(&DEFINITION, config)]);
+/// A consumer group, and the limits that it has of its own.
+fn group(number: u128, limits: Option<Value>) -> LimitedGroup {
+    let group =
+        json!({ "id": Uuid::from_u128(number), "name": format!("g{number}"), "created_at": 0, "updated_at": 0 });
+    let own = limits.map(|config| {
+        json!({ "id": Uuid::from_u128(number), "created_at": 0, "updated_at": 0, "name": DEFINITION.name,
+            "consumer_group": { "id": Uuid::from_u128(number) }, "config": config })
+    });
+    LimitedGroup {
+        group: Arc::new(serde_json::from_value::<ConsumerGroup>(group).unwrap()),
+        limits: own.map(|own| Arc::new(serde_json::from_value::<ConsumerGroupPlugin>(own).unwrap())),
+    }
+}
+
+/// With four groups, and consumers in these.
+fn joined(mut h: Harness, membership: &[(u128, &[u128])]) -> Harness {
     for number in 1..=4 {
         let name = format!("g{number}");
         h = h.with("consumer_groups", json!({ "id": Uuid::from_u128(number), "name": name }));
     }
-    let membership = [(10, &[1][..]), (11, &[3, 1]), (12, &[2, 3]), (13, &[3]), (14, &[4]), (15, &[])];
     for (consumer, joined) in membership {
-        h = h.with_consumer(consumer, &consumer.to_string());
-        for group in joined {
-            let member = json!({ "id": Uuid::new_v4(), "consumer": { "id": Uuid::from_u128(consumer) },
+        h = h.with_consumer(*consumer, &consumer.to_string());
+        for group in *joined {
+            let member = json!({ "id": Uuid::new_v4(), "consumer": { "id": Uuid::from_u128(*consumer) },
                 "consumer_group": { "id": Uuid::from_u128(*group) } });
             h = h.with("consumer_group_consumers", member);
         }
     }
+    h
+}
+
+fn known(consumer: u128) -> Arc<entities::Consumer> {
+    let consumer = json!({ "id": Uuid::from_u128(consumer), "created_at": 0, "updated_at": 0 });
+    Arc::new(serde_json::from_value(consumer).unwrap())
+}
+
+#[test]
+fn members_of_groups_have_the_limits_that_their_group_has_of_its_own() {
+    let fixed = |limit: u32| Some(json!({ "limit": [limit], "window_size": [60], "window_type": "fixed" }));
+    let groups = [group(1, fixed(3)), group(2, None), group(3, fixed(2))];
+    let config = json!({ "window_size": [60], "limit": [1], "window_type": "fixed", "namespace": "groups" });
+    let h = Harness::with_groups(&groups, vec![(&DEFINITION, config)]);
+    let h = joined(h, &[(10, &[1]), (11, &[3, 1]), (12, &[2, 3]), (13, &[3]), (14, &[4]), (15, &[])]);
     // The first group in the config's order that the consumer is in; without limits of its own, or a group, the plugin's.
     for (consumer, limit) in [(10, 3), (11, 3), (12, 1), (13, 2), (14, 1), (15, 1)] {
-        let consumer = json!({ "id": Uuid::from_u128(consumer), "created_at": 0, "updated_at": 0 });
-        let consumer: Arc<entities::Consumer> = Arc::new(serde_json::from_value(consumer).unwrap());
+        let consumer = known(consumer);
         let send = || h.send_with("GET /", |cx| cx.consumer = Some(consumer.clone()));
         let exchange = send();
         assert_eq!(exchange.header("RateLimit-Limit"), limit.to_string(), "{}", consumer.id);
         let passed = 1 + std::iter::repeat_with(send).take(5).filter(|exchange| exchange.status == 200).count();
         assert_eq!(passed, limit, "{}", consumer.id);
     }
+}
+
+#[test]
+fn members_of_a_group_can_be_counted_together() {
+    let config = json!({ "window_size": [60], "limit": [2], "window_type": "fixed", "namespace": "together",
+        "identifier": "consumer-group" });
+    let groups = [group(3, None), group(1, None)];
+    let h = Harness::with_groups(&groups, vec![(&DEFINITION, config.clone())]);
+    let h = joined(h, &[(10, &[1]), (11, &[1]), (12, &[1, 3]), (13, &[2, 4]), (14, &[2]), (15, &[])]);
+    let remaining = |consumer: Option<u128>| {
+        let exchange = h.send_with("GET /", |cx| cx.consumer = consumer.map(known));
+        format!("{} {}", exchange.status, exchange.header("RateLimit-Remaining"))
+    };
+    for (consumer, want) in [
+        (Some(10), "200 1"),
+        (Some(11), "200 0"),
+        (Some(10), "429 0"),
+        // The first of the plugin's groups, else the first by name.
+        (Some(12), "200 1"),
+        (Some(13), "200 1"),
+        (Some(14), "200 0"),
+        // Without a group it is the address that counts.
+        (Some(15), "200 1"),
+        (None, "200 0"),
+    ] {
+        assert_eq!(remaining(consumer), want, "{consumer:?}");
+    }
+    let by = By::Group(Some(Uuid::from_u128(4)), Box::default());
+    let mut cx = h.context("GET /");
+    cx.consumer = Some(known(10));
+    assert_eq!(by.with(&cx, str::to_owned), Uuid::from_u128(4).to_string(), "an instance for a group");
 }
 
 #[test]

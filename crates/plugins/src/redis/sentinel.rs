@@ -5,20 +5,35 @@ use super::connection::Connection;
 use super::node::address;
 use super::resp::{self, Reply};
 use super::settings::{Access, Address, Sentinels};
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
 
-/// A connection to the server that the first sentinel in reach names.
+/// A connection to the server that a sentinel names: the first one whose server is there. One that is cut off from the others
+/// goes on to name the master of yesterday.
 pub(super) async fn open(sentinels: &Sentinels, access: &Access) -> Result<Connection, Failure> {
     let mut last = Failure::new("no sentinel");
-    for node in &sentinels.nodes {
-        // One that hangs must not take the time of the others.
-        let share = access.connect_timeout / (sentinels.nodes.len() as u32 + 1);
-        let asked = tokio::time::timeout(share, ask(node, sentinels, access)).await;
-        match asked.unwrap_or_else(|_| Err(Failure::new("timeout"))) {
-            Ok(found) => return open_found(&found, sentinels, access).await,
+    let end = Instant::now() + access.connect_timeout;
+    for (at, node) in sentinels.nodes.iter().enumerate() {
+        // One that hangs, or whose server does, must not take the time of the others.
+        let others = (sentinels.nodes.len() - at - 1) as u32;
+        let left = || end.saturating_duration_since(Instant::now());
+        let opened = match within(left() / (others + 2), ask(node, sentinels, access)).await {
+            Ok(found) => {
+                let share = if others > 0 { left() / 2 } else { left() };
+                within(share, open_found(&found, sentinels, access)).await
+            }
+            Err(failure) => Err(failure),
+        };
+        match opened {
+            Ok(connection) => return Ok(connection),
             Err(failure) => last = failure,
         }
     }
     Err(Failure::Other(format!("sentinels: {last}")))
+}
+
+async fn within<T>(time: Duration, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    timeout(time, work).await.unwrap_or_else(|_| Err(Failure::new("timeout")))
 }
 
 async fn ask(node: &Address, sentinels: &Sentinels, access: &Access) -> Result<Address, Failure> {

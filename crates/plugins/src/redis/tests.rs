@@ -182,3 +182,54 @@ fn garbage_and_a_closed_port_are_failures() {
         assert!(text.starts_with("connecting: "), "{text}");
     });
 }
+
+/// A server that answers all that comes over a connection with these bytes, one connection after another. Its port.
+async fn always(answer: String) -> u16 {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = server.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = server.accept().await {
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                let mut room = [0; 1024];
+                while let Ok(1..) = stream.read(&mut room).await {
+                    if stream.write_all(answer.as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn a_sentinel_that_names_yesterdays_master_is_not_the_last_word() {
+    run(async {
+        // To `ROLE` and to the command alike.
+        let master = always("*1\r\n$6\r\nmaster\r\n".to_owned()).await;
+        let replica = always("*1\r\n$5\r\nslave\r\n".to_owned()).await;
+        let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        let naming = |port: u16| {
+            let port = port.to_string();
+            always(format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{port}\r\n", port.len()))
+        };
+        let right = naming(master).await;
+        for (what, first) in [
+            ("a server that is gone", naming(closed).await),
+            ("a server that is no master any more", naming(replica).await),
+            ("a server that hangs", naming(hanging.local_addr().unwrap().port()).await),
+            ("nobody", always("*-1\r\n".to_owned()).await),
+        ] {
+            let node = |port: u16| serde_json::json!({ "host": "127.0.0.1", "port": port });
+            let config = serde_json::json!({
+                "sentinel_master": what, "sentinel_nodes": [node(first), node(right)],
+                "connect_timeout": 4000, "timeout": 20_000,
+            });
+            let redis = Redis::of(Settings::new(serde_json::from_value(config).unwrap()).unwrap());
+            let reply = redis.call(b"k", command(&["GET", "k"])).await;
+            assert_eq!(reply, Ok(Reply::Array(vec![Reply::Bulk(b"master".to_vec())])), "{what}");
+        }
+    });
+}

@@ -113,9 +113,7 @@ impl RequestTransformer {
     fn change_head(&self, cx: &mut Context) -> Result<(), Fault> {
         if let Some(uri) = &self.uri {
             let path = path(&uri.render(&Request::new(cx, &cx.request.headers))?);
-            if let Some(upstream) = &mut cx.upstream {
-                upstream.path = path;
-            }
+            cx.set_upstream_path(path);
         }
         if let Some(method) = &self.method {
             if !METHODS.contains(&method.as_str()) {

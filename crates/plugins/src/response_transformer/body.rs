@@ -51,6 +51,11 @@ impl Body {
         ((is_masked || !self.is_idle()) && is_json(headers)) || (is_masked && is_text(headers))
     }
 
+    /// Whether there is anything to mask.
+    pub(super) fn masks(&self) -> bool {
+        self.mask.is_some()
+    }
+
     /// Whether it would have to be masked, and cannot be.
     pub(super) fn withholds(&self, headers: &Headers) -> bool {
         self.mask.is_some()

@@ -4,8 +4,9 @@
 //! Whether a header field is there is judged by the response as it was before. Of a JSON body only the top level is
 //! touched, and what is not touched stays as it was written.
 //!
-//! Beyond Kong, `mask` hides values in JSON bodies, at any depth, and in texts. What cannot be masked (a body that is encoded,
-//! longer than 32 MiB or no JSON although it says so) is withheld.
+//! Beyond Kong, `mask` hides values in JSON bodies, at any depth, and in texts. The upstream is asked for a body that is not
+//! encoded; what cannot be masked (a body that is encoded all the same, longer than 32 MiB or no JSON although it says so) is
+//! withheld.
 
 mod body;
 
@@ -13,7 +14,7 @@ use crate::mask::{self, Mask};
 use crate::request_transformer::names_two_headers;
 use body::Body;
 use entities::PluginSchema;
-use pdk::{BuildError, Chunk, Context, Definition, Headers, Instance, Phases, Plugin};
+use pdk::{BuildError, Chunk, Context, Definition, Headers, Instance, Phases, Plugin, Step};
 use schema::Record;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ pub const DEFINITION: Definition = Definition {
     name: "response-transformer",
     priority: 800,
     version: crate::VERSION,
-    phases: Phases::HEADER_FILTER.union(Phases::BODY_FILTER),
+    phases: Phases::ACCESS.union(Phases::HEADER_FILTER).union(Phases::BODY_FILTER),
     schema,
     build,
 };
@@ -134,6 +135,14 @@ fn is_json(headers: &Headers) -> bool {
 }
 
 impl Plugin for ResponseTransformer {
+    fn access<'a>(&'a self, cx: &'a mut Context) -> Step<'a> {
+        if self.body.masks() {
+            // Set rather than removed: without it an upstream may choose any coding (RFC 9110, 12.5.3).
+            cx.request.headers.set("Accept-Encoding", b"identity");
+        }
+        Step::Continue
+    }
+
     fn header_filter(&self, cx: &mut Context) {
         let headers = &mut cx.response.headers;
         let had: Vec<bool> = self.replace.iter().chain(&self.add).map(|(name, _)| headers.contains(name)).collect();

@@ -144,6 +144,20 @@ fn values_of_bodies_are_masked_and_what_cannot_be_is_withheld() {
 }
 
 #[test]
+fn an_upstream_whose_answer_is_masked_is_asked_not_to_encode_it() {
+    let mask = json!({ "mask": { "paths": ["**.pin"] } });
+    for (config, request, want) in [
+        (mask.clone(), "GET /\nAccept-Encoding: gzip, br\nAccept-Encoding: zstd", "GET /\nAccept-Encoding: identity\n"),
+        (mask, "GET /", "GET /\nAccept-Encoding: identity\n"),
+        (json!({ "add": { "json": ["a:1"] } }), "GET /\nAccept-Encoding: gzip", "GET /\nAccept-Encoding: gzip\n"),
+        (json!({}), "GET /", "GET /\n"),
+    ] {
+        let exchange = Harness::new(&DEFINITION, config.clone()).send(request);
+        assert_eq!(exchange.upstream.as_deref(), Some(want), "{config} {request}");
+    }
+}
+
+#[test]
 fn renamed_fields_have_names_of_header_fields() {
     for (entry, want) in [
         ("a:", Some("'' is not a valid header")),

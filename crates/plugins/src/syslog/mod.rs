@@ -6,7 +6,8 @@
 use crate::calendar::{MONTHS, date, time};
 use crate::log_document::{CustomFields, Documents, Shape};
 use crate::mask;
-use crate::sender::{Destination, Sender};
+use crate::queue::{self, Parameters, Queue};
+use crate::sender::Datagrams;
 use crate::severity::{NAMES, Severities};
 use entities::PluginSchema;
 use pdk::{BuildError, Context, Definition, Instance, Phases, Plugin};
@@ -65,6 +66,9 @@ struct Config {
     /// Which values of the log document are masked. Not in Kong.
     #[field(hidden)]
     mask: Option<mask::Config>,
+    /// How messages wait and are put together, as those of `http-log`. Not in Kong.
+    #[field(hidden)]
+    queue: Option<Parameters>,
     /// The facility that messages are of.
     #[field(default = "user", one_of(FACILITIES.map(|(name, _)| name)))]
     facility: String,
@@ -75,9 +79,16 @@ fn schema() -> PluginSchema {
 }
 
 fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
+    build_to(instance, SOCKET)
+}
+
+fn build_to(instance: &Instance<'_>, socket: &str) -> Result<Arc<dyn Plugin>, BuildError> {
     let config: Config = instance.config()?;
     let shape = Shape { by_lua: &config.custom_fields_by_lua, fields: &config.custom_fields, mask: &config.mask };
     let documents = Documents::new(DEFINITION.name, &shape)?;
+    let name = format!("syslog:{}:{socket}", instance.entity.id);
+    let parameters = config.queue.unwrap_or_default();
+    let queue = queue::named(&name, &format!("syslog to {socket}"), parameters, Arc::new(Datagrams::unix(socket)));
     let facility = FACILITIES.iter().find(|(name, _)| *name == config.facility).map_or(1, |(_, number)| *number);
     Ok(Arc::new(Syslog {
         severities: Severities::of_names([
@@ -88,7 +99,7 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
         ]),
         facility,
         documents,
-        sender: Sender::new(Destination::Unix(SOCKET.to_owned())),
+        queue,
     }))
 }
 
@@ -96,7 +107,7 @@ struct Syslog {
     severities: Severities,
     facility: u8,
     documents: Documents,
-    sender: Sender,
+    queue: Arc<Queue>,
 }
 
 impl Plugin for Syslog {
@@ -104,7 +115,7 @@ impl Plugin for Syslog {
         let Some(severity) = self.severities.of(cx.response.status) else { return };
         let now = cx.shared.clock.now().as_secs();
         let json = self.documents.text(cx);
-        self.sender.send(message(self.facility, severity, now, json.as_str()).into_bytes());
+        self.queue.push(message(self.facility, severity, now, json.as_str()));
     }
 }
 

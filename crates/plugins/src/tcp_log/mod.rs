@@ -5,7 +5,8 @@
 
 use crate::log_document::{CustomFields, Documents, Shape};
 use crate::mask;
-use crate::sender::{Destination, Sender, Tls};
+use crate::queue::{self, Parameters, Queue};
+use crate::sender::{Lines, Tls};
 use entities::PluginSchema;
 use pdk::{BuildError, Context, Definition, Instance, Phases, Plugin};
 use schema::Record;
@@ -44,6 +45,9 @@ struct Config {
     /// Which values of the log document are masked. Not in Kong.
     #[field(hidden)]
     mask: Option<mask::Config>,
+    /// How messages wait and are put together, as those of `http-log`. Not in Kong.
+    #[field(hidden)]
+    queue: Option<Parameters>,
 }
 
 fn schema() -> PluginSchema {
@@ -54,25 +58,25 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     let config: Config = instance.config()?;
     let shape = Shape { by_lua: &config.custom_fields_by_lua, fields: &config.custom_fields, mask: &config.mask };
     let documents = Documents::new(DEFINITION.name, &shape)?;
-    let sender = Sender::new(Destination::Tcp {
-        host: config.host,
-        port: config.port,
-        timeout: Duration::from_millis(config.timeout.unwrap_or(10_000.0) as u64),
-        keepalive: Duration::from_millis(config.keepalive.unwrap_or(60_000.0) as u64),
-        tls: config.tls.then_some(Tls { server_name: config.tls_sni }),
-    });
-    Ok(Arc::new(TcpLog { sender, documents }))
+    let (host, port) = (&config.host, config.port);
+    let name = format!("tcp-log:{}:{host}:{port}", instance.entity.id);
+    let milliseconds = |value: Option<f64>, default| Duration::from_millis(value.unwrap_or(default) as u64);
+    let (timeout, keepalive) = (milliseconds(config.timeout, 10_000.0), milliseconds(config.keepalive, 60_000.0));
+    let tls = config.tls.then_some(Tls { server_name: config.tls_sni });
+    let lines = Arc::new(Lines::new(host, port, timeout, keepalive, tls));
+    let parameters = config.queue.unwrap_or_default();
+    let queue = queue::named(&name, &format!("tcp-log to {host}:{port}"), parameters, lines);
+    Ok(Arc::new(TcpLog { queue, documents }))
 }
 
 struct TcpLog {
-    sender: Sender,
+    queue: Arc<Queue>,
     documents: Documents,
 }
 
 impl Plugin for TcpLog {
     fn log(&self, cx: &mut Context) {
-        let line = format!("{}\n", self.documents.text(cx));
-        self.sender.send(line.into_bytes());
+        self.queue.push(self.documents.text(cx).as_bytes());
     }
 }
 

@@ -1,25 +1,90 @@
 //! What the expressions of templates see: Kong's names for the parts of a request, read when they are asked for.
 
-use pdk::{Context, Headers, args::decode};
-use schema::lua::{Environment, Fault, Function, Object, Value};
+use pdk::{Context, Headers, Source, args::decode};
+use schema::lua::{Environment, Expression, Fault, Function, Object, Value};
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::rc::Rc;
 
 /// A request as expressions see it.
 pub(crate) struct Request<'a> {
     cx: &'a Context<'a>,
     headers: &'a Headers,
+    moment: Moment,
+}
+
+/// When expressions are evaluated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    BeforeTheResponse,
+    Log,
 }
 
 impl<'a> Request<'a> {
     /// `headers` are the fields to show, which may be those of an earlier moment.
     pub(crate) fn new(cx: &'a Context<'a>, headers: &'a Headers) -> Self {
-        Self { cx, headers }
+        Self { cx, headers, moment: Moment::BeforeTheResponse }
+    }
+
+    /// In the log phase, where there is a response to see.
+    pub(crate) fn answered(cx: &'a Context<'a>) -> Self {
+        Self { cx, headers: &cx.request.headers, moment: Moment::Log }
+    }
+}
+
+/// What an expression of the log phase reads and calls that is not there; `None`: it can be evaluated, as far as it is known
+/// without a request.
+pub(crate) fn missing(expression: &Expression) -> Option<String> {
+    let names = Names(RefCell::default());
+    let outcome = expression.evaluate(&names);
+    let missing = names.0.into_inner();
+    missing.or_else(|| match outcome {
+        Ok(Value::Object(object)) => Some(format!("the whole of {object}")),
+        Ok(Value::Function(_)) => Some("a function as a value".to_owned()),
+        // Other faults may be those of values that no request was there for.
+        Err(fault) => fault.0.strip_suffix(UNUSABLE).map(str::to_owned),
+        Ok(_) => None,
+    })
+}
+
+/// How a fault ends that is none of a request's values; so do those of the syntax that cannot be evaluated.
+const UNUSABLE: &str = " cannot be used in templates";
+
+/// The names of the environment without a request: the first that is not there.
+struct Names(RefCell<Option<String>>);
+
+impl<'a> Environment<'a> for Names {
+    fn global(&self, name: &str) -> Value<'a> {
+        let value = global(name);
+        if matches!(value, Value::Nil) {
+            self.0.borrow_mut().get_or_insert_with(|| name.to_owned());
+        }
+        value
+    }
+
+    fn field(&self, object: Object, key: &Value<'a>) -> Result<Value<'a>, Fault> {
+        match key {
+            Value::String(name)
+                if NAMESPACES.contains(&object) && object != "kong.ctx.shared" && object != "ngx.var" =>
+            {
+                named_field(object, &String::from_utf8_lossy(name), Moment::Log)
+            }
+            _ => Ok(Value::text("")),
+        }
+    }
+
+    fn call(&self, function: &'static str, _: &[Value<'a>]) -> Result<Value<'a>, Fault> {
+        Ok(match function {
+            "kong.request.get_headers" | "kong.response.get_headers" => Value::Object("headers"),
+            "kong.request.get_query" => Value::Object("query_params"),
+            "kong.request.get_uri_captures" => Value::Object("uri_captures"),
+            _ => Value::text(""),
+        })
     }
 }
 
 /// Functions without an effect, by Kong's names.
-const FUNCTIONS: [&str; 26] = [
+const FUNCTIONS: [&str; 30] = [
     "kong.client.get_consumer",
     "kong.client.get_credential",
     "kong.client.get_forwarded_ip",
@@ -43,36 +108,62 @@ const FUNCTIONS: [&str; 26] = [
     "kong.request.get_raw_query",
     "kong.request.get_scheme",
     "kong.request.get_uri_captures",
+    "kong.response.get_header",
+    "kong.response.get_headers",
+    "kong.response.get_source",
+    "kong.response.get_status",
     "kong.router.get_route",
     "kong.router.get_service",
     "type",
 ];
 
 /// Tables of the environment whose fields are further names.
-const NAMESPACES: [Object; 9] = [
+const NAMESPACES: [Object; 10] = [
     "kong",
     "kong.client",
     "kong.ctx",
     "kong.ctx.shared",
     "kong.node",
     "kong.request",
+    "kong.response",
     "kong.router",
     "ngx",
     "ngx.var",
 ];
 
+fn global<'a>(name: &str) -> Value<'a> {
+    match name {
+        "headers" => Value::Object("headers"),
+        "query_params" => Value::Object("query_params"),
+        "uri_captures" => Value::Object("uri_captures"),
+        "shared" => Value::Object("kong.ctx.shared"),
+        "kong" => Value::Object("kong"),
+        "ngx" => Value::Object("ngx"),
+        "type" => Value::Function(Function::Host("type")),
+        _ => Value::Nil,
+    }
+}
+
+/// What a namespace has under a name.
+fn named_field<'a>(object: Object, name: &str, moment: Moment) -> Result<Value<'a>, Fault> {
+    let path = format!("{object}.{name}");
+    if path == "kong.version" {
+        return Ok(Value::text(crate::VERSION));
+    }
+    let function = FUNCTIONS.into_iter().find(|known| *known == path);
+    let namespace = NAMESPACES.into_iter().find(|known| *known == path);
+    match (function, namespace) {
+        _ if path.starts_with("kong.response") && moment != Moment::Log => {}
+        (Some(function), _) => return Ok(Value::Function(Function::Host(function))),
+        (None, Some(namespace)) => return Ok(Value::Object(namespace)),
+        (None, None) => {}
+    }
+    Err(Fault::new(path + UNUSABLE))
+}
+
 impl<'a> Environment<'a> for Request<'a> {
     fn global(&self, name: &str) -> Value<'a> {
-        match name {
-            "headers" => Value::Object("headers"),
-            "query_params" => Value::Object("query_params"),
-            "uri_captures" => Value::Object("uri_captures"),
-            "shared" => Value::Object("kong.ctx.shared"),
-            "kong" => Value::Object("kong"),
-            "ngx" => Value::Object("ngx"),
-            "type" => Value::Function(Function::Host("type")),
-            _ => Value::Nil,
-        }
+        global(name)
     }
 
     fn field(&self, object: Object, key: &Value<'a>) -> Result<Value<'a>, Fault> {
@@ -82,25 +173,14 @@ impl<'a> Environment<'a> for Request<'a> {
             _ => return Ok(Value::Nil),
         };
         Ok(match object {
-            "headers" => self.header(&name),
+            "headers" => header(self.headers, &name),
             "query_params" => self.query_arg(&name),
             "uri_captures" => self.capture(&name),
             // No plugin that is there writes into it.
             "kong.ctx.shared" => Value::Nil,
             "ngx.var" => self.variable(&name),
-            _ => {
-                let path = format!("{object}.{name}");
-                if path == "kong.version" {
-                    return Ok(Value::text(crate::VERSION));
-                }
-                let function = FUNCTIONS.into_iter().find(|known| *known == path);
-                let namespace = NAMESPACES.into_iter().find(|known| *known == path);
-                match (function, namespace) {
-                    (Some(function), _) => Value::Function(Function::Host(function)),
-                    (None, Some(namespace)) => Value::Object(namespace),
-                    (None, None) => return Err(Fault::new(format!("{path} cannot be used in templates"))),
-                }
-            }
+            "response_headers" => header(&self.cx.response.headers, &name),
+            _ => return named_field(object, &name, self.moment),
         })
     }
 
@@ -156,30 +236,24 @@ impl<'a> Environment<'a> for Request<'a> {
             "kong.request.get_raw_query" => Value::String(Cow::Borrowed(cx.request.query().unwrap_or_default())),
             "kong.request.get_scheme" => Value::text(cx.client.scheme.as_str()),
             "kong.request.get_uri_captures" => Value::Object("uri_captures"),
+            "kong.response.get_header" => optional(cx.response.headers.get(&text()?)),
+            "kong.response.get_headers" => Value::Object("response_headers"),
+            "kong.response.get_source" => Value::text(match cx.source {
+                Source::Upstream => "service",
+                Source::Exit | Source::Cache => "exit",
+                Source::Error => "error",
+            }),
+            "kong.response.get_status" => Value::Number(f64::from(cx.response.status)),
             "kong.router.get_route" => cx.route.map_or(Value::Nil, |route| named(&route.id, route.name.as_deref())),
             "kong.router.get_service" => {
                 cx.service.map_or(Value::Nil, |service| named(&service.id, service.name.as_deref()))
             }
-            _ => return Err(Fault::new(format!("{function} cannot be used in templates"))),
+            _ => return Err(Fault::new(function.to_owned() + UNUSABLE)),
         })
     }
 }
 
 impl<'a> Request<'a> {
-    /// A field's value, or all its values where it is there more than once. Underscores stand for dashes.
-    fn header(&self, name: &str) -> Value<'a> {
-        let dashed;
-        let name = if name.contains('_') && !self.headers.contains(name) {
-            dashed = name.replace('_', "-");
-            &dashed
-        } else {
-            name
-        };
-        let named = |(known, _): &(&[u8], &[u8])| known.eq_ignore_ascii_case(name.as_bytes());
-        let all = self.headers.iter().filter(named).map(|(_, value)| Value::String(Cow::Borrowed(value)));
-        one_or_all(all)
-    }
-
     /// An argument's value, decoded; true where it has none, all values where there are several.
     fn query_arg(&self, name: &str) -> Value<'a> {
         let parts = self.cx.request.query().unwrap_or_default().split(|byte| *byte == b'&');
@@ -227,6 +301,19 @@ impl<'a> Request<'a> {
             _ => Value::Nil,
         }
     }
+}
+
+/// A field's value, or all its values where it is there more than once. Underscores stand for dashes.
+fn header<'a>(headers: &'a Headers, name: &str) -> Value<'a> {
+    let dashed;
+    let name = if name.contains('_') && !headers.contains(name) {
+        dashed = name.replace('_', "-");
+        &dashed
+    } else {
+        name
+    };
+    let named = |(known, _): &(&[u8], &[u8])| known.eq_ignore_ascii_case(name.as_bytes());
+    one_or_all(headers.iter().filter(named).map(|(_, value)| Value::String(Cow::Borrowed(value))))
 }
 
 fn one_or_all<'a>(mut all: impl Iterator<Item = Value<'a>>) -> Value<'a> {

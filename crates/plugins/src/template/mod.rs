@@ -3,7 +3,7 @@
 
 mod environment;
 
-pub(crate) use environment::Request;
+pub(crate) use environment::{Request, missing};
 
 use schema::lua::{Expression, Fault, Value};
 use std::borrow::Cow;

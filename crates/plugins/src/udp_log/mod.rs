@@ -4,7 +4,8 @@
 
 use crate::log_document::{CustomFields, Documents, Shape};
 use crate::mask;
-use crate::sender::{Destination, Sender};
+use crate::queue::{self, Parameters, Queue};
+use crate::sender::Datagrams;
 use entities::PluginSchema;
 use pdk::{BuildError, Context, Definition, Instance, Phases, Plugin};
 use schema::Record;
@@ -35,6 +36,9 @@ struct Config {
     /// Which values of the log document are masked. Not in Kong.
     #[field(hidden)]
     mask: Option<mask::Config>,
+    /// How messages wait and are put together, as those of `http-log`. Not in Kong.
+    #[field(hidden)]
+    queue: Option<Parameters>,
 }
 
 fn schema() -> PluginSchema {
@@ -46,18 +50,22 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     let shape = Shape { by_lua: &config.custom_fields_by_lua, fields: &config.custom_fields, mask: &config.mask };
     let documents = Documents::new(DEFINITION.name, &shape)?;
     let timeout = Duration::from_millis(config.timeout.unwrap_or(10_000.0) as u64);
-    let sender = Sender::new(Destination::Udp { host: config.host, port: config.port, timeout });
-    Ok(Arc::new(UdpLog { sender, documents }))
+    let (host, port) = (&config.host, config.port);
+    let name = format!("udp-log:{}:{host}:{port}", instance.entity.id);
+    let datagrams = Arc::new(Datagrams::udp(host, port, timeout));
+    let parameters = config.queue.unwrap_or_default();
+    let queue = queue::named(&name, &format!("udp-log to {host}:{port}"), parameters, datagrams);
+    Ok(Arc::new(UdpLog { queue, documents }))
 }
 
 struct UdpLog {
-    sender: Sender,
+    queue: Arc<Queue>,
     documents: Documents,
 }
 
 impl Plugin for UdpLog {
     fn log(&self, cx: &mut Context) {
-        self.sender.send(self.documents.text(cx).as_bytes().to_vec());
+        self.queue.push(self.documents.text(cx).as_bytes());
     }
 }
 

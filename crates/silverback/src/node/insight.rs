@@ -87,8 +87,9 @@ fn client(asked: &Asked) -> Client {
     let (scheme, port) = if asked.is_tls { (Scheme::Https, 443) } else { (Scheme::Http, 80) };
     let peer = asked.client.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 50_000)));
     let local = asked.listener.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port)));
-    let tls =
-        TlsInfo { version: "TLSv1.3", cipher: String::new(), sni: asked.sni.clone(), client_certificates: Vec::new() };
+    // In small letters, as it comes from a connection.
+    let sni = asked.sni.as_ref().map(|sni| sni.to_ascii_lowercase());
+    let tls = TlsInfo { version: "TLSv1.3", cipher: String::new(), sni, client_certificates: Vec::new() };
     Client {
         ip: peer.ip(),
         port: peer.port(),
