@@ -102,7 +102,7 @@ fn over_http2_a_raw_path_is_a_uri() {
 }
 
 /// A call of the Admin API with a form or with JSON.
-fn call(gateway: &Gateway, method: &str, path: &str, kind: &str, body: &str) -> (u16, Value) {
+pub(crate) fn call(gateway: &Gateway, method: &str, path: &str, kind: &str, body: &str) -> (u16, Value) {
     let mut client = Client::open(gateway.ports.admin);
     let length = body.len();
     let head =

@@ -72,6 +72,15 @@ fn an_https_service_that_asks_for_it_is_spoken_to_by_http2_where_its_upstream_ag
         (both.at, by_tag.clone(), &[], "HTTP/2.0 GET /", "2 "),
         (old.at, by_tag.clone(), &[], "GET / HTTP/1.1", "1.1 "),
         (both.at, json!({}), &[("nginx_proxy_proxy_http_version", "2")], "HTTP/2.0 GET /", "2 "),
+        (both.at, json!({ "http_version": "2" }), &[], "HTTP/2.0 GET /", "2 "),
+        (old.at, json!({ "http_version": "2" }), &[], "GET / HTTP/1.1", "1.1 "),
+        (
+            both.at,
+            json!({ "http_version": "1.1" }),
+            &[("nginx_proxy_proxy_http_version", "2")],
+            "GET / HTTP/1.1",
+            "1.1 ",
+        ),
     ] {
         let mut service = service;
         service["url"] = json!(format!("https://{at}"));
@@ -89,6 +98,41 @@ fn an_https_service_that_asks_for_it_is_spoken_to_by_http2_where_its_upstream_ag
         let upgraded = Client::open(gateway.ports.proxy).get("/", &upgrade);
         assert_eq!(upgraded.status, 101, "an upgrade needs HTTP/1.1: {service}: {upgraded:?}");
     }
+}
+
+#[test]
+fn an_http_service_can_be_spoken_to_by_http2_from_the_first_byte() {
+    let (new, old) = (Backend::plain(), Upstream::start());
+    let start = |at: SocketAddr| {
+        let service = json!({ "url": format!("http://{at}"), "http_version": "2" });
+        Gateway::start(&kong_yml(service, &["http"], json!({})))
+    };
+    let gateway = start(new.at);
+    let mut client = Client::open(gateway.ports.proxy);
+    for _ in 0..2 {
+        assert_eq!(client.get("/a", &[]).header("x-seen"), Some("HTTP/2.0 GET /a"));
+    }
+    client.send(b"POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello").unwrap();
+    let answer = client.answer().unwrap();
+    assert_eq!((answer.header("x-seen"), &*answer.body), (Some("HTTP/2.0 POST /b"), "hello"));
+    assert_eq!(get(start(old.at).ports.proxy, "/", &[]).status, 502, "this upstream does not speak it");
+}
+
+#[test]
+fn requests_that_wait_to_hear_whether_http2_is_spoken_go_on_by_http1_where_it_is_not() {
+    let authority = Identity::authority("ALPN test");
+    let upstream = authority.issue(&["127.0.0.1"]);
+    let old = Backend::tls(&Greeting { identity: &upstream, alpn: &["http/1.1"], clients: None });
+    let service = json!({ "url": format!("https://{}", old.at), "tags": ["silverback:http2"] });
+    let properties = [("nginx_worker_processes", "1")];
+    let gateway = Gateway::start_with(&kong_yml(service, &["http"], json!({})), &properties);
+    std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..8).map(|_| scope.spawn(|| get(gateway.ports.proxy, "/", &[]))).collect();
+        for answer in asked {
+            let answer = answer.join().unwrap();
+            assert_eq!(answer.header("x-seen"), Some("GET / HTTP/1.1"), "{answer:?}");
+        }
+    });
 }
 
 /// The answer of an upstream that asks for certificates of `clients`.

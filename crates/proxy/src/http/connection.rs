@@ -53,6 +53,16 @@ pub(crate) enum Stream {
     Client(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }
 
+impl Stream {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Tcp(stream) => stream,
+            Self::Server(stream) => stream.get_ref().0,
+            Self::Client(stream) => stream.get_ref().0,
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, task: &mut Task<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
@@ -219,6 +229,15 @@ impl Connection {
         self.input.borrow().is_empty() && self.poll_fill(&mut task, 0).is_pending()
     }
 
+    /// Watches a peer that waits for its answer: ready with `true` once it has reset the connection, with `false` where that
+    /// cannot be told any more, as it has sent its next request or closed its sending side (it may still read).
+    pub(crate) fn poll_reset(&self, task: &mut Task<'_>) -> Poll<bool> {
+        let stream = self.stream.borrow();
+        let socket = stream.socket();
+        let is_broken = ready!(socket.poll_read_ready(task)).is_err();
+        Poll::Ready(is_broken || !matches!(socket.take_error(), Ok(None)))
+    }
+
     /// Waits for something of this connection, at most `limit`. What is ready at once costs neither timer nor clock.
     pub(crate) async fn within<F: Future>(&self, limit: Duration, future: F) -> Result<F::Output, Elapsed> {
         let mut future = pin!(future);
@@ -252,13 +271,7 @@ impl Connection {
             None => {}
             Some(0) => self.found_waiting.set(Some(1)),
             Some(_) => {
-                let stream = self.stream.borrow();
-                let socket = match &*stream {
-                    Stream::Tcp(stream) => stream,
-                    Stream::Server(stream) => stream.get_ref().0,
-                    Stream::Client(stream) => stream.get_ref().0,
-                };
-                let _ = SockRef::from(socket).shutdown(Shutdown::Read);
+                let _ = SockRef::from(self.stream.borrow().socket()).shutdown(Shutdown::Read);
             }
         }
     }

@@ -4,8 +4,11 @@ use super::connection::Connection;
 use super::h1::server::H1Responder;
 use super::h2::server::H2Responder;
 use bytes::Bytes;
+use h2::server::SendResponse;
 use pdk::{Headers, Version};
+use std::cell::RefCell;
 use std::rc::Rc;
+use std::task::{Context as Task, Poll};
 
 /// The client has closed, or reads nothing for too long.
 #[derive(Debug)]
@@ -18,6 +21,30 @@ pub enum BodyLength {
     None,
     Known(u64),
     Unknown,
+}
+
+/// Shows whether the client has gone away, while its answer is awaited.
+pub(crate) enum Watch {
+    H1(Rc<Connection>),
+    H2(Rc<RefCell<SendResponse<Bytes>>>),
+    /// It cannot be told any more.
+    Blind,
+}
+
+impl Watch {
+    /// Ready once the client has gone.
+    pub(crate) fn poll(&mut self, task: &mut Task<'_>) -> Poll<()> {
+        let is_gone = match self {
+            Self::H1(conn) => std::task::ready!(conn.poll_reset(task)),
+            Self::H2(respond) => return respond.borrow_mut().poll_reset(task).map(|_| ()),
+            Self::Blind => false,
+        };
+        if is_gone {
+            return Poll::Ready(());
+        }
+        *self = Self::Blind;
+        Poll::Pending
+    }
 }
 
 /// Where a response goes.
@@ -75,6 +102,22 @@ impl Downstream {
         match self {
             Self::H1(to) => to.finish(&last, trailers).await,
             Self::H2(to) => Box::pin(to.finish(last, trailers)).await,
+        }
+    }
+
+    pub(crate) fn watch(&self) -> Watch {
+        match self {
+            Self::H1(to) => Watch::H1(to.connection()),
+            Self::H2(to) => Watch::H2(to.shared()),
+        }
+    }
+
+    /// Ready when the client has gone while there is nothing to send in the middle of an answer. `watch` is its own.
+    pub(crate) fn poll_gone(&mut self, watch: &mut Watch, task: &mut Task<'_>) -> Poll<()> {
+        match self {
+            Self::H1(_) => watch.poll(task),
+            // What it was watched by has become the stream that the answer goes out on.
+            Self::H2(to) => to.poll_gone(task),
         }
     }
 

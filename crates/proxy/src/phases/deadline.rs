@@ -1,38 +1,63 @@
-//! The end of the time that a request has as a whole (`request_timeout`).
+//! What ends a request before its upstream has answered: its time as a whole is over (`request_timeout`), or nobody waits for
+//! the answer any more.
 
+use crate::http::downstream::Watch;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context as Task, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::time::{Sleep, sleep_until};
 
-/// `None`: it has any time.
-pub(crate) struct Deadline(Option<Pin<Box<Sleep>>>);
+pub(crate) struct Deadline {
+    /// `None`: it has any time.
+    end: Option<Pin<Box<Sleep>>>,
+    client: Watch,
+}
+
+/// Why something was not waited for to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    TooLate,
+    ClientGone,
+}
 
 impl Deadline {
-    pub(crate) fn of(start: Instant, limit: Option<Duration>) -> Self {
-        Self(limit.map(|limit| Box::pin(sleep_until((start + limit).into()))))
+    pub(crate) fn of(start: Instant, limit: Option<Duration>, client: Watch) -> Self {
+        Self { end: limit.map(|limit| Box::pin(sleep_until((start + limit).into()))), client }
     }
 
-    /// Waits for something as long as there is time; `None` where there is none left.
-    pub(crate) async fn within<F: Future>(&mut self, mut future: Pin<&mut F>) -> Option<F::Output> {
-        poll_fn(|task| match (future.as_mut().poll(task), &mut self.0) {
-            (Poll::Ready(output), _) => Poll::Ready(Some(output)),
-            (Poll::Pending, Some(end)) => end.as_mut().poll(task).map(|()| None),
-            (Poll::Pending, None) => Poll::Pending,
+    /// Waits for something as long as there is time, and somebody to wait.
+    pub(crate) async fn within<F: Future>(&mut self, mut future: Pin<&mut F>) -> Result<F::Output, Cut> {
+        poll_fn(|task| {
+            if let Poll::Ready(output) = future.as_mut().poll(task) {
+                return Poll::Ready(Ok(output));
+            }
+            if self.client.poll(task).is_ready() {
+                return Poll::Ready(Err(Cut::ClientGone));
+            }
+            match &mut self.end {
+                Some(end) => end.as_mut().poll(task).map(|()| Err(Cut::TooLate)),
+                None => Poll::Pending,
+            }
         })
         .await
     }
 
+    /// Whether the client is known to have gone.
+    pub(crate) fn is_client_gone(&mut self) -> bool {
+        self.client.poll(&mut Task::from_waker(Waker::noop())).is_ready()
+    }
+
     /// Whether there is time left after so long a wait.
     pub(crate) fn allows(&self, wait: Duration) -> bool {
-        self.0.as_ref().is_none_or(|end| Instant::now() + wait < end.deadline().into_std())
+        self.end.as_ref().is_none_or(|end| Instant::now() + wait < end.deadline().into_std())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Deadline;
+    use super::{Cut, Deadline};
+    use crate::http::downstream::Watch;
     use std::future::{pending, ready};
     use std::pin::pin;
     use std::time::{Duration, Instant};
@@ -50,11 +75,11 @@ mod tests {
             (long_ago, Some(Duration::from_millis(1)), false, false),
         ];
         for (start, limit, any, much) in cases {
-            let mut deadline = Deadline::of(start, limit);
-            assert_eq!(deadline.within(pin!(ready(7))).await, Some(7), "{limit:?}");
+            let mut deadline = Deadline::of(start, limit, Watch::Blind);
+            assert_eq!(deadline.within(pin!(ready(7))).await, Ok(7), "{limit:?}");
             assert_eq!((deadline.allows(Duration::ZERO), deadline.allows(hour)), (any, much), "{limit:?}");
         }
-        let mut over = Deadline::of(long_ago, Some(Duration::from_millis(1)));
-        assert_eq!(over.within(pin!(pending::<u8>())).await, None);
+        let mut over = Deadline::of(long_ago, Some(Duration::from_millis(1)), Watch::Blind);
+        assert_eq!(over.within(pin!(pending::<u8>())).await, Err(Cut::TooLate));
     }
 }

@@ -1,29 +1,22 @@
 //! Sends the request upstream and brings back the answer; tries again where that is safe.
 
+use super::attempt::{Failure, Way, attempt, sent_method};
 use super::balance::{Target, Tries, balance};
 use super::body::{self, Held, HoldError};
-use super::deadline::Deadline;
+use super::deadline::{Cut, Deadline};
 use super::{request_debug, upstream_head};
+use crate::http::Downstream;
 use crate::http::connection::Connection;
-use crate::http::h1::body::OnEnd;
-use crate::http::h1::client::{Answer, ExchangeError, Outgoing, Waiting, exchange};
-use crate::http::h2::client::Channel;
-use crate::http::{Downstream, scratch};
+use crate::http::h1::client::{Answer, ExchangeError};
 use crate::pipeline::Exit;
-use crate::snapshot::{Destination, Endpoint, Routed, ServiceTarget, Snapshot, Terms};
-use crate::upstream::connect::{ConnectError, connect};
+use crate::snapshot::{Destination, Endpoint, Routed, ServiceTarget, Snapshot};
 use crate::upstream::names::tell_turn;
-use crate::upstream::pool::PoolKey;
-use crate::upstream::tls::TlsTarget;
 use crate::worker::Thread;
 use balancer::health::Report;
 use balancer::{BreakerState, Pick};
-use entities::RetriedFailure;
-use pdk::digits::decimal;
-use pdk::{Address, Attempt, Body, BodyError, Context, Headers, Method, Response, Source, Upstream, default_message};
+use pdk::{Address, Attempt, Body, BodyError, Context, Headers, Response, Source, default_message};
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -37,36 +30,6 @@ pub(crate) struct Forwarded {
     pub(crate) pick: Option<Pick>,
     /// Its room in an upstream that limits how many requests it takes, until then.
     pub(crate) room: Option<OwnedSemaphorePermit>,
-}
-
-/// What all tries of a request have in common.
-#[derive(Clone, Copy)]
-struct Way<'a> {
-    thread: &'a Thread,
-    endpoint: &'a Endpoint,
-    service: &'a ServiceTarget,
-    terms: &'a Terms,
-    upstream: &'a Upstream,
-}
-
-/// How a try failed.
-struct Failure {
-    error: ExchangeError,
-    /// Whether any byte of the request may have reached the upstream.
-    was_sent: bool,
-}
-
-impl Failure {
-    /// Whether it is a reason for another try. `may_repeat`: the request may be sent more than once.
-    fn is_retried(&self, terms: &Terms, may_repeat: bool) -> bool {
-        let kind = match self.error {
-            ExchangeError::Malformed | ExchangeError::Body(_) => return false,
-            ExchangeError::Closed | ExchangeError::Timeout if !self.was_sent => RetriedFailure::Connect,
-            ExchangeError::Closed => RetriedFailure::Reset,
-            ExchangeError::Timeout => RetriedFailure::Timeout,
-        };
-        (may_repeat || !self.was_sent) && terms.retries_failure(kind)
-    }
 }
 
 /// An answer, who gave it, and when.
@@ -95,25 +58,26 @@ pub(crate) async fn forward(
     // Boxed: few routes have terms of their own.
     let own = endpoint.has_own_terms().then(|| Box::new(service.terms.on(&endpoint.route)));
     let terms = own.as_deref().unwrap_or(&service.terms);
-    let mut deadline = Deadline::of(cx.timing.start, terms.limit);
+    let mut deadline = Deadline::of(cx.timing.start, terms.limit, to.watch());
     let body = std::mem::take(&mut cx.request.body);
     let request_body = if body.is_stream() {
         let held = deadline.within(Box::pin(take_body(thread, endpoint, cx, body)).as_mut()).await;
-        match held.unwrap_or_else(|| Err(too_late(cx))) {
+        match held.unwrap_or_else(|cut| Err(cut_off(cx, cut))) {
             Ok(held) => {
                 began = Instant::now();
                 held
             }
             Err(exit) => {
                 cx.upstream = Some(upstream);
-                return Err(exit);
+                return Err(if deadline.is_client_gone() { cut_off(cx, Cut::ClientGone) } else { exit });
             }
         }
     } else {
         Held::from(body)
     };
     cx.received += request_body.len().unwrap_or_default();
-    let way = Way { thread, endpoint, service, terms, upstream: &upstream };
+    let is_repeatable = request_body.is_repeatable();
+    let way = Way { thread, endpoint, service, terms, upstream: &upstream, is_repeatable };
     let forwarded = with_retries(way, request_body, began, &mut deadline, cx, to).await;
     cx.upstream = Some(upstream);
     forwarded
@@ -135,9 +99,9 @@ async fn with_retries(
     cx: &mut Context<'_>,
     to: &mut Downstream,
 ) -> Result<Forwarded, Exit> {
-    let Way { thread, service, terms, upstream, .. } = way;
+    let Way { thread, service, terms, upstream, is_repeatable, .. } = way;
     if !deadline.allows(Duration::ZERO) {
-        return Err(too_late(cx));
+        return Err(cut_off(cx, Cut::TooLate));
     }
     let mut tries = Tries::default();
     let mut left = terms.retries;
@@ -147,24 +111,28 @@ async fn with_retries(
         let is_first = cx.attempts.is_empty();
         let chosen = deadline.within(pin!(balance(&thread.proxy.upstreams, service, cx, &mut tries))).await;
         let target = match (chosen, answered.take()) {
-            (Some(Ok(target)), None) => target,
-            (Some(Ok(target)), Some(last)) => {
+            (Ok(Ok(target)), None) => target,
+            (Ok(Ok(target)), Some(last)) => {
                 give_up(cx, last.0.status);
                 target
             }
             // The answer that there is, is better than none.
             (_, Some(last)) => return Ok(accept(cx, *last, tries)),
-            (Some(Err(none)), None) => return Err(Exit::error(none.into_response(cx, is_first))),
-            (None, None) => return Err(too_late(cx)),
+            (Ok(Err(none)), None) => return Err(Exit::error(none.into_response(cx, is_first))),
+            (Err(cut), None) => return Err(cut_off(cx, cut)),
         };
         note_attempt(thread, service, cx, &target, started);
         request_debug::enter(cx, "upstream");
-        // A stream can be sent once only; what is held as often as need be.
-        let (mut body, is_repeatable) = request_body.for_try();
+        let mut body = request_body.for_try();
         let tried = deadline.within(pin!(attempt(way, cx, &target, &mut body, to))).await;
         // A try that had but the rest of the request's time says little of its target.
-        let is_blamed = tried.is_some() || terms.limit.is_none_or(|limit| started.elapsed() * 2 >= limit);
-        let tried = tried.unwrap_or(Err(Failure { error: ExchangeError::Timeout, was_sent: true }));
+        let is_blamed = tried.is_ok() || terms.limit.is_none_or(|limit| started.elapsed() * 2 >= limit);
+        let tried = match tried {
+            Ok(tried) => tried,
+            Err(Cut::TooLate) => Err(Failure { error: ExchangeError::Timeout, was_sent: true }),
+            // What was sent upstream is given up, and says nothing of the target.
+            Err(Cut::ClientGone) => return Err(cut_off(cx, Cut::ClientGone)),
+        };
         let may_repeat = || is_repeatable && terms.repeats(sent_method(cx, upstream));
         let may_retry = match &tried {
             Ok(answer) => terms.retries_status(answer.status) && may_repeat(),
@@ -173,6 +141,9 @@ async fn with_retries(
         let now = Instant::now();
         let status = match &tried {
             Ok(answer) => heard(cx, answer.status, &target, started, now),
+            Err(Failure { error: ExchangeError::Body(_), .. }) if deadline.is_client_gone() => {
+                return Err(cut_off(cx, Cut::ClientGone));
+            }
             Err(Failure { error: ExchangeError::Body(error), .. }) => return Err(broken_body(cx, *error)),
             Err(failure) => report(cx, &target, failure.error, is_blamed),
         };
@@ -197,15 +168,20 @@ async fn with_retries(
             Err(_) => {}
         }
         if !pause.is_zero() {
-            Box::pin(tokio::time::sleep(pause)).await;
+            let waited = deadline.within(Box::pin(tokio::time::sleep(pause)).as_mut()).await;
+            waited.map_err(|cut| cut_off(cx, cut))?;
         }
         started = Instant::now();
     }
 }
 
-/// The time of the request as a whole is over (`request_timeout`).
-fn too_late(cx: &Context) -> Exit {
-    Exit::error(Response::proxy_error(cx, 504, default_message(504)))
+/// The end of a request that is not waited for any more.
+fn cut_off(cx: &Context, cut: Cut) -> Exit {
+    match cut {
+        Cut::TooLate => Exit::error(Response::proxy_error(cx, 504, default_message(504))),
+        // nginx's own number for it: only logs see it.
+        Cut::ClientGone => Exit::error(Response::new(499)),
+    }
 }
 
 /// Notes for the log that an answer was not taken.
@@ -329,169 +305,4 @@ fn accept(cx: &mut Context, (answer, target, now): Answered, tries: Tries) -> Fo
     response.body = answer.body;
     cx.respond(response, Source::Upstream);
     Forwarded { reason: answer.reason, upgraded: answer.upgraded, pick: target.pick, room: tries.room }
-}
-
-/// One try at one address.
-struct Try<'a> {
-    way: Way<'a>,
-    cx: &'a Context<'a>,
-    tls: Option<&'a TlsTarget>,
-    key: PoolKey,
-    host: upstream_head::Host,
-}
-
-/// The body is taken once it begins to be sent.
-async fn attempt(
-    way: Way<'_>,
-    cx: &Context<'_>,
-    target: &Target,
-    body: &mut Body,
-    to: &mut Downstream,
-) -> Result<Answer, Failure> {
-    let Way { endpoint, service, upstream, .. } = way;
-    let own = match &service.destination {
-        Destination::Upstream(entity) => entity.entity.host_header.as_deref(),
-        _ => None,
-    };
-    let host = upstream_head::host(cx, upstream, endpoint.preserves_host(), own, &target.name, target.address.port());
-    // An upgrade needs HTTP/1.1.
-    let tls = service.tls.as_deref().map(|tls| match &tls.without_http2 {
-        Some(without) if cx.request.is_websocket() => &**without,
-        _ => tls,
-    });
-    let sni: Option<Arc<str>> = tls.map(|_| String::from_utf8_lossy(pdk::host_without_port(&host)).into_owned().into());
-    let key = PoolKey { address: target.address, tls: sni.zip(tls.map(|t| t.id.clone())) };
-    let this = Try { way, cx, tls, key, host };
-    if service.scheme.is_grpc() {
-        // Boxed, as all that not every request does: its future is as large as its largest turn.
-        return Box::pin(this.over_grpc(body, to)).await;
-    }
-    if tls.is_some_and(|t| t.without_http2.is_some())
-        && let Some(channel) = Box::pin(this.kept_channel()).await
-    {
-        return Box::pin(this.over_http2(channel, body, to)).await;
-    }
-    this.over_http1(body, to).await
-}
-
-/// The method that the upstream sees: it says whether an answer has a body, and whether a request may be sent again.
-fn sent_method<'a>(cx: &'a Context, upstream: &'a Upstream) -> &'a Method {
-    upstream.method.as_ref().unwrap_or(&cx.request.method)
-}
-
-impl Try<'_> {
-    /// Over a kept connection or a new one; on a new one HTTP/2 where that was agreed on.
-    async fn over_http1(&self, body: &mut Body, to: &mut Downstream) -> Result<Answer, Failure> {
-        let Self { way: Way { thread, terms, upstream, .. }, cx, key, host, .. } = self;
-        let head = upstream_head::http1(&thread.proxy.settings, cx, upstream, host, body);
-        let method = sent_method(cx, upstream);
-        let (is_head, may_upgrade, is_repeated) =
-            (*method == Method::Head, cx.request.is_websocket(), terms.repeats(method));
-        let outgoing = if body.len().is_some() { Outgoing::Plain } else { Outgoing::Chunked };
-        // A kept connection may have been closed by the upstream a moment ago: that costs no try, as long as nothing is
-        // lost.
-        let again = match &*body {
-            Body::Empty => Some(Body::Empty),
-            Body::Bytes(bytes) => Some(Body::Bytes(bytes.clone())),
-            Body::Stream(_) => None,
-        };
-        if !may_upgrade
-            && (again.is_some() || is_repeated)
-            && let Some((conn, requests)) = thread.pool.take(key)
-        {
-            let on_end = self.back(requests + 1);
-            let waiting = Waiting { patience: terms.patience, is_head, may_upgrade, to };
-            match exchange(conn, &head, std::mem::take(body), outgoing, waiting, on_end).await {
-                Err(ExchangeError::Closed) if again.is_some() && is_repeated => {
-                    thread.pool.forget(key);
-                    *body = again.unwrap_or_default();
-                }
-                other => {
-                    scratch::give_back(head);
-                    return other.map_err(|error| Failure { error, was_sent: true });
-                }
-            }
-        }
-        let conn = Box::pin(self.open()).await?;
-        if conn.speaks_http2() {
-            let channel = Box::pin(self.new_channel(conn)).await?;
-            return Box::pin(self.over_http2(channel, body, to)).await;
-        }
-        let waiting = Waiting { patience: terms.patience, is_head, may_upgrade, to };
-        let body = std::mem::take(body);
-        let answered = exchange(Rc::new(conn), &head, body, outgoing, waiting, self.back(1)).await;
-        scratch::give_back(head);
-        answered.map_err(|error| Failure { error, was_sent: true })
-    }
-
-    async fn over_grpc(&self, body: &mut Body, to: &mut Downstream) -> Result<Answer, Failure> {
-        let channel = match self.kept_channel().await {
-            Some(channel) => channel,
-            None => self.new_channel(self.open().await?).await?,
-        };
-        self.over_http2(channel, body, to).await
-    }
-
-    fn back(&self, requests: u64) -> OnEnd {
-        OnEnd { pool: self.way.thread.pool.clone(), key: self.key.clone(), requests }
-    }
-
-    async fn open(&self) -> Result<Connection, Failure> {
-        let tls = self.tls.zip(self.key.tls.as_ref().map(|(name, _)| &**name));
-        connect(self.key.address, tls, self.way.terms.connect_timeout).await.map_err(|error| {
-            log::warn!("connecting to {}: {error}", self.key.address);
-            let error =
-                if matches!(error, ConnectError::Timeout) { ExchangeError::Timeout } else { ExchangeError::Closed };
-            Failure { error, was_sent: false }
-        })
-    }
-
-    async fn kept_channel(&self) -> Option<Channel> {
-        let channel = self.way.thread.pool.channel(&self.key)?;
-        if channel.is_open(self.way.terms.connect_timeout).await {
-            return Some(channel);
-        }
-        self.way.thread.pool.drop_channel(&self.key);
-        None
-    }
-
-    async fn new_channel(&self, conn: Connection) -> Result<Channel, Failure> {
-        let opened = Channel::open(conn, self.way.terms.connect_timeout).await;
-        let channel = opened.map_err(|error| Failure { error, was_sent: false })?;
-        self.way.thread.pool.keep_channel(self.key.clone(), channel.clone());
-        Ok(channel)
-    }
-
-    async fn over_http2(&self, channel: Channel, body: &mut Body, to: &mut Downstream) -> Result<Answer, Failure> {
-        let Self { way: Way { thread, service, terms, upstream, .. }, cx, key, host, .. } = self;
-        let mut path = Vec::new();
-        upstream_head::target(&mut path, cx, upstream);
-        let scheme = if service.scheme.is_tls() { "https" } else { "http" };
-        let uri =
-            |path: Vec<u8>| http::Uri::builder().scheme(scheme).authority(host.as_slice()).path_and_query(path).build();
-        let uri = uri(path).or_else(|_| {
-            // What the client sent may have bytes that HTTP/1 upstreams take as they are, but no URI has.
-            let mut path = Vec::new();
-            upstream_head::target(&mut path, cx, upstream);
-            uri(router::path::escape_upstream(&path).into_owned())
-        });
-        let uri = uri.map_err(|_| Failure { error: ExchangeError::Malformed, was_sent: false })?;
-        let mut headers = Headers::new();
-        let had_framing = upstream_head::fields(&mut headers, &thread.proxy.settings, cx, upstream);
-        if let Some(length) = body.len()
-            && (length > 0 || had_framing)
-        {
-            headers.append("content-length", decimal(length, &mut [0; 20]));
-        }
-        let method = sent_method(cx, upstream);
-        let is_head = *method == Method::Head;
-        let waiting = Waiting { patience: terms.patience, is_head, may_upgrade: false, to };
-        let answered = channel.exchange(method.as_str(), uri, &headers, std::mem::take(body), waiting).await;
-        answered.map_err(|error| {
-            if error != ExchangeError::Timeout && !matches!(error, ExchangeError::Body(_)) {
-                thread.pool.drop_channel(key);
-            }
-            Failure { error, was_sent: true }
-        })
-    }
 }

@@ -1,6 +1,7 @@
 //! The steps of a request, one file each.
 
 pub(crate) mod access;
+mod attempt;
 pub(crate) mod balance;
 pub(crate) mod body;
 pub(crate) mod deadline;

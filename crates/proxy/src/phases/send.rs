@@ -119,6 +119,7 @@ async fn stream(
     let mut held: Option<Bytes> = None;
     let mut is_first = true;
     let mut ahead = Ahead::new(cx);
+    let mut watch = to.watch();
     loop {
         let frame = match poll_fn(|task| Poll::Ready(ahead.next(body, task))).await {
             Poll::Ready(frame) => frame,
@@ -130,7 +131,11 @@ async fn stream(
                     None => {}
                 }
                 is_first = false;
-                poll_fn(|task| ahead.next(body, task)).await
+                poll_fn(|task| match ahead.next(body, task) {
+                    Poll::Ready(frame) => Poll::Ready(Ok(frame)),
+                    Poll::Pending => to.poll_gone(&mut watch, task).map(|()| Err(ClientGone)),
+                })
+                .await?
             }
         };
         match frame {

@@ -4,7 +4,7 @@ use super::{NamedUpstreams, Plan, Terms};
 use crate::upstream::UpstreamTarget;
 use crate::upstream::tls::{ClientTls, TlsTarget};
 use ahash::{HashMap, HashSet};
-use entities::Service;
+use entities::{HttpVersion, Service};
 use pdk::{Scheme, Upstream};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -37,6 +37,8 @@ pub(crate) struct ServiceTarget {
     pub(crate) host: Arc<str>,
     pub(crate) port: u16,
     pub(crate) scheme: Scheme,
+    /// Whether it is spoken to by HTTP/2, and nothing else.
+    pub(crate) is_http2: bool,
     /// Whether requests get a path of the service's as a prefix: most do not, and need not look at the entity.
     has_path: bool,
     pub(crate) destination: Destination,
@@ -167,6 +169,7 @@ impl ServiceTarget {
             tls.map_err(|error| format!("service '{}': {error}", service.name.as_deref().unwrap_or(&service.host)))?;
         Ok(Some(Self {
             scheme,
+            is_http2: scheme.is_grpc() || (scheme == Scheme::Http && service.http_version == Some(HttpVersion::Http2)),
             has_path: service.path.is_some(),
             host: alike.host(&service.host),
             port: u16::try_from(service.port).unwrap_or(80),

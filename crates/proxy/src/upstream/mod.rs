@@ -1,5 +1,6 @@
 //! Upstream entities at run time: their targets' addresses, kept fresh, behind a balancer each.
 
+pub(crate) mod channels;
 pub(crate) mod connect;
 pub mod dns;
 pub(crate) mod gate;

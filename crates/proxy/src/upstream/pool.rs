@@ -1,7 +1,7 @@
-//! A thread's idle connections to upstreams.
+//! A thread's idle connections to upstreams, and those that carry many requests at once.
 
+use super::channels::Channels;
 use crate::http::connection::Connection;
-use crate::http::h2::client::Channel;
 use crate::settings::PoolSettings;
 use ahash::HashMap;
 use std::cell::RefCell;
@@ -29,12 +29,12 @@ struct Idle {
 pub(crate) struct Pool {
     settings: PoolSettings,
     idle: RefCell<HashMap<PoolKey, Vec<Idle>>>,
-    channels: RefCell<HashMap<PoolKey, Channel>>,
+    pub(crate) channels: Channels,
 }
 
 impl Pool {
     pub(crate) fn new(settings: PoolSettings) -> Self {
-        Self { settings, idle: RefCell::default(), channels: RefCell::default() }
+        Self { settings, idle: RefCell::default(), channels: Channels::new(settings) }
     }
 
     /// A connection that is still of use, and how many requests it has carried.
@@ -69,24 +69,9 @@ impl Pool {
         self.idle.borrow_mut().remove(key);
     }
 
-    pub(crate) fn channel(&self, key: &PoolKey) -> Option<Channel> {
-        let channel = self.channels.borrow().get(key).cloned()?;
-        if self.settings.max_requests > 0 && channel.requests() >= self.settings.max_requests {
-            // It ends with the requests that it carries.
-            self.drop_channel(key);
-            return None;
-        }
-        Some(channel)
-    }
-
-    pub(crate) fn keep_channel(&self, key: PoolKey, channel: Channel) {
-        if self.settings.size > 0 {
-            self.channels.borrow_mut().insert(key, channel);
-        }
-    }
-
-    pub(crate) fn drop_channel(&self, key: &PoolKey) {
-        self.channels.borrow_mut().remove(key);
+    /// Whether there have lately been connections to there that carry one request at a time.
+    pub(crate) fn has_seen_http1(&self, key: &PoolKey) -> bool {
+        self.idle.borrow().contains_key(key)
     }
 
     /// Closes what has been idle for too long or was closed by its peer.
@@ -99,7 +84,6 @@ impl Pool {
             });
             !waiting.is_empty()
         });
-        // One that still carries a long answer goes on until its end; only new requests get another one.
-        self.channels.borrow_mut().retain(|_, c| c.idle_since().elapsed() < limit && !c.is_closed());
+        self.channels.sweep();
     }
 }

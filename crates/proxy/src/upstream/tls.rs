@@ -5,7 +5,7 @@ mod verify;
 use super::UpstreamTarget;
 use crate::snapshot::{Environment, certificate_pair};
 use ahash::HashMap;
-use entities::{Certificate, Configuration, Service};
+use entities::{Certificate, Configuration, HttpVersion, Service};
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -101,7 +101,11 @@ impl<'a> ClientTls<'a> {
             authorities: &authorities,
             client: service.client_certificate.as_ref().or(of_upstream).map(|f| f.id),
         };
-        let is_asked = service.tags.iter().flatten().any(|tag| tag == HTTP2_TAG) || self.env.upstream_http2;
+        let is_tagged = || service.tags.iter().flatten().any(|tag| tag == HTTP2_TAG);
+        let is_asked = match service.http_version {
+            Some(version) => version == HttpVersion::Http2,
+            None => is_tagged() || self.env.upstream_http2,
+        };
         match service.protocol.as_str() {
             "grpcs" => self.make(terms, Offer::Http2),
             "https" if is_asked => self.make(terms, Offer::Either),

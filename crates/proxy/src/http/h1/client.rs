@@ -35,6 +35,8 @@ pub(crate) enum ExchangeError {
     /// The upstream closed or reset the connection.
     Closed,
     Timeout,
+    /// The upstream did nothing with the request, which can be sent again (RFC 9113, 8.7).
+    Refused,
     /// What it answered is not HTTP.
     Malformed,
     /// The client's body broke off.

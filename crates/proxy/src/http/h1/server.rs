@@ -237,6 +237,10 @@ impl H1Responder {
         self.version
     }
 
+    pub(crate) fn connection(&self) -> Rc<Connection> {
+        self.conn.clone()
+    }
+
     /// Whether the request's body is known to leave the connection of no more use: the answer must say so.
     fn is_last(&self) -> bool {
         self.request_body.as_ref().is_some_and(|body| body.borrow().is_beyond(self.expects_continue, DISCARD))

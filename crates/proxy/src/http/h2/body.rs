@@ -1,5 +1,6 @@
 //! Bodies as they arrive on an HTTP/2 stream, and the sending of them.
 
+use super::client::Busy;
 use super::from_map;
 use crate::http::h1::client::{ExchangeError, Pump};
 use crate::http::idle::Idle;
@@ -17,12 +18,26 @@ pub(crate) struct StreamBody {
     left: Option<u64>,
     idle: Idle,
     pump: Option<Pump>,
+    /// Its place among the streams of an upstream's connection.
+    busy: Option<Busy>,
     is_done: bool,
 }
 
 impl StreamBody {
-    pub(crate) fn new(stream: RecvStream, length: Option<u64>, timeout: Duration, pump: Option<Pump>) -> Self {
-        Self { stream, left: length, idle: Idle::new(timeout), pump, is_done: false }
+    /// A client's body.
+    pub(crate) fn new(stream: RecvStream, length: Option<u64>, timeout: Duration) -> Self {
+        Self { stream, left: length, idle: Idle::new(timeout), pump: None, busy: None, is_done: false }
+    }
+
+    /// An upstream's.
+    pub(crate) fn of_answer(
+        stream: RecvStream,
+        length: Option<u64>,
+        timeout: Duration,
+        pump: Option<Pump>,
+        busy: Busy,
+    ) -> Self {
+        Self { pump, busy: Some(busy), ..Self::new(stream, length, timeout) }
     }
 }
 
@@ -52,6 +67,9 @@ impl BodyStream for StreamBody {
             None => {
                 let trailers = ready!(this.stream.poll_trailers(task));
                 this.is_done = true;
+                if this.pump.is_none() {
+                    this.busy = None;
+                }
                 Poll::Ready(match trailers {
                     Ok(Some(map)) => Some(Ok(Frame::Trailers(from_map(&map)))),
                     Ok(None) => None,
@@ -66,32 +84,44 @@ impl BodyStream for StreamBody {
     }
 }
 
-/// Sends data as the peer's windows allow; waits for room.
-pub(crate) async fn send_data(to: &mut SendStream<Bytes>, mut data: Bytes, is_last: bool) -> Result<(), h2::Error> {
+/// Sends data as the peer's windows allow; waits for room, as long as `idle` says.
+pub(crate) async fn send_data(
+    to: &mut SendStream<Bytes>,
+    mut data: Bytes,
+    is_last: bool,
+    idle: &mut Idle,
+) -> Result<(), ExchangeError> {
     while !data.is_empty() {
         to.reserve_capacity(data.len());
-        let room = match poll_fn(|task| to.poll_capacity(task)).await {
-            Some(room) => room?,
-            None => return Err(h2::Reason::CANCEL.into()),
+        let room = poll_fn(|task| {
+            let polled = to.poll_capacity(task);
+            idle.poll(task, polled)
+        });
+        let room = match room.await {
+            Ok(Some(Ok(room))) => room,
+            Ok(_) => return Err(ExchangeError::Closed),
+            Err(_) => return Err(ExchangeError::Timeout),
         };
         let piece = data.split_to(room.min(data.len()));
-        to.send_data(piece, is_last && data.is_empty())?;
+        to.send_data(piece, is_last && data.is_empty()).map_err(|_| ExchangeError::Closed)?;
     }
     Ok(())
 }
 
-/// Sends a request's body, whatever its form.
-pub(crate) async fn send_body(mut to: SendStream<Bytes>, mut body: Body) -> Result<(), ExchangeError> {
+/// Sends a request's body, whatever its form. Each wait for room in the upstream's windows lasts at most `limit`.
+pub(crate) async fn send_body(mut to: SendStream<Bytes>, mut body: Body, limit: Duration) -> Result<(), ExchangeError> {
+    let mut idle = Idle::new(limit);
     while let Some(frame) = body.next().await {
-        match frame {
-            Ok(Frame::Data(data)) => send_data(&mut to, data, false).await.map_err(|_| ExchangeError::Closed)?,
+        let sent = match frame {
+            Ok(Frame::Data(data)) => send_data(&mut to, data, false, &mut idle).await,
             Ok(Frame::Trailers(trailers)) => {
                 return to.send_trailers(super::to_map(&trailers)).map_err(|_| ExchangeError::Closed);
             }
-            Err(error) => {
-                to.send_reset(h2::Reason::CANCEL);
-                return Err(ExchangeError::Body(error));
-            }
+            Err(error) => Err(ExchangeError::Body(error)),
+        };
+        if let Err(error) = sent {
+            to.send_reset(h2::Reason::CANCEL);
+            return Err(error);
         }
     }
     to.send_data(Bytes::new(), true).map_err(|_| ExchangeError::Closed)

@@ -3,6 +3,7 @@
 pub(crate) mod body;
 pub(crate) mod check;
 pub(crate) mod client;
+mod memory;
 pub(crate) mod server;
 
 use bytes::{Bytes, BytesMut};

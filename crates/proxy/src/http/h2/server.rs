@@ -5,13 +5,15 @@ use super::{PREFACE, Rewound, to_map};
 use crate::http::connection::Connection;
 use crate::http::date::with_date;
 use crate::http::downstream::{BodyLength, ClientGone, Downstream};
+use crate::http::idle::Idle;
 use crate::http::{Limits, Service};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use pdk::{Body, Client, Headers, Method, Request, Version};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::task::{Context as Task, Poll};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -74,13 +76,13 @@ async fn stream_task(
 ) {
     let is_head = request.method() == http::Method::HEAD;
     let mut to = H2Responder {
-        respond,
+        respond: Rc::new(RefCell::new(respond)),
         stream: None,
         is_head,
         is_ended: false,
         sent: 0,
         head_size: 0,
-        patience: limits.send_timeout,
+        idle: Idle::new(limits.send_timeout),
     };
     match into_request(request, &limits) {
         Some(request) => service.call(request, client, Downstream::H2(to)).await,
@@ -126,20 +128,22 @@ fn into_request(request: http::Request<RecvStream>, limits: &Limits) -> Option<R
     let mut request = Request::new(Method::from_name(parts.method.as_str()), Version::Http2, headers, target, host);
     request.head_size = request.headers.wire_size() as u64;
     if !stream.is_end_stream() {
-        request.body = Body::Stream(Box::pin(StreamBody::new(stream, length, limits.body_timeout, None)));
+        request.body = Body::Stream(Box::pin(StreamBody::new(stream, length, limits.body_timeout)));
     }
     Some(request)
 }
 
 /// Writes one response.
 pub struct H2Responder {
-    respond: SendResponse<Bytes>,
+    /// Shared with who watches the client until the answer begins.
+    respond: Rc<RefCell<SendResponse<Bytes>>>,
     stream: Option<SendStream<Bytes>>,
     is_head: bool,
     is_ended: bool,
     sent: u64,
     head_size: u64,
-    patience: Duration,
+    /// Each wait for room in the client's windows.
+    idle: Idle,
 }
 
 impl H2Responder {
@@ -170,8 +174,19 @@ impl H2Responder {
         self.head_size = headers.wire_size() as u64;
         self.sent += self.head_size;
         self.is_ended = matches!(length, BodyLength::None | BodyLength::Known(0));
-        self.stream = Some(self.respond.send_response(response, self.is_ended).map_err(|_| ClientGone)?);
+        let sent = self.respond.borrow_mut().send_response(response, self.is_ended);
+        self.stream = Some(sent.map_err(|_| ClientGone)?);
         Ok(())
+    }
+
+    /// What shows that the client has gone, until the answer begins.
+    pub(crate) fn shared(&self) -> Rc<RefCell<SendResponse<Bytes>>> {
+        self.respond.clone()
+    }
+
+    /// Ready when the client has gone while the answer goes out.
+    pub(crate) fn poll_gone(&mut self, task: &mut Task<'_>) -> Poll<()> {
+        self.stream.as_mut().map_or(Poll::Pending, |stream| stream.poll_reset(task).map(|_| ()))
     }
 
     pub(crate) fn interim(&mut self, status: u16, headers: &Headers) {
@@ -180,7 +195,7 @@ impl H2Responder {
         *response.status_mut() = status;
         *response.headers_mut() = to_map(headers);
         response.headers_mut().remove(http::header::CONTENT_LENGTH);
-        let _ = self.respond.send_informational(response);
+        let _ = self.respond.borrow_mut().send_informational(response);
     }
 
     async fn send(&mut self, data: Bytes, is_last: bool) -> Result<(), ClientGone> {
@@ -190,10 +205,7 @@ impl H2Responder {
         if data.is_empty() {
             return if is_last { stream.send_data(data, true).map_err(|_| ClientGone) } else { Ok(()) };
         }
-        match timeout(self.patience, send_data(stream, data, is_last)).await {
-            Ok(Ok(())) => Ok(()),
-            _ => Err(ClientGone),
-        }
+        send_data(stream, data, is_last, &mut self.idle).await.map_err(|_| ClientGone)
     }
 
     pub(crate) async fn data(&mut self, data: Bytes) -> Result<(), ClientGone> {

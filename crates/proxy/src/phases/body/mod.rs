@@ -50,16 +50,21 @@ impl From<Body> for Held {
 }
 
 impl Held {
-    /// The body for a try, and whether there can be another one.
-    pub(crate) fn for_try(&mut self) -> (Body, bool) {
+    /// Whether it can be sent as often as need be. A stream can be sent once only.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        !matches!(self, Self::Once(_))
+    }
+
+    /// The body for a try.
+    pub(crate) fn for_try(&mut self) -> Body {
         match self {
-            Self::Once(body) => (std::mem::take(body), false),
-            Self::Bytes(bytes) => (bytes.clone().into(), true),
-            Self::File(spool) => (Body::Stream(Box::pin(spool.reader())), true),
+            Self::Once(body) => std::mem::take(body),
+            Self::Bytes(bytes) => bytes.clone().into(),
+            Self::File(spool) => Body::Stream(Box::pin(spool.reader())),
         }
     }
 
-    /// Takes back what a try was given and did not begin to send.
+    /// Takes back what a try was given and its upstream did nothing with.
     pub(crate) fn give_back(&mut self, body: Body) {
         if let Self::Once(own) = self {
             *own = body;

@@ -60,7 +60,7 @@ fn a_buffered_body_is_whole_before_it_goes_out_and_can_go_out_again() {
         assert_eq!(matches!(held, Held::Bytes(_)), in_memory, "{what}");
         assert_eq!(held.len(), Some(9), "{what}");
         for _ in 0..2 {
-            let (mut body, is_repeatable) = held.for_try();
+            let (mut body, is_repeatable) = (held.for_try(), held.is_repeatable());
             assert!(is_repeatable && body.len() == Some(9), "{what}");
             assert_eq!(text(&mut body), "abcdefghi", "{what}");
         }
@@ -76,7 +76,7 @@ fn an_unbuffered_body_streams() {
     for length in [None, Some(6)] {
         let Ok(mut held) = held(pieces(&[Ok("abc"), Ok("def")], length), 2, false, folder) else { panic!("not held") };
         assert!(matches!(held, Held::Once(_)), "{length:?}");
-        assert_eq!(text(&mut held.for_try().0), "abcdef", "{length:?}");
+        assert_eq!(text(&mut held.for_try()), "abcdef", "{length:?}");
     }
 }
 
