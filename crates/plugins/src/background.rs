@@ -1,5 +1,6 @@
 //! Threads of the process that work beside requests, each with a runtime of its own.
 
+use std::sync::OnceLock;
 use tokio::runtime::{Builder, Handle};
 
 /// Names that are resolved at once, by a thread each.
@@ -12,4 +13,11 @@ pub(crate) fn start(name: &str) -> Option<Handle> {
     let thread = std::thread::Builder::new().name(name.to_owned());
     thread.spawn(move || runtime.block_on(std::future::pending::<()>())).ok()?;
     Some(handle)
+}
+
+/// The runtime of a thread for what plugins do beside requests, other than emptying queues; `None` where it could not be
+/// started.
+pub(crate) fn runtime() -> Option<&'static Handle> {
+    static RUNTIME: OnceLock<Option<Handle>> = OnceLock::new();
+    RUNTIME.get_or_init(|| start("plugins")).as_ref()
 }

@@ -6,8 +6,8 @@
 //! out of reach each node goes on counting for itself; what it counted is added when they are back, unless its window is
 //! over by then.
 
+use crate::background;
 use crate::redis::{Redis, Script, ScriptCall};
-use crate::sender;
 use ahash::HashMap;
 use pdk::{Count, Ledger};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -154,7 +154,7 @@ impl Synced {
         }
         self.keep(tally.clone());
         if !self.is_running.swap(true, Relaxed)
-            && let Some(runtime) = sender::runtime()
+            && let Some(runtime) = background::runtime()
         {
             runtime.spawn(self.clone().run());
         }

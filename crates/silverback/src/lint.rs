@@ -375,8 +375,12 @@ mod tests {
             row("plugins", 26, json!({ "route": to(1), "protocols": ["grpc", "grpcs"] })),
             row("plugins", 27, json!({ "route": to(1), "protocols": ["grpc", "https"] })),
             row("keyauth_credentials", 30, json!({ "key": "k", "consumer": to(99) })),
-            row("oauth2_credentials", 31, json!({ "name": "n", "client_id": "i", "client_secret": "s", "consumer": to(99),
-                "hash_secret": false, "client_type": "confidential", "redirect_uris": [] })),
+            row(
+                "oauth2_credentials",
+                31,
+                json!({ "name": "n", "client_id": "i", "client_secret": "s", "consumer": to(99),
+                "hash_secret": false, "client_type": "confidential", "redirect_uris": [] }),
+            ),
             row("mtls_auth_credentials", 32, json!({ "subject_name": "n", "consumer": to(99) })),
         ];
         let expected = vec![

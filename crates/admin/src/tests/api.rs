@@ -83,10 +83,10 @@ impl Node for Remembering {
     }
     fn endpoints(&self) -> Vec<PluginEndpoint> {
         let endpoint = |path| PluginEndpoint { path, methods: &["GET"] };
-        vec![endpoint("/things/:thing"), endpoint("/figures")]
+        vec![endpoint("/things/:thing"), endpoint("/things")]
     }
     fn call(&self, endpoint: &str, parameters: &[(String, String)], _: &Request) -> Response {
-        if endpoint == "/figures" {
+        if endpoint == "/things" {
             return Response::pieces(200, "text/plain", ["1\n", "2\n"].into_iter().map(Vec::from));
         }
         Response::json(200, &json!({ "endpoint": endpoint, "thing": parameters[0].1 }))
@@ -394,7 +394,7 @@ fn plugins_endpoints_are_theirs() {
     let world = world();
     assert_eq!(world.get("/things/a%20b").1, json!({ "endpoint": "/things/:thing", "thing": "a b" }));
     assert_eq!(world.send("DELETE", "/things/x", &[], b"").status, 405);
-    let [get, head] = ["GET", "HEAD"].map(|method| world.send(method, "/figures", &[], b""));
+    let [get, head] = ["GET", "HEAD"].map(|method| world.send(method, "/things", &[], b""));
     assert_eq!(get.rest.into_iter().flatten().collect::<Vec<_>>().concat(), b"1\n2\n");
     // Nobody knows how long it would be.
     assert!(head.status == 200 && head.rest.is_none() && head.body.is_empty());

@@ -2,8 +2,8 @@
 
 use super::otlp::{Attribute, attribute};
 use super::{LARGEST, Sink};
+use crate::background;
 use crate::prometheus::{Point, Points, snapshot};
-use crate::sender;
 use prost::Message;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -89,7 +89,7 @@ pub(super) struct Metrics {
 impl Metrics {
     pub(super) fn new(sink: Sink, interval: Duration) -> Self {
         let sink = Arc::new(sink);
-        if let Some(runtime) = sender::runtime() {
+        if let Some(runtime) = background::runtime() {
             runtime.spawn(run(Arc::downgrade(&sink), interval));
         }
         Self { _sink: sink }

@@ -3,7 +3,7 @@
 use super::in_redis::InRedis;
 use super::key;
 use super::store::{Stored, store};
-use crate::sender;
+use crate::background;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -70,7 +70,7 @@ where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
 {
-    let Some(runtime) = sender::runtime() else { return Vec::new() };
+    let Some(runtime) = background::runtime() else { return Vec::new() };
     let answers = InRedis::all().into_iter().map(|shared| {
         let (answer, answered) = sync_channel(1);
         let question = question(shared);

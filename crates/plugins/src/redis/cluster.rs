@@ -5,7 +5,7 @@ use super::Failure;
 use super::node::{FIRST_PAUSE, LONGEST_PAUSE, Node, address};
 use super::resp::{self, Reply};
 use super::settings::{Access, Address, Nodes, Place};
-use crate::sender;
+use crate::background;
 use arc_swap::ArcSwap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
@@ -121,7 +121,7 @@ impl Cluster {
         if self.is_learning.swap(true, Relaxed) {
             return;
         }
-        match sender::runtime() {
+        match background::runtime() {
             Some(runtime) => {
                 runtime.spawn(learn(Arc::downgrade(self)));
             }

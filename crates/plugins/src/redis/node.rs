@@ -5,7 +5,7 @@ use super::connection::{Call, Connection};
 use super::resp::{self, Reply};
 use super::sentinel;
 use super::settings::{Access, Address, Place};
-use crate::sender;
+use crate::background;
 use ahash::HashMap;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -133,7 +133,7 @@ impl Node {
             return;
         }
         log::error!("redis {}: {failure}", self.place.name());
-        match sender::runtime() {
+        match background::runtime() {
             Some(runtime) => {
                 runtime.spawn(reach_again(Arc::downgrade(self)));
             }

@@ -1,6 +1,7 @@
 //! Tests of `sender`.
 
 use super::*;
+use crate::background;
 use crate::queue::{Entries, Failure, Sender};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
