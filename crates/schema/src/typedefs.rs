@@ -187,31 +187,48 @@ fn redis_nodes(name: &'static str, default_port: u16) -> Field {
 }
 
 static REDIS: LazyLock<Arc<RecordSchema>> = LazyLock::new(|| {
-    let hidden = |field: Field| field.hidden(true);
+    const UNUSED: &str = "Without effect: a thread has one connection to each server.";
+    let hidden = |field: Field, description| field.hidden(true).description(description);
+    let password = Field::string().referenceable(true).encrypted(true).len_min(0);
+    let ssl_verify = Field::boolean().required(false).default(false);
+    let role = Field::string().one_of(["master", "slave", "any"]);
+    let sentinel_password = Field::string().referenceable(true).encrypted(true);
     Arc::new(
         RecordSchema::new([
-            ("host", host()),
-            ("port", port().default(6379)),
-            ("timeout", timeout().default(2000)),
-            ("username", Field::string().referenceable(true)),
-            ("password", Field::string().referenceable(true).encrypted(true).len_min(0)),
-            ("database", Field::integer().default(0)),
-            ("ssl", Field::boolean().required(false).default(false)),
-            ("ssl_verify", Field::boolean().required(false).default(false)),
-            ("server_name", sni().required(false)),
+            ("host", host().description("The server's name or address.")),
+            ("port", port().default(6379).description("The server's port.")),
+            ("timeout", timeout().default(2000).description("Milliseconds to connect, and for a command.")),
+            (
+                "username",
+                Field::string().referenceable(true).description("The ACL user; without one, the default user."),
+            ),
+            ("password", password.description("The user's password.")),
+            ("database", Field::integer().default(0).description("The number of the database.")),
+            ("ssl", Field::boolean().required(false).default(false).description("Whether TLS is spoken.")),
+            (
+                "ssl_verify",
+                ssl_verify.description("Whether the certificate is verified, against `lua_ssl_trusted_certificate`."),
+            ),
+            ("server_name", sni().required(false).description("The name in the certificate, in place of `host`.")),
             // Those of Kong Enterprise, for Redis behind sentinels and for clusters.
-            ("connect_timeout", hidden(timeout())),
-            ("send_timeout", hidden(timeout())),
-            ("read_timeout", hidden(timeout())),
-            ("sentinel_master", hidden(Field::string())),
-            ("sentinel_role", hidden(Field::string().one_of(["master", "slave", "any"]))),
-            ("sentinel_nodes", redis_nodes("host", 6379)),
-            ("sentinel_username", hidden(Field::string().referenceable(true))),
-            ("sentinel_password", hidden(Field::string().referenceable(true).encrypted(true))),
-            ("cluster_nodes", redis_nodes("ip", 6379)),
-            ("cluster_max_redirections", hidden(Field::integer().between(0, 100))),
-            ("keepalive_pool_size", hidden(Field::integer().between(1, 2_147_483_646))),
-            ("keepalive_backlog", hidden(Field::integer().between(0, 2_147_483_646))),
+            ("connect_timeout", hidden(timeout(), "Milliseconds to connect, in place of `timeout`.")),
+            (
+                "send_timeout",
+                hidden(timeout(), "Milliseconds to send a command; with `read_timeout` in place of `timeout`."),
+            ),
+            ("read_timeout", hidden(timeout(), "Milliseconds to wait for a reply.")),
+            ("sentinel_master", hidden(Field::string(), "By which name sentinels know the servers.")),
+            ("sentinel_role", hidden(role, "`slave`: a replica is used; otherwise the master.")),
+            ("sentinel_nodes", redis_nodes("host", 6379).description("The sentinels.")),
+            ("sentinel_username", hidden(Field::string().referenceable(true), "The ACL user of sentinels.")),
+            ("sentinel_password", hidden(sentinel_password, "That user's password.")),
+            ("cluster_nodes", redis_nodes("ip", 6379).description("Nodes of a cluster, which name the others.")),
+            (
+                "cluster_max_redirections",
+                hidden(Field::integer().between(0, 100), "How often a command is sent on; 5."),
+            ),
+            ("keepalive_pool_size", hidden(Field::integer().between(1, 2_147_483_646), UNUSED)),
+            ("keepalive_backlog", hidden(Field::integer().between(0, 2_147_483_646), UNUSED)),
         ])
         .validator(redis_servers),
     )
@@ -240,16 +257,45 @@ pub fn redis_record() -> RecordSchema {
 
 static QUEUE: LazyLock<Arc<RecordSchema>> = LazyLock::new(|| {
     Arc::new(RecordSchema::new([
-        ("max_batch_size", Field::integer().default(1).between(1, 1_000_000)),
-        ("max_coalescing_delay", Field::number().default(1).between(0, 3600)),
-        ("max_entries", Field::integer().default(10_000).between(1, 1_000_000)),
-        ("max_bytes", Field::integer()),
-        ("max_retry_time", Field::number().default(60)),
-        ("initial_retry_delay", Field::number().default(json!(0.01)).between(0.001, 1_000_000)),
-        ("max_retry_delay", Field::number().default(60).between(0.001, 1_000_000)),
-        ("concurrency_limit", Field::integer().default(1).one_of([-1, 1])),
-        // Not in Kong: how many bytes may wait on disk where the memory is full.
-        ("max_spill_bytes", Field::integer().gt(0).hidden(true)),
+        (
+            "max_batch_size",
+            Field::integer().default(1).between(1, 1_000_000).description("How many entries are sent at once."),
+        ),
+        (
+            "max_coalescing_delay",
+            Field::number().default(1).between(0, 3600).description("Seconds that an entry waits for others."),
+        ),
+        (
+            "max_entries",
+            Field::integer().default(10_000).between(1, 1_000_000).description("How many wait; the oldest go first."),
+        ),
+        ("max_bytes", Field::integer().description("How many bytes wait; 128 MiB where it is not given.")),
+        (
+            "max_retry_time",
+            Field::number().default(60).description("Seconds after which a batch that cannot be sent is dropped."),
+        ),
+        (
+            "initial_retry_delay",
+            Field::number()
+                .default(json!(0.01))
+                .between(0.001, 1_000_000)
+                .description("Seconds before the first retry; twice as many before each further one."),
+        ),
+        (
+            "max_retry_delay",
+            Field::number().default(60).between(0.001, 1_000_000).description("Seconds between two tries at most."),
+        ),
+        (
+            "concurrency_limit",
+            Field::integer().default(1).one_of([-1, 1]).description("`-1`: each entry at once, beside others."),
+        ),
+        (
+            "max_spill_bytes",
+            Field::integer()
+                .gt(0)
+                .hidden(true)
+                .description("How many bytes wait on disk where the memory is full. Not in Kong."),
+        ),
     ]))
 });
 

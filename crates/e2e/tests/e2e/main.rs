@@ -19,6 +19,7 @@ mod configuration;
 mod credentials;
 mod departures;
 mod docs;
+mod faults;
 mod gateway;
 mod http2;
 mod insight;

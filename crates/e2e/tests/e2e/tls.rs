@@ -16,7 +16,12 @@ struct Certificate {
 
 impl Certificate {
     fn make(name: &str) -> Certificate {
-        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        Certificate::of(&[name])
+    }
+
+    fn of(names: &[&str]) -> Certificate {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let made = rcgen::generate_simple_self_signed(names).unwrap();
         Certificate { pem: made.cert.pem(), key: made.signing_key.serialize_pem(), der: made.cert.der().clone() }
     }
 
@@ -37,6 +42,45 @@ fn open(at: SocketAddr, name: &str, trusted: &[&Certificate]) -> StreamOwned<Cli
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let session = ClientConnection::new(Arc::new(config), name).unwrap();
     StreamOwned::new(session, connect(at).unwrap())
+}
+
+#[test]
+fn routes_are_chosen_by_server_name_in_every_flavor() {
+    const NAMES: [&str; 4] = ["upper.test", "*.wild.test", "dot.test", "other.test"];
+    let upstream = Upstream::start();
+    let certificate = Certificate::of(&NAMES);
+    let route = |condition: &str, status: u16| {
+        format!(
+            "{{ {condition}, protocols: [https], plugins: [{{ name: request-termination, config: {{ status_code: {status} }} }}] }}"
+        )
+    };
+    let [upper, wild, dot] =
+        [("snis: [UPPER.test]", 201), ("snis: [\"*.Wild.test\"]", 202), ("snis: [dot.test.]", 203)]
+            .map(|(condition, status)| route(condition, status));
+    let by_expression =
+        [("tls.sni == \"UPPER.test\"", 201), ("tls.sni =^ \".Wild.test\"", 202), ("tls.sni == \"dot.test\"", 203)]
+            .map(|(expression, status)| route(&format!("expression: '{expression}'"), status));
+    for (flavor, routes, of_wildcard) in [
+        ("traditional", vec![upper.clone(), dot.clone()], 404),
+        ("traditional_compatible", vec![upper.clone(), wild.clone(), dot.clone()], 202),
+        ("expressions", vec![upper, wild, dot], 202),
+        ("expressions", by_expression.to_vec(), 202),
+    ] {
+        let routes: Vec<&str> = routes.iter().map(String::as_str).collect();
+        let kong_yml = upstream.kong_yml(&routes) + &format!("certificates:\n  - {}\n", certificate.entity(&NAMES));
+        let gateway = Gateway::start_with(&kong_yml, &[("router_flavor", flavor)]);
+        for (name, status) in [
+            ("upper.test", 201),
+            ("UPPER.TEST", 201),
+            ("a.wild.test", of_wildcard),
+            ("dot.test", 203),
+            ("other.test", 404),
+        ] {
+            let mut client = Client::over(open(gateway.ports.tls, name, &[&certificate]));
+            // The name counts, and not what the Host field says.
+            assert_eq!(client.get("/x", &["Host: other.test"]).status, status, "{flavor} {name} {routes:?}");
+        }
+    }
 }
 
 #[test]
