@@ -375,11 +375,11 @@ impl State {
         self.in_flight.clone()
     }
 
-    /// The batch, of so many entries at first, is sent, or lost.
-    fn end_batch(&mut self, count: usize) {
+    /// The batch, of so many entries at first, is sent, or lost. What is left of it is freed by the caller, away from the lock.
+    fn end_batch(&mut self, count: usize) -> Arc<Entries> {
         self.sending -= self.in_flight.len();
         self.passed += count as u64;
-        self.in_flight = Arc::default();
+        std::mem::take(&mut self.in_flight)
     }
 }
 

@@ -16,7 +16,8 @@ pub(super) async fn run(queue: Arc<Queue>) {
         if count > 0 {
             queue.deliver(batch).await;
         }
-        lock(&queue.state).end_batch(count);
+        let ended = lock(&queue.state).end_batch(count);
+        drop(ended);
         queue.remove_sent().await;
     }
 }
