@@ -54,6 +54,13 @@ pub(crate) struct Plan {
     path: PathPlan,
 }
 
+impl Plan {
+    /// Whether the path may have to match a regex.
+    pub(crate) fn has_regex(&self) -> bool {
+        self.uses_path && !self.is_prefix
+    }
+}
+
 #[derive(Debug)]
 enum PathPlan {
     /// The index does it.

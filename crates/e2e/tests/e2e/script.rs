@@ -69,16 +69,22 @@ impl Script {
     }
 }
 
+/// The head of the next request; `None` where there is no whole one any more.
+pub(crate) fn read_head(reader: &mut impl BufRead) -> std::io::Result<Option<String>> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut head)? == 0 {
+            return Ok(None);
+        }
+    }
+    Ok(Some(head))
+}
+
 fn serve(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
     loop {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            if reader.read_line(&mut head)? == 0 {
-                return Ok(());
-            }
-        }
+        let Some(head) = read_head(&mut reader)? else { return Ok(()) };
         let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
         let at = {
             let mut seen = shared.seen.lock().unwrap();

@@ -123,7 +123,7 @@ impl<R: HasRoute> Table<R> {
             let trie = self.names.trie(name);
             for key in &plan.keys {
                 trie.insert(key, Entry::new(plan, *port, candidate, route.clone()));
-                self.changed.extend((!plan.is_prefix).then(|| (name.clone(), key.clone())));
+                self.changed.extend(plan.has_regex().then(|| (name.clone(), key.clone())));
             }
         }
     }
@@ -143,14 +143,17 @@ impl<R: HasRoute> Table<R> {
         for (name, _) in &plan.names {
             for key in &plan.keys {
                 self.names.reduce(name, |trie| trie.remove(key, route));
-                self.changed.extend((!plan.is_prefix).then(|| (name.clone(), key.clone())));
+                self.changed.extend(plan.has_regex().then(|| (name.clone(), key.clone())));
             }
         }
     }
 
     /// To be called when all is changed: makes what takes many regexes at once.
     pub(crate) fn make_screens(&mut self) {
-        for (name, key) in std::mem::take(&mut self.changed) {
+        let mut changed = std::mem::take(&mut self.changed);
+        changed.sort_unstable();
+        changed.dedup();
+        for (name, key) in changed {
             self.names.get(&name).iter().for_each(|trie| trie.make_screens(&key));
         }
     }

@@ -1,8 +1,9 @@
 //! A receiver of logs that takes what Elasticsearch's bulk API or Splunk's HTTP Event Collector takes, to the letter, and
 //! answers anything else with 400.
 
+use crate::script::read_head;
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
@@ -52,12 +53,7 @@ impl Receiver {
 fn serve(stream: &TcpStream, expected: Expected, seen: &Seen) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     loop {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            if reader.read_line(&mut head)? == 0 {
-                return Ok(());
-            }
-        }
+        let Some(head) = read_head(&mut reader)? else { return Ok(()) };
         let length = fields(&head, "content-length").first().and_then(|length| length.parse().ok()).unwrap_or(0);
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
