@@ -3,10 +3,10 @@
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/silverback/target
 XTASK := cargo xtask
 
-.PHONY: help run build test check fmt bench conformance schemathesis h2spec fuzz tidy generate clean
+.PHONY: help run build test check fmt bench conformance schemathesis h2spec cache-tests fuzz tidy generate clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo '  ARGS="..." is handed on: make bench ARGS="one-route --rounds 7"'
 
 run: ## build the gateway and start it, with an upstream of its own, from examples/kong.yml
@@ -46,7 +46,10 @@ schemathesis: ## ask the Admin API by its OpenAPI document: no answer may be a f
 h2spec: ## the conformance tests of HTTP/2 against both kinds of listener (installs h2spec with go)
 	@$(XTASK) h2spec $(ARGS)
 
-fuzz: ## random mutations of known inputs against every parser, ten minutes each: make fuzz ARGS="chunked --seconds 60"
+cache-tests: ## proxy-cache against the tests of HTTP caches: make cache-tests ARGS="--suite ../cache-tests" (node)
+	@$(XTASK) cache-tests $(ARGS)
+
+fuzz: ## every parser under libFuzzer (installs cargo-fuzz), ten minutes each: make fuzz ARGS="chunked --seconds 60"
 	@$(XTASK) fuzz $(ARGS)
 
 clean: ## throw the build products away

@@ -19,16 +19,22 @@ pub(crate) struct Options {
     /// The cargo profile to build with
     #[arg(long, default_value = "dev")]
     profile: String,
+    /// Only installs h2spec
+    #[arg(long)]
+    install: bool,
     /// Only this section of the tests, such as http2/6.9
     section: Option<String>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
+    let tool = installed()?;
+    if options.install {
+        return Ok(());
+    }
     let binary = match &options.binary {
         Some(path) => path.canonicalize().with_context(|| format!("no program at {}", path.display()))?,
         None => project::build_gateway(&options.profile)?,
     };
-    let tool = installed()?;
     let folder = project::scratch("h2spec")?;
     let listener = upstream::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     let kong_yml = folder.join("kong.yml");

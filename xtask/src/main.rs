@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program talks to its terminal")]
 
 mod bench;
+mod cache_tests;
 mod client;
 mod conformance;
 mod fuzz;
@@ -42,10 +43,12 @@ enum Command {
     Conformance(conformance::Options),
     /// Ask the Admin API by its own OpenAPI document, in search of failures of the server
     Schemathesis(schemathesis::Options),
-    /// Run the parsers on random changes of known inputs
+    /// Run the parsers under libFuzzer
     Fuzz(fuzz::Options),
     /// Hold HTTP/2 of both listeners against h2spec
     H2spec(h2spec::Options),
+    /// Hold proxy-cache against the tests of HTTP caches (github.com/http-tests/cache-tests)
+    CacheTests(cache_tests::Options),
     /// Measure the gateway against nginx on this machine
     Bench(bench::Options),
 }
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Schemathesis(options) => schemathesis::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::H2spec(options) => h2spec::run(&options),
+        Command::CacheTests(options) => cache_tests::run(&options),
         Command::Bench(options) => bench::run(&options),
     };
     match done {

@@ -7,6 +7,7 @@ mod dependencies;
 mod files;
 mod licences;
 mod links;
+mod locks;
 #[cfg(test)]
 mod tests;
 
@@ -69,6 +70,7 @@ fn check(root: &Path) -> Result<Vec<Violation>> {
     found.extend(changelog::check(&pages));
     found.extend(links::check(root, &pages));
     found.extend(licences::check(root)?);
+    found.extend(locks::check(root)?);
     Ok(found)
 }
 

@@ -29,7 +29,7 @@ pub use api::{Api, Settings};
 pub use audit::{Audit, AuditSettings};
 pub use http::{Request, Response};
 pub use node::{
-    AddressHealth, Asked, CircuitHealth, Explained, HostHealth, MemoryUse, Node, Pids, PluginEndpoint, RetryCounts,
-    Status, UpstreamHealth,
+    AddressHealth, Asked, CircuitHealth, Explained, HostHealth, HttpVersion, MemoryUse, Node, Pids, PluginEndpoint,
+    RetryCounts, Status, UpstreamHealth,
 };
 pub use openapi::{openapi, plugin_reference, reference};

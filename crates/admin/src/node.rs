@@ -53,6 +53,7 @@ pub trait Node: Send + Sync {
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub is_tls: bool,
+    pub http_version: HttpVersion,
     pub method: String,
     pub host: String,
     /// Path and query.
@@ -65,10 +66,21 @@ pub struct Asked {
     pub consumer: Option<String>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpVersion {
+    Http10,
+    Http11,
+    Http2,
+}
+
 /// What would become of a request.
 #[derive(Clone, Debug, Default)]
 pub struct Explained {
+    /// Whom it is taken to come from.
+    pub client: Value,
     pub matched: Value,
+    /// The gateway's own answer, where there is one before any plugin of a route.
+    pub answer: Value,
     /// The rows of the plugins that would run, with all their secrets, and their phases.
     pub plugins: Vec<(Value, Vec<&'static str>)>,
     pub others: Vec<Value>,

@@ -17,6 +17,8 @@ mod consumer_group_consumer;
 mod consumer_group_plugin;
 pub mod declarative;
 mod filter_chain;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod hash;
 mod hmacauth_credential;
 mod jwt_secret;

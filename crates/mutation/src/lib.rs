@@ -1,84 +1,83 @@
-//! Random inputs made of known ones, for the tests of parsers: `make fuzz` runs them for minutes, `make test` for a moment
-//! with the same inputs each time.
+//! Random inputs made of known ones, always the same, for the tests of parsers: what `make fuzz` looks for with coverage and
+//! for minutes, `make test` does for a moment.
 //!
-//! A check says what became of an input as a number of its choice. An input with an outcome that no other one had is kept,
-//! and further ones are made of it: that leads into the corners of a parser without instruments in its code.
+//! Both share the inputs of fuzz/seeds and the words of fuzz/words. What a run of `make fuzz` finds goes among the seeds, and
+//! every later `make test` has it.
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
-use std::hash::{BuildHasher, Hash, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
-/// How many seconds a check runs (`make fuzz` sets it).
-pub const SECONDS: &str = "FUZZ_SECONDS";
-/// Inputs of a run where nobody says for how long.
-const SHORT: usize = 4_000;
-/// Inputs that are kept to make others of, and their length.
-const KEPT: usize = 4_096;
+/// Inputs that are made beside the seeds themselves.
+const INPUTS: usize = 4_000;
 const LONGEST: usize = 4_096;
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz");
 
-/// Runs `check` with the seeds and with what becomes of them by random changes, among them insertions of `words`.
+/// Runs `check` with the seeds of that target and with what becomes of them by random changes, among them insertions of
+/// its words.
 ///
 /// # Panics
-/// Where `check` does, with the input that did it.
-pub fn check<T: Hash>(seeds: &[&[u8]], words: &[&[u8]], mut check: impl FnMut(&[u8]) -> T) {
-    let seconds = seconds();
-    let outcomes = RandomState::new();
-    let mut random = Random(if seconds.is_some() { outcomes.hash_one(0) } else { 0x5eed });
-    let mut seen = HashSet::new();
-    let mut kept: Vec<Vec<u8>> = Vec::new();
-    let mut judge = |input: Vec<u8>, kept: &mut Vec<Vec<u8>>, random: &mut Random| {
-        let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| check(&input))) else {
+/// Where `check` does, with the input that did it; and where there are no seeds.
+pub fn check(target: &str, check: impl Fn(&[u8])) {
+    run(&seeds(target), &words(target), check);
+}
+
+fn run(seeds: &[Vec<u8>], words: &[Vec<u8>], check: impl Fn(&[u8])) {
+    let judge = |input: &[u8]| {
+        if catch_unwind(AssertUnwindSafe(|| check(input))).is_err() {
             panic!("the check above failed for b\"{}\"", input.escape_ascii());
-        };
-        if !seen.insert(outcomes.hash_one(outcome)) && !kept.is_empty() {
-            return;
-        }
-        if kept.len() < KEPT {
-            kept.push(input);
-        } else {
-            let at = random.below(KEPT);
-            kept[at] = input;
         }
     };
-    for seed in seeds {
-        judge(seed.to_vec(), &mut kept, &mut random);
-    }
-    let end = seconds.map(|seconds| Instant::now() + seconds);
-    for count in 0.. {
-        match end {
-            None if count >= SHORT => return,
-            Some(end) if count % 64 == 0 && Instant::now() >= end => return told(seeds.len() + count, kept.len()),
-            _ => {}
-        }
-        // Seeds come up as often as all that was kept together: they reach the depths by themselves.
-        let from = if random.below(2) == 0 && !seeds.is_empty() {
-            seeds[random.below(seeds.len())].to_vec()
-        } else {
-            kept[random.below(kept.len())].clone()
-        };
-        let input = change(from, &kept, words, &mut random);
-        judge(input, &mut kept, &mut random);
+    seeds.iter().for_each(|seed| judge(seed));
+    let mut random = Random(0x5eed);
+    for _ in 0..INPUTS {
+        let seed = seeds[random.below(seeds.len())].clone();
+        judge(&change(seed, seeds, words, &mut random));
     }
 }
 
-/// What a run of minutes was worth.
-#[expect(clippy::print_stderr, reason = "for the person who runs `make fuzz`")]
-fn told(inputs: usize, kept: usize) {
-    eprintln!("{inputs} inputs, none failed; {kept} of them led further");
+/// In the order of their names, so that a run is the same on every machine.
+fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(FOLDER).join("seeds").join(target);
+    let mut files: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        .map(|entry| entry.expect("a folder can be listed").path())
+        .collect();
+    files.sort();
+    files.iter().map(|file| std::fs::read(file).expect("a seed can be read")).collect()
 }
 
-fn seconds() -> Option<Duration> {
-    #[expect(clippy::disallowed_methods, reason = "the ban protects the program; this is for its tests")]
-    let told = std::env::var(SECONDS);
-    told.ok()?.parse().ok().map(Duration::from_secs)
+fn words(target: &str) -> Vec<Vec<u8>> {
+    let file = Path::new(FOLDER).join("words").join(target);
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let lines = text.lines().filter(|line| line.starts_with('"'));
+    lines.map(|line| word(line).unwrap_or_else(|| panic!("{}: {line}", file.display()))).collect()
+}
+
+/// A line of a dictionary of libFuzzer: `"text"`, with `\\`, `\"` and `\xNN`.
+fn word(line: &str) -> Option<Vec<u8>> {
+    let mut bytes = line.strip_prefix('"')?.strip_suffix('"')?.bytes();
+    let mut word = Vec::new();
+    while let Some(byte) = bytes.next() {
+        word.push(match byte {
+            b'\\' => match bytes.next()? {
+                b'x' => {
+                    let mut digit = || char::from(bytes.next()?).to_digit(16);
+                    u8::try_from(digit()? * 16 + digit()?).ok()?
+                }
+                plain @ (b'\\' | b'"') => plain,
+                _ => return None,
+            },
+            plain => plain,
+        });
+    }
+    Some(word)
 }
 
 /// One to eight changes.
-fn change(mut input: Vec<u8>, kept: &[Vec<u8>], words: &[&[u8]], random: &mut Random) -> Vec<u8> {
+fn change(mut input: Vec<u8>, others: &[Vec<u8>], words: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     for _ in 0..=random.below(8) {
         let at = random.below(input.len() + 1);
         let end = at + random.below((input.len() - at + 1).min(32));
@@ -101,7 +100,7 @@ fn change(mut input: Vec<u8>, kept: &[Vec<u8>], words: &[&[u8]], random: &mut Ra
                 input.splice(to..to, piece);
             }
             5 => {
-                let other = &kept[random.below(kept.len())];
+                let other = &others[random.below(others.len())];
                 let from = random.below(other.len() + 1);
                 input.truncate(at);
                 input.extend_from_slice(&other[from..]);
@@ -109,11 +108,11 @@ fn change(mut input: Vec<u8>, kept: &[Vec<u8>], words: &[&[u8]], random: &mut Ra
             6 => input.truncate(at),
             _ if words.is_empty() => {}
             7 => {
-                let word = words[random.below(words.len())];
+                let word = &words[random.below(words.len())];
                 input.splice(at..at, word.iter().copied());
             }
             _ => {
-                let word = words[random.below(words.len())];
+                let word = &words[random.below(words.len())];
                 input.splice(at..end, word.iter().copied());
             }
         }

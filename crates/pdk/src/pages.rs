@@ -6,6 +6,10 @@ impl Response {
     /// `kong.response.exit(status)`: no body below 300; above, the gateway's error text where Kong maps the status to
     /// one, else nginx's page where it has one, else nothing.
     pub fn bare(cx: &Context, status: u16) -> Self {
+        if cx.request.is_grpc() {
+            // Its clients read fields, which the proxy adds.
+            return Self::new(status);
+        }
         if matches!(status, 400 | 404 | 405 | 408 | 411 | 412 | 413 | 414 | 417 | 494 | 500 | 502 | 503 | 504) {
             return Self::proxy_error(cx, status, default_message(status));
         }

@@ -66,7 +66,8 @@ pub enum Flow {
 pub enum Step<'a> {
     Continue,
     Exit(Box<Response>),
-    /// Only a plugin that really waits pays for a future.
+    /// Only a plugin that really waits pays for a future. It is dropped where the client goes away meanwhile: what has to be
+    /// done all the same belongs into a task of its own, or into the log phase.
     Wait(Pin<Box<dyn Future<Output = Flow> + 'a>>),
 }
 

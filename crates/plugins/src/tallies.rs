@@ -1,8 +1,9 @@
 //! Counts in this node's memory that are brought into line, in the background, with what all nodes have counted: with Redis
 //! every `sync_rate` seconds, with the database (policy `cluster`) twice a second.
 //!
-//! A request is counted as where a node counts alone. Of one limit, all nodes together let through at most the limit and
-//! what the other nodes let through between two syncs: a node does not know of those yet. While the others' counts are
+//! A request is counted as where a node counts alone. Of one limit, all nodes together let through at most the limit, and of
+//! each node but one what it lets through in the time of two syncs: that in which it tells its counts, and that in which another
+//! learns them. While the others' counts are
 //! out of reach each node goes on counting for itself; what it counted is added when they are back, unless its window is
 //! over by then.
 

@@ -1,11 +1,15 @@
-//! What would become of a request, for people who ask: the same look-up as a request's, over the current snapshot.
+//! What would become of a request, for people who ask: the same steps as a request's, over the current snapshot.
 
-use crate::phases::route::{Found, RequestFields, find};
+use crate::phases::grpc_exit;
+use crate::phases::route::{Found, RequestFields, admit, check_protocol, find, not_found};
+use crate::pipeline::Exit;
 use crate::snapshot::{Snapshot, Terms};
+use crate::worker::{Proxy, pinned};
 use entities::{Plugin, Route, Service};
-use pdk::{Client, Phases, Request, Upstream};
+use pdk::{Client, Context, Phases, Request, Response, Upstream};
 use router::path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// Routes that are told of beside the one that matches.
@@ -18,7 +22,11 @@ pub type NotTaken = (Arc<Route>, Vec<String>);
 
 /// What would become of a request.
 pub struct Explained {
+    /// The peer, or whom a trusted one speaks for.
+    pub client: Client,
     pub found: Option<Matched>,
+    /// The answer, where it does not even come to the plugins of its route.
+    pub answer: Option<Response>,
     /// The plugins that would run, in execution order, and the phases they have.
     pub plugins: Vec<(Arc<Plugin>, Phases)>,
     /// Routes that do not match, or are outranked, the nearest first.
@@ -36,21 +44,30 @@ pub struct Matched {
     pub captures: Vec<(String, String)>,
 }
 
-impl Snapshot {
-    /// `Err`: the path is none that is routed, and the status that it is answered with.
+impl Proxy {
+    /// Whether the client is trusted follows from its peer. `Err`: the path is none that is routed, and the status that it is
+    /// answered with.
     ///
     /// # Errors
     /// As above.
-    pub fn explain(
-        &self,
-        max_headers: usize,
-        request: &Request,
-        client: &Client,
-        consumer: Option<Uuid>,
-    ) -> Result<Explained, u16> {
-        let found = find(max_headers, self, request, client)?;
-        let plan = found.as_ref().map_or(&*self.global, |found| found.routed.plan);
-        let chosen = plan.chosen(consumer, &self.consumers, &self.instances);
+    pub fn explain(&self, request: Request, mut client: Client, consumer: Option<Uuid>) -> Result<Explained, u16> {
+        let pinned = pinned(self);
+        let (settings, snapshot) = (&self.settings, &*pinned.snapshot);
+        client.is_trusted = settings.trusted_ips.contains(client.peer.ip());
+        let mut cx = Context::new(request, client, pinned.shared.clone(), 0, (Instant::now(), Duration::ZERO));
+        let admitted = admit(settings, &mut cx);
+        let found = find(settings.max_request_headers, snapshot, &cx.request, &cx.client)?;
+        let routed = match &found {
+            None => Err(not_found(&cx)),
+            Some(found) => check_protocol(found.routed.endpoint, &cx),
+        };
+        let answer = admitted.and(routed).err().map(|Exit { mut response, .. }| {
+            grpc_exit::translate(&cx, &mut response);
+            *response
+        });
+        // Who gets no further has only met the global plugins.
+        let plan = found.as_ref().filter(|_| answer.is_none()).map_or(&*snapshot.global, |found| found.routed.plan);
+        let chosen = plan.chosen(consumer, &snapshot.consumers, &snapshot.instances);
         let plugins = chosen.iter().map(|built| (built.shared_entity(), built.phases)).collect();
         let matched = found.map(|Found { routed, upstream, captures }| Matched {
             route: routed.endpoint.route.clone(),
@@ -60,10 +77,13 @@ impl Snapshot {
             captures,
         });
         let own = matched.as_ref().map(|matched| matched.route.id);
-        let others = self.nearest(max_headers, request, client, own)?;
-        Ok(Explained { found: matched, plugins, others })
+        let others = snapshot.nearest(settings.max_request_headers, &cx.request, &cx.client, own)?;
+        let client = cx.client.clone();
+        Ok(Explained { client, found: matched, answer, plugins, others })
     }
+}
 
+impl Snapshot {
     fn nearest(
         &self,
         max_headers: usize,

@@ -5,6 +5,13 @@
 
 mod access_log;
 mod explain;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing {
+    //! What must hold of the parsers for any input; a check panics where it does not.
+
+    pub use crate::http::fuzz::{chunked, request_head, response_head};
+    pub use crate::listen::proxy_protocol::check as proxy_protocol;
+}
 mod http;
 mod listen;
 mod phases;

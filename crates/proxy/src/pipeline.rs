@@ -3,6 +3,7 @@
 use crate::http::Downstream;
 use crate::phases::access::access;
 use crate::phases::forward::{Forwarded, forward};
+use crate::phases::grpc_exit;
 use crate::phases::header_filter::header_filter;
 use crate::phases::log::log;
 use crate::phases::request_debug;
@@ -51,7 +52,10 @@ pub(crate) async fn handle(thread: Rc<Thread>, request: Request, client: Client,
     request_debug::begin(&thread.proxy.settings, &mut cx);
     let mut chosen = pinned.snapshot.global.chosen(None, &pinned.snapshot.consumers, &pinned.snapshot.instances);
     let answered = answer(&thread, &pinned.snapshot, &mut cx, &mut chosen, &mut to).await;
-    let forwarded = answered.unwrap_or_else(|exit| {
+    let forwarded = answered.unwrap_or_else(|mut exit| {
+        if exit.source == Source::Exit {
+            grpc_exit::translate(&cx, &mut exit.response);
+        }
         cx.respond(*exit.response, exit.source);
         Forwarded::default()
     });
@@ -72,11 +76,11 @@ async fn answer<'a>(
     chosen: &mut Chosen<'a>,
     to: &mut Downstream,
 ) -> Result<Forwarded, Exit> {
-    rewrite(chosen, cx).await?;
+    rewrite(chosen, cx, to).await?;
     let routed = route(thread, snapshot, cx)?;
-    access(routed.plan, &snapshot.instances, cx, chosen).await?;
+    access(routed.plan, &snapshot.instances, cx, chosen, to).await?;
     let forwarded = forward(thread, snapshot, routed, cx, to).await?;
-    response(thread, chosen, cx).await?;
+    response(thread, chosen, cx, to).await?;
     Ok(forwarded)
 }
 

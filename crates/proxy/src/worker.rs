@@ -204,7 +204,7 @@ fn moment() -> (Instant, Duration) {
     (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-fn pinned(proxy: &Proxy) -> Rc<Pinned> {
+pub(crate) fn pinned(proxy: &Proxy) -> Rc<Pinned> {
     let snapshot = proxy.snapshots.load();
     let shared = Rc::new(Shared {
         consumers: snapshot.consumers.clone(),

@@ -8,6 +8,8 @@ mod compile;
 mod context;
 mod definition;
 mod expressions;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod index;
 mod matched;
 pub mod path;

@@ -48,8 +48,10 @@ impl RecordSchema {
         if shown_checks(self).next().is_some() {
             out.insert("entity_checks".into(), checks(self));
         }
-        if !self.shorthands().is_empty() {
-            let shorthands = self.shorthands().iter().map(|s| json!({ s.name.as_str(): s.field.to_json() }));
+        let is_shown = |shorthand: &&crate::record::Shorthand| !shorthand.field.is(Flag::Hidden);
+        if self.shorthands().iter().any(|shorthand| is_shown(&shorthand)) {
+            let shorthands =
+                self.shorthands().iter().filter(is_shown).map(|s| json!({ s.name.as_str(): s.field.to_json() }));
             out.insert("shorthand_fields".into(), shorthands.collect());
         }
     }

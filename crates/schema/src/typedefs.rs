@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, LazyLock};
 
-use crate::{Check, Field, RecordSchema, json, validators};
+use crate::record::Shorthand;
+use crate::{Check, Deprecation, Field, Map, RecordSchema, json, validators};
 
 /// What services and routes speak, in Kong's order.
 pub const PROTOCOLS: [&str; 8] = ["grpc", "grpcs", "http", "https", "tcp", "tls", "tls_passthrough", "udp"];
@@ -227,12 +228,47 @@ static REDIS: LazyLock<Arc<RecordSchema>> = LazyLock::new(|| {
                 "cluster_max_redirections",
                 hidden(Field::integer().between(0, 100), "How often a command is sent on; 5."),
             ),
+            (
+                "connection_is_proxied",
+                hidden(
+                    Field::boolean(),
+                    "Whether `host` is a proxy that spreads keys over servers, as Envoy does: keys are as in a cluster.",
+                ),
+            ),
+            (
+                "redis_proxy_type",
+                hidden(Field::string().one_of(["envoy_v1.31"]), "Without effect: a proxy is spoken to as a server is."),
+            ),
             ("keepalive_pool_size", hidden(Field::integer().between(1, 2_147_483_646), UNUSED)),
             ("keepalive_backlog", hidden(Field::integer().between(0, 2_147_483_646), UNUSED)),
         ])
+        .shorthand_field(redis_addresses("sentinel_addresses", "sentinel_nodes", "host"))
+        .shorthand_field(redis_addresses("cluster_addresses", "cluster_nodes", "ip"))
         .validator(redis_servers),
     )
 });
+
+/// The old form of a list of servers: `host:port` each. Where `nodes` are given as well, they count.
+fn redis_addresses(name: &str, nodes: &'static str, host: &'static str) -> Shorthand {
+    fn parts(address: &crate::Value) -> Option<(&str, u16)> {
+        let (host, port) = address.as_str()?.rsplit_once(':')?;
+        Some((host, port.parse().ok()?)).filter(|(host, _)| !host.is_empty())
+    }
+    let is_address = |address: &crate::Value| match parts(address) {
+        Some(_) => Ok(()),
+        None => Err("an address is a host and a port: host:port".to_owned()),
+    };
+    let replaced = Deprecation::new(&format!("{name} is deprecated, please use {nodes} instead"), "4.0");
+    let field = Field::array(Field::string().validator(is_address)).len_min(1).hidden(true).deprecation(replaced);
+    Shorthand::new(name, field, move |addresses| {
+        let Some(addresses) = addresses.as_array() else { return Map::new() };
+        let node = |address| {
+            let (name, port) = parts(address)?;
+            Some(serde_json::json!({ host: name, "port": port }))
+        };
+        Map::from_iter([(nodes.to_owned(), addresses.iter().filter_map(node).collect())])
+    })
+}
 
 fn redis_servers(redis: &crate::Value) -> Result<(), String> {
     let is_set = |name: &str| redis.get(name).is_some_and(|value| !value.is_null());
@@ -241,6 +277,17 @@ fn redis_servers(redis: &crate::Value) -> Result<(), String> {
     }
     if is_set("sentinel_nodes") != is_set("sentinel_master") {
         return Err("sentinel_nodes and sentinel_master must be set together".to_owned());
+    }
+    if redis.get("connection_is_proxied") == Some(&crate::Value::Bool(true)) {
+        let is_other = |database: &crate::Value| database.as_i64().is_some_and(|database| database != 0);
+        if redis.get("database").is_some_and(is_other) {
+            return Err("database must be '0' or 'null' when 'connection_is_proxied' is 'true'.".to_owned());
+        }
+        for name in ["cluster_nodes", "sentinel_role", "sentinel_nodes"] {
+            if is_set(name) {
+                return Err(format!("'connection_is_proxied' can not be 'true' when '{name}' is set."));
+            }
+        }
     }
     Ok(())
 }

@@ -153,14 +153,25 @@ fn shadowed_routes(from: &Configuration, flavor: Flavor) -> Vec<Finding> {
     let router = Router::build(flavor, served().cloned()).0;
     let mut findings = Vec::new();
     let mut expressions: HashMap<&str, Vec<&Arc<Route>>> = HashMap::new();
+    let mut with_regexes: HashMap<Predicates<'_>, Vec<&Arc<Route>>> = HashMap::new();
     for route in served() {
         if let (Flavor::Expressions, Some(expression)) = (flavor, &route.expression) {
             expressions.entry(expression).or_default().push(route);
             continue;
         }
-        if let Some(winner) = shadow_of(route, &router) {
+        if has_regex(route) {
+            with_regexes.entry(Predicates::of(route)).or_default().push(route);
+        } else if let Some(winner) = shadow_of(route, &router) {
             findings.push(shadowed(route, &winner));
         }
+    }
+    for same in with_regexes.into_values().filter(|same| same.len() > 1) {
+        // What texts their regexes match does not matter here: those of the stand-ins are known.
+        let mut regexes = HashMap::new();
+        let stand_ins: Vec<Arc<Route>> = same.iter().map(|route| Arc::new(stand_in(route, &mut regexes))).collect();
+        let router = Router::build(flavor, stand_ins.iter().cloned()).0;
+        let losers = stand_ins.iter().filter_map(|route| Some(shadowed(route, &*shadow_of(route, &router)?)));
+        findings.extend(losers);
     }
     for mut same in expressions.into_values() {
         same.sort_by_key(|route| std::cmp::Reverse((route.priority, route.id)));
@@ -183,6 +194,61 @@ fn shadowed(route: &Route, winner: &Route) -> Finding {
     }
 }
 
+/// All that a route of requests is matched by, but for what decides between equals. Lists that are sets are sorted.
+#[derive(PartialEq, Eq, Hash)]
+struct Predicates<'a> {
+    lists: [Option<Vec<&'a str>>; 5],
+    headers: Vec<(String, Vec<&'a str>)>,
+    nets: String,
+}
+
+impl<'a> Predicates<'a> {
+    fn of(route: &'a Route) -> Self {
+        fn sorted<'a>(list: impl IntoIterator<Item = &'a String>) -> Vec<&'a str> {
+            let mut all: Vec<&str> = list.into_iter().map(String::as_str).collect();
+            all.sort_unstable();
+            all.dedup();
+            all
+        }
+        let fields = [&route.paths, &route.hosts, &route.methods, &route.snis].map(|list| list.as_deref().map(sorted));
+        let [paths, hosts, methods, snis] = fields;
+        let mut headers: Vec<_> = route
+            .headers
+            .iter()
+            .flat_map(|all| all.iter())
+            .map(|(name, of)| (name.to_lowercase(), sorted(of)))
+            .collect();
+        headers.sort_unstable();
+        let nets = format!("{:?} {:?}", route.sources, route.destinations);
+        Self { lists: [paths, hosts, methods, snis, Some(sorted(route.protocols.iter()))], headers, nets }
+    }
+}
+
+fn has_regex(route: &Route) -> bool {
+    let mut values = route.headers.iter().flat_map(|headers| headers.values().flatten());
+    route.paths.iter().flatten().any(|path| path.starts_with('~')) || values.any(|value| value.starts_with("~*"))
+}
+
+/// Begins the paths of stand-ins.
+const STAND_IN: &str = "~/a-stand-in-";
+
+/// The same route with regexes that match but one text each, by numbers that the regexes have got already.
+fn stand_in(route: &Route, numbers: &mut HashMap<String, usize>) -> Route {
+    let mut route = route.clone();
+    let mut number = |regex: &str| {
+        let next = numbers.len();
+        *numbers.entry(regex.to_owned()).or_insert(next)
+    };
+    for path in route.paths.iter_mut().flatten().filter(|path| path.starts_with('~')) {
+        *path = format!("{STAND_IN}{}$", number(path));
+    }
+    let values = route.headers.iter_mut().flat_map(|headers| headers.values_mut().flatten());
+    for value in values.filter(|value| value.starts_with("~*")) {
+        *value = format!("a-stand-in-{}", number(value));
+    }
+    route
+}
+
 /// Stands for what a wildcard leaves open: no route names it.
 const UNNAMED: &str = "a-label-that-no-route-names";
 
@@ -199,7 +265,8 @@ impl Fields for Sample {
     }
 }
 
-/// The route that takes all requests of this one; `None` where one gets through, or where no request can be made up for it.
+/// The route that takes all requests of this one; `None` where one gets through, or where no request can be made up for it. It
+/// has no regex, or is a stand-in.
 fn shadow_of(route: &Arc<Route>, router: &Router) -> Option<Arc<Route>> {
     let is_stream = |protocol: &String| matches!(protocol.as_str(), "tcp" | "tls" | "udp" | "tls_passthrough");
     if route.protocols.iter().any(is_stream) {
@@ -212,11 +279,7 @@ fn shadow_of(route: &Arc<Route>, router: &Router) -> Option<Arc<Route>> {
     };
     let paths: Vec<String> = match route.paths.as_deref().unwrap_or_default() {
         [] => vec!["/".to_owned(), "/a-path-that-no-route-names".to_owned()],
-        paths if paths.iter().any(|path| path.starts_with('~')) => return None,
-        paths => {
-            let ends = ["", "/", "a-path-that-no-route-names", "/a-path-that-no-route-names"];
-            paths.iter().flat_map(|path| ends.map(|end| format!("{path}{end}"))).collect()
-        }
+        paths => paths.iter().flat_map(|path| path_samples(path)).collect(),
     };
     let methods = match route.methods.as_deref().unwrap_or_default() {
         [] => vec!["GET".to_owned(), "A-METHOD-THAT-NO-ROUTE-NAMES".to_owned()],
@@ -257,14 +320,23 @@ fn shadow_of(route: &Arc<Route>, router: &Router) -> Option<Arc<Route>> {
     winner
 }
 
+/// Paths that match a prefix, or the regex of a stand-in.
+fn path_samples(path: &str) -> Vec<String> {
+    if path.starts_with(STAND_IN) {
+        return vec![path.trim_matches(['~', '$']).to_owned()];
+    }
+    let ends = ["", "/", "a-path-that-no-route-names", "/a-path-that-no-route-names"];
+    ends.map(|end| format!("{path}{end}")).into()
+}
+
 /// Requests are made up with this many combinations of header fields at most.
 const MOST_SAMPLES: usize = 64;
 
-/// Every combination of the values that a route's headers may have; `None` where a regex leaves them open, or for too many.
+/// Every combination of the values that a route's headers may have; `None` for too many.
 fn header_samples(route: &Route) -> Option<Vec<Vec<(String, String)>>> {
     let mut samples = vec![Vec::new()];
     for (name, values) in route.headers.iter().flat_map(|headers| headers.iter()) {
-        if values.iter().any(|value| value.starts_with("~*")) || samples.len() * values.len() > MOST_SAMPLES {
+        if samples.len() * values.len() > MOST_SAMPLES {
             return None;
         }
         let with = |sample: &Vec<_>, value: &String| [sample.as_slice(), &[(name.clone(), value.clone())]].concat();
@@ -318,7 +390,19 @@ mod tests {
             (json!({ "paths": ["/a"], "methods": ["GET"] }), json!({ "paths": ["/a"] }), false),
             (json!({ "hosts": ["*.x"] }), json!({ "hosts": ["*.x"] }), true),
             (json!({ "hosts": ["*.x"] }), json!({ "hosts": ["any.x"] }), false),
-            (json!({ "headers": { "a": ["~*x"] } }), json!({ "headers": { "a": ["~*x"] } }), false),
+            (json!({ "headers": { "a": ["~*x"] } }), json!({ "headers": { "A": ["~*x"] } }), true),
+            (json!({ "headers": { "a": ["~*x"] } }), json!({ "headers": { "a": ["~*y"] } }), false),
+            (json!({ "paths": ["~/a$"] }), json!({ "paths": ["~/a$"] }), true),
+            (json!({ "paths": ["~/a$"] }), json!({ "paths": ["~/b$"] }), false),
+            (json!({ "paths": ["~/a$", "~/b$"] }), json!({ "paths": ["~/b$", "~/a$"] }), true),
+            (json!({ "paths": ["~/a$"] }), json!({ "paths": ["~/a$", "/b"] }), false),
+            (json!({ "paths": ["~/a$"] }), json!({ "paths": ["~/a$"], "methods": ["GET"] }), false),
+            (json!({ "paths": ["~/a$"] }), json!({ "paths": ["~/a$"], "protocols": ["https"] }), false),
+            (
+                json!({ "paths": ["~/a$"], "methods": ["GET", "PUT"], "hosts": ["x", "*.y"], "snis": ["z"] }),
+                json!({ "paths": ["~/a$"], "methods": ["PUT", "GET"], "hosts": ["*.y", "x"], "snis": ["z"] }),
+                true,
+            ),
             (json!({ "headers": { "a": ["x"] } }), json!({ "headers": { "a": ["x", "y"] } }), true),
             (json!({ "headers": { "a": ["x", "y"] } }), json!({ "headers": { "a": ["x"] } }), false),
             (json!({ "headers": { "a": ["x", "~*y"] } }), json!({ "headers": { "a": ["x"] } }), false),
@@ -327,6 +411,29 @@ mod tests {
             let expected = if is_shadowed { vec![("shadowed-route", 1)] } else { Vec::new() };
             let rows = vec![row("routes", 1, first.clone()), row("routes", 2, second.clone())];
             assert_eq!(found(rows), expected, "{first} beside {second}");
+        }
+    }
+
+    /// Of two with the same regex: who is tried first, by the flavor's order.
+    #[test]
+    fn of_routes_with_the_same_regexes_the_one_that_is_tried_later_is_shadowed() {
+        use Flavor::{Traditional, TraditionalCompatible};
+        let fields = |priority: i64, created_at: i64| json!({ "paths": ["~/a(?<b>.*)$"], "regex_priority": priority, "created_at": created_at });
+        let cases = [
+            // The greater id, or the older one.
+            (TraditionalCompatible, fields(0, 1), fields(0, 2), 1),
+            (Traditional, fields(0, 1), fields(0, 2), 2),
+            (Traditional, fields(0, 2), fields(0, 1), 1),
+            (TraditionalCompatible, fields(1, 1), fields(0, 1), 2),
+            (Traditional, fields(0, 1), fields(1, 2), 1),
+        ];
+        for (flavor, first, second, shadowed) in cases {
+            let mut from = Configuration::default();
+            for (entity, row) in [row("routes", 1, first.clone()), row("routes", 2, second.clone())] {
+                from.set(&entity, &row).unwrap();
+            }
+            let found: Vec<_> = lint(&from, flavor).iter().map(|f| (f.rule, f.id.as_u128())).collect();
+            assert_eq!(found, [("shadowed-route", shadowed)], "{flavor:?}: {first} beside {second}");
         }
     }
 

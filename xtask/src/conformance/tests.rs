@@ -40,6 +40,18 @@ fn a_skip_without_a_reason_is_refused() {
 }
 
 #[test]
+fn a_decimal_id_of_sixteen_digits_is_not_masked_as_a_hexadecimal_one() {
+    let case = serde_json::json!({ "name": "a", "steps": [
+        { "do": "GET /" },
+        { "mask": [["[0-9a-f]{32}", "<hex32>"], ["[0-9a-f]{16}", "<hex16>"], ["(x-datadog-id\", \")\\d+", "\\1<n>"]] },
+    ]});
+    let masks = &plan::numbers_masked_first(case.clone())["steps"][1]["mask"];
+    let first: Vec<&str> = masks.as_array().unwrap().iter().filter_map(|mask| mask[1].as_str()).collect();
+    assert_eq!(first, ["\\1<n>", "<hex32>", "<hex16>"]);
+    assert_eq!(plan::numbers_masked_first(case)["steps"][0], serde_json::json!({ "do": "GET /" }));
+}
+
+#[test]
 fn the_name_server_repeats_the_question_and_refuses() {
     let query = b"\x12\x34\x01\x20\0\x01\0\0\0\0\0\x01\x01a\x04test\0\0\x01\0\x01EDNS";
     let answer = names::refuse(query).unwrap();

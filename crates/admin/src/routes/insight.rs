@@ -1,13 +1,13 @@
 //! `POST /debug/route` and `GET /lint`: why a request goes where it goes, and what of the configuration has no effect. Not
 //! endpoints of Kong.
 //!
-//! The body of the first is a request: `{"url": "http://host/path", "method": "GET", "headers": {}, "sni": "", "client": "ip:port",
-//! "listener": "ip:port", "consumer": "id or username"}`, of which only `url` must be given.
+//! The body of the first is a request: `{"url": "http://host/path", "method": "GET", "http_version": "1.1", "headers": {}, "sni": "",
+//! "client": "ip:port", "listener": "ip:port", "consumer": "id or username"}`, of which only `url` must be given.
 use crate::audit::masked;
 use crate::body::Body;
 use crate::dispatch::{Call, Routes};
 use crate::failure::{Failure, Outcome};
-use crate::node::Asked;
+use crate::node::{Asked, HttpVersion};
 use crate::{Api, Response};
 use serde_json::{Map, Value, json};
 use std::net::SocketAddr;
@@ -47,8 +47,16 @@ fn explain(api: &Api, call: &Call<'_>) -> Outcome {
         })
     });
     let plugins: Vec<Value> = plugins.collect();
-    let answer = json!({ "matched": explained.matched, "plugins": plugins, "others": explained.others });
-    Ok(Response::json(200, &answer))
+    Ok(Response::json(
+        200,
+        &json!({
+            "client": explained.client,
+            "matched": explained.matched,
+            "answer": explained.answer,
+            "plugins": plugins,
+            "others": explained.others,
+        }),
+    ))
 }
 
 fn asked(mut fields: Map<String, Value>) -> Outcome<Asked> {
@@ -59,6 +67,12 @@ fn asked(mut fields: Map<String, Value>) -> Outcome<Asked> {
     };
     let url = text("url")?.ok_or_else(|| refused("'url' is missing"))?;
     let method = text("method")?.unwrap_or_else(|| "GET".to_owned());
+    let http_version = match text("http_version")?.as_deref() {
+        Some("1.0") => HttpVersion::Http10,
+        None | Some("1.1") => HttpVersion::Http11,
+        Some("2") => HttpVersion::Http2,
+        Some(_) => return Err(refused("'http_version' must be 1.0, 1.1 or 2")),
+    };
     let (sni, consumer) = (text("sni")?, text("consumer")?);
     let mut address = |name: &str| {
         let parsed = text(name)?.map(|text| text.parse::<SocketAddr>());
@@ -86,7 +100,7 @@ fn asked(mut fields: Map<String, Value>) -> Outcome<Asked> {
         return Err(refused(&format!("'{name}' is not known here")));
     }
     let sni = sni.or_else(|| is_tls.then(|| host.split(':').next().unwrap_or_default().to_owned()));
-    Ok(Asked { is_tls, method, host, target, headers, sni, client, listener, consumer })
+    Ok(Asked { is_tls, http_version, method, host, target, headers, sni, client, listener, consumer })
 }
 
 /// A field with one value or several.

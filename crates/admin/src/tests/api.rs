@@ -70,11 +70,13 @@ impl Node for Remembering {
     }
     fn uncache(&self, _: Option<&str>) {}
     fn explain(&self, asked: &Asked) -> Result<Explained, String> {
-        let Asked { is_tls, method, host, target, headers, sni, consumer, .. } = asked;
+        let Asked { is_tls, http_version, method, host, target, headers, sni, consumer, .. } = asked;
         let row = json!({ "id": Uuid::nil(), "name": "limiter", "config": { "minute": 1, "secret": "hidden" } });
         Ok(Explained {
             matched: json!([is_tls, method, host, target, sni, headers, consumer]),
             plugins: vec![(row, vec!["access"])],
+            client: json!("me"),
+            answer: json!(format!("{http_version:?}")),
             others: Vec::new(),
         })
     }

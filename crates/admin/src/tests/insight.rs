@@ -19,6 +19,11 @@ fn a_request_is_asked_about_as_its_url_says_and_secrets_stay_masked() {
         assert_eq!((status, &answer["matched"]), (200, &expected), "{body}");
         assert_eq!(answer["plugins"][0]["config"], json!({ "minute": 1, "secret": "******" }));
         assert_eq!(answer["plugins"][0]["phases"], json!(["access"]));
+        assert_eq!((&answer["client"], &answer["answer"]), (&json!("me"), &json!("Http11")));
+    }
+    for (version, seen) in [("1.0", "Http10"), ("1.1", "Http11"), ("2", "Http2")] {
+        let (_, answer) = world.json("POST", "/debug/route", &json!({ "url": "http://h", "http_version": version }));
+        assert_eq!(answer["answer"], json!(seen), "{version}");
     }
 }
 
@@ -34,6 +39,8 @@ fn what_is_no_request_is_refused_by_name() {
             json!({ "url": "http://h/", "client": "1.2.3.4" }),
             "'client' must be an address and a port, as 127.0.0.1:8000",
         ),
+        (json!({ "url": "http://h/", "http_version": "3" }), "'http_version' must be 1.0, 1.1 or 2"),
+        (json!({ "url": "http://h/", "http_version": 2 }), "'http_version' must be a string"),
         (json!({ "url": "http://h/", "headers": [] }), "'headers' must be an object"),
         (json!({ "url": "http://h/", "headers": { "a": 1 } }), "the header 'a' must be a string or a list of strings"),
         (json!({ "url": "http://h/", "verb": "GET" }), "'verb' is not known here"),

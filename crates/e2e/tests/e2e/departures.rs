@@ -8,8 +8,9 @@ use crate::script::Script;
 use crate::streams::{ONE_THREAD, before, grpc};
 use serde_json::json;
 use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
-use tokio::net::TcpStream;
 
 /// Waits for a line of the access log with this path and status.
 fn logged(gateway: &Gateway, path: &str, status: u16) {
@@ -34,7 +35,7 @@ fn a_stream_that_its_http2_client_resets_ends_at_the_upstream_too() {
         let gateway = before(&peer, json!({}));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let stream = TcpStream::connect(gateway.ports.proxy).await.unwrap();
+            let stream = tokio::net::TcpStream::connect(gateway.ports.proxy).await.unwrap();
             let (send, connection) = h2::client::handshake(stream).await.unwrap();
             let connection = tokio::spawn(connection);
             let mut send = send.ready().await.unwrap();
@@ -77,7 +78,7 @@ fn reset(client: Client) {
     drop(client);
     stream.set_nonblocking(true).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { TcpStream::from_std(stream).unwrap().set_zero_linger().unwrap() });
+    runtime.block_on(async { tokio::net::TcpStream::from_std(stream).unwrap().set_zero_linger().unwrap() });
 }
 
 #[test]
@@ -98,6 +99,105 @@ fn a_connection_that_its_client_resets_ends_at_the_upstream_too_and_leaves_its_r
         logged(&gateway, path, status);
         assert_eq!(Client::open(gateway.ports.proxy).get("/fresh", &[]).status, 200, "{path}");
     }
+}
+
+/// Something that takes connections and answers nothing.
+fn silent() -> (SocketAddr, Receiver<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let (sender, streams) = sync_channel(16);
+    std::thread::spawn(move || listener.incoming().flatten().try_for_each(|stream| sender.send(stream)));
+    (at, streams)
+}
+
+/// The other side ends the connection, whatever it has sent before.
+fn ends(mut stream: TcpStream) {
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let read = std::io::copy(&mut stream, &mut std::io::sink());
+    assert!(read.is_ok() || read.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset));
+}
+
+#[test]
+fn a_plugin_that_waits_for_somebody_else_is_given_up_with_its_client() {
+    let (directory, calls) = silent();
+    let script = Script::start(Vec::new());
+    let config = json!({ "ldap_host": directory.ip(), "ldap_port": directory.port(), "base_dn": "dc=a", "attribute": "uid",
+        "header_type": "ldap", "timeout": 1_000_000, "cache_ttl": 1 });
+    let routes =
+        json!([{ "paths": ["/"], "strip_path": false, "plugins": [{ "name": "ldap-auth", "config": config }] }]);
+    let service = json!({ "url": format!("http://{}", script.at), "routes": routes });
+    let yml = json!({ "_format_version": "3.0", "services": [service] });
+    let gateway = Gateway::start_with(&yml.to_string(), &ONE_THREAD);
+    const AUTHORIZATION: &str = "ldap YWRhOnNlY3JldA==";
+    // With a body that nobody reads, too: it comes with the head, and hides nothing.
+    for (path, body) in [("/one", ""), ("/two", "hello")] {
+        let mut client = Client::open(gateway.ports.proxy);
+        let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\nAuthorization: {AUTHORIZATION}\r\n");
+        client.send(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).unwrap();
+        let call = calls.recv_timeout(Duration::from_secs(20)).unwrap();
+        reset(client);
+        ends(call);
+        logged(&gateway, path, 499);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(gateway.ports.proxy).await.unwrap();
+        let (send, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let mut send = send.ready().await.unwrap();
+        let request = http::Request::builder().uri("http://a.test/three").header("authorization", AUTHORIZATION);
+        let (response, mut out) = send.send_request(request.body(()).unwrap(), false).unwrap();
+        out.send_data("x".into(), false).unwrap();
+        let call = tokio::task::spawn_blocking(move || {
+            let call = calls.recv_timeout(Duration::from_secs(20)).unwrap();
+            (call, calls)
+        });
+        let (call, _calls) = call.await.unwrap();
+        out.send_reset(h2::Reason::CANCEL);
+        tokio::task::spawn_blocking(move || ends(call)).await.unwrap();
+        drop(response);
+    });
+    logged(&gateway, "/three", 499);
+    for path in ["/one", "/two", "/three"] {
+        assert!(script.seen(path).is_empty(), "{path} went upstream");
+    }
+    let logged = gateway.output();
+    assert!(!logged.contains("[error]"), "what was given up is no failure: {logged}");
+}
+
+#[test]
+fn a_request_whose_body_is_still_held_is_dropped_with_its_client() {
+    let script = Script::start(Vec::new());
+    let gateway = http(&script);
+    let mut client = Client::open(gateway.ports.proxy);
+    client.send(b"POST /half HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n").unwrap();
+    // The gateway asks for the body once it holds it for the upstream.
+    assert_eq!(client.interim().unwrap(), "HTTP/1.1 100 Continue");
+    client.send(b"hello").unwrap();
+    reset(client);
+    logged(&gateway, "/half", 499);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(gateway.ports.proxy).await.unwrap();
+        let (send, connection) = h2::client::handshake(stream).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let mut send = send.ready().await.unwrap();
+        let request =
+            |path: &str| http::Request::builder().uri(format!("http://a.test{path}")).method("POST").body(()).unwrap();
+        let (response, mut out) = send.send_request(request("/stream"), false).unwrap();
+        out.send_data("hello".into(), false).unwrap();
+        // When this one has been answered, the first is under way.
+        let mut next = send.clone().ready().await.unwrap();
+        let (other, _) = next.send_request(request("/fresh"), true).unwrap();
+        assert_eq!(other.await.unwrap().status(), 200);
+        out.send_reset(h2::Reason::CANCEL);
+        let mut next = send.ready().await.unwrap();
+        let (other, _) = next.send_request(request("/fresh"), true).unwrap();
+        assert_eq!(other.await.unwrap().status(), 200);
+        drop((response, connection));
+    });
+    logged(&gateway, "/stream", 499);
+    assert!(script.seen("/half").is_empty() && script.seen("/stream").is_empty());
 }
 
 #[test]

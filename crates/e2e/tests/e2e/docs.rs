@@ -1,14 +1,21 @@
-//! The examples in the plugins' docs, done as a reader would: the kong.yml, the requests, the answers, what the upstream gets.
+//! The examples in the plugins' docs, done as a reader would: the kong.yml, the requests, the answers, what the upstream gets,
+//! and what the sinks of logs and metrics get.
+
+mod sinks;
 
 use crate::client::{Answer, Client};
 use crate::gateway::{Gateway, eventually};
 use crate::upstream::Upstream;
 use serde_json::{Value, json};
+use sinks::Sinks;
 use std::fs;
 use std::path::Path;
 
 /// The upstream of the examples.
 const UPSTREAM: &str = "127.0.0.1:9000";
+
+/// What the upstream gets of a request that does not come to it.
+const NOTHING: &str = "(nothing)";
 
 /// A fenced block: what stands behind its fence, and its lines.
 struct Block {
@@ -57,9 +64,9 @@ impl<'a> Message<'a> {
         self.fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
     }
 
-    /// The request with what every client adds.
+    /// The request with what every client adds. The upstream is told to answer with text.
     fn to_send(&self) -> String {
-        let mut out = format!("{}\r\n", self.first);
+        let mut out = format!("{}\r\nX-Answer: Content-Type: text/plain\r\n", self.first);
         for (name, value) in &self.fields {
             out += &format!("{name}: {value}\r\n");
         }
@@ -160,12 +167,13 @@ fn was_seen(upstream: &Upstream, since: usize, wanted: &Message<'_>) -> bool {
 
 fn run(page: &str, blocks: &[Block], gateway: &Gateway, upstream: &Upstream) {
     let (mut answer, mut since) = (None, 0);
+    let mut sinks = Sinks::start();
     for Block { kind, text } in blocks {
         let text = text.replace(UPSTREAM, &upstream.at.to_string());
         let message = || Message::parse(&text);
         match kind.as_str() {
             "yaml" => {
-                let done = configure(gateway, &text);
+                let done = configure(gateway, &sinks.replace(&text));
                 assert_eq!(done.status, 201, "{page}: {}", done.body);
             }
             "http request" | "http request tls" => {
@@ -180,12 +188,21 @@ fn run(page: &str, blocks: &[Block], gateway: &Gateway, upstream: &Upstream) {
                 let fits = message.fits(&format!("HTTP/1.1 {}", answer.status), &answer.headers, &answer.body);
                 assert!(fits, "{page}: the example has\n{text}\nbut the answer is {answer:#?}");
             }
+            "http upstream" if text.trim_end() == NOTHING => {
+                assert_eq!(upstream.seen().get(since..), Some(&[][..]), "{page}: the upstream gets nothing");
+            }
             "http upstream" => {
                 let what =
                     format!("{page}: the upstream gets\n{text}; it has seen {:#?}", upstream.seen().get(since..));
                 eventually(&what, || was_seen(upstream, since, &message()));
             }
-            _ => {}
+            _ => match sinks.check(kind, text.trim_end(), gateway) {
+                Ok(is_of_sink) => {
+                    let is_shown = ["yaml", "", "sh"].contains(&kind.as_str());
+                    assert!(is_of_sink || is_shown, "{page}: nobody knows of blocks of {kind:?}");
+                }
+                Err(wrong) => panic!("{page}: {kind}: {wrong}"),
+            },
         }
     }
 }
@@ -194,19 +211,23 @@ fn run(page: &str, blocks: &[Block], gateway: &Gateway, upstream: &Upstream) {
 fn the_examples_of_plugins_are_true() {
     let upstream = Upstream::start();
     let tracing = [("tracing_instrumentations", "all"), ("tracing_sampling_rate", "1")];
-    let gateway = Gateway::start_with("_format_version: \"3.0\"\n", &tracing);
+    let environment = [("LOGGLY_KEY", "0a1b2c3d-4e5f")];
+    let gateway = Gateway::start_in("_format_version: \"3.0\"\n", &tracing, &environment);
     let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/src");
-    let mut done = 0;
+    let (mut done, mut arrived) = (0, 0);
     for folder in fs::read_dir(plugins).unwrap() {
         let path = folder.unwrap().path().join("docs.md");
         let Ok(text) = fs::read_to_string(&path) else { continue };
         let page = path.display().to_string();
         let blocks = blocks(&text);
         assert!(blocks.iter().any(|block| block.kind == "http answer"), "{page} has no example");
+        let is_of_sink = |block: &Block| ["json ", "text "].iter().any(|kind| block.kind.starts_with(kind));
+        arrived += usize::from(blocks.iter().any(is_of_sink));
         run(&page, &blocks, &gateway, &upstream);
         done += 1;
     }
     assert!(done >= 30, "{done} pages");
+    assert!(arrived >= 8, "{arrived} pages show what sinks get");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What people are told of their configuration: which way a request would go, and what has no effect.
 
-use crate::client::get;
+use crate::client::{Client, get};
 use crate::gateway::{Gateway, Ports, configure};
 use crate::program;
 use crate::raw_paths::call;
@@ -50,6 +50,110 @@ fn a_running_gateway_tells_which_way_a_request_would_go() {
     assert_eq!(explain(json!({ "url": "http://a.shop.test/none" }))["matched"], Value::Null);
     // Asking has sent nothing: the request itself is answered by its plugins.
     assert_eq!(get(gateway.ports.proxy, "/orders/17", &["Host: a.shop.test"]).status, 401);
+}
+
+/// What `/debug/route` says is answered is what is answered.
+#[test]
+fn the_answers_that_the_gateway_gives_itself_are_told_too() {
+    let kong_yml = json!({
+        "_format_version": "3.0",
+        "services": [{ "name": "up", "url": "http://127.0.0.1:9", "routes": [
+            { "name": "secure", "paths": ["/secure"], "protocols": ["https"] },
+            { "name": "moved", "paths": ["/moved"], "protocols": ["https"], "https_redirect_status_code": 301 },
+            { "name": "open", "paths": ["/open"], "plugins": [{ "name": "key-auth" }] },
+            { "name": "call", "paths": ["/call"], "protocols": ["grpc", "grpcs"] },
+            { "name": "calls", "paths": ["/tls-call"], "protocols": ["grpcs"] },
+        ] }],
+        "plugins": [{ "name": "cors" }],
+    });
+    let grpc = ("content-type", "application/grpc");
+    let other = ("x-other", "1");
+    let https = ("x-forwarded-proto", "https");
+    // Path, version, one field, from where and whom it is taken for; the route, the answer's status and one of its fields, and
+    // how many plugins run.
+    let cases = [
+        ("/secure", "1.1", other, "127.0.0.1", "secure", 426, ("upgrade", "TLS/1.2, HTTP/1.1"), 1),
+        ("/secure", "1.1", https, "192.0.2.1", "secure", 426, ("upgrade", "TLS/1.2, HTTP/1.1"), 1),
+        ("/secure", "1.1", https, "127.0.0.1", "secure", 0, ("", ""), 1),
+        ("/moved?a=b", "1.0", other, "127.0.0.1", "moved", 301, ("location", "https://a.test/moved?a=b"), 1),
+        (
+            "/moved?a",
+            "1.1",
+            ("x-forwarded-host", "b.test"),
+            "127.0.0.1",
+            "moved",
+            301,
+            ("location", "https://b.test/moved?a"),
+            1,
+        ),
+        (
+            "/moved?a",
+            "1.1",
+            ("x-forwarded-host", "b.test"),
+            "192.0.2.1",
+            "moved",
+            301,
+            ("location", "https://a.test/moved?a"),
+            1,
+        ),
+        ("/call", "1.1", grpc, "127.0.0.1", "call", 426, ("upgrade", "HTTP/2"), 1),
+        ("/call", "2", other, "127.0.0.1", "call", 415, ("content-type", "application/json; charset=utf-8"), 1),
+        ("/call", "2", grpc, "127.0.0.1", "call", 0, ("", ""), 1),
+        ("/tls-call", "2", grpc, "127.0.0.1", "calls", 200, ("grpc-message", "gRPC request matched gRPCs route"), 1),
+        ("/open", "1.1", other, "127.0.0.1", "open", 0, ("", ""), 2),
+        ("/none", "1.1", other, "127.0.0.1", "", 404, ("content-type", "application/json; charset=utf-8"), 1),
+    ];
+    let gateway = Gateway::start_with(&kong_yml.to_string(), &[("trusted_ips", "127.0.0.1,198.51.100.0/24")]);
+    for (path, version, (name, value), from, route, status, (field, said), plugins) in cases {
+        let asked = json!({
+            "url": format!("http://a.test{path}"), "http_version": version, "headers": { name: value },
+            "client": format!("{from}:1000"),
+        });
+        let explained = call(&gateway, "POST", "/debug/route", "application/json", &asked.to_string()).1;
+        let case = format!("{asked}: {explained}");
+        assert_eq!(explained["matched"]["route"]["name"].as_str().unwrap_or_default(), route, "{case}");
+        assert_eq!(explained["answer"]["status"].as_u64().unwrap_or_default(), status, "{case}");
+        if !field.is_empty() {
+            assert_eq!(explained["answer"]["headers"][field], said, "{case}");
+        }
+        assert_eq!(explained["plugins"].as_array().unwrap().len(), plugins, "{case}");
+        assert_eq!(explained["client"]["trusted"], json!(from == "127.0.0.1"), "{case}");
+        assert_eq!(explained["client"]["ip"], from, "{case}");
+        // The same by the gateway itself, from where the test can come.
+        if from != "127.0.0.1" || version == "2" {
+            continue;
+        }
+        let mut client = Client::open(gateway.ports.proxy);
+        client
+            .send(format!("GET {path} HTTP/{version}\r\nHost: a.test\r\n{name}: {value}\r\n\r\n").as_bytes())
+            .unwrap();
+        let answer = client.answer().unwrap();
+        match status {
+            // The plugin or the upstream that is not there.
+            0 => assert!([401, 502].contains(&answer.status), "{case}: {answer:?}"),
+            _ => assert_eq!(u64::from(answer.status), status, "{case}: {answer:?}"),
+        }
+        if !field.is_empty() {
+            assert_eq!(answer.header(field), Some(said), "{case}: {answer:?}");
+        }
+    }
+}
+
+#[test]
+fn who_a_trusted_peer_speaks_for_is_the_client_that_is_explained() {
+    let properties = [
+        ("trusted_ips", "127.0.0.1,198.51.100.0/24"),
+        ("real_ip_header", "X-Forwarded-For"),
+        ("real_ip_recursive", "on"),
+    ];
+    let gateway = Gateway::start_with("_format_version: \"3.0\"\n", &properties);
+    let told = "203.0.113.9, 192.0.2.7, 198.51.100.8";
+    for (from, ip, trusted) in [("198.51.100.7", "192.0.2.7", true), ("192.0.2.1", "192.0.2.1", false)] {
+        let asked = json!({ "url": "http://a.test/", "headers": { "X-Forwarded-For": told }, "client": format!("{from}:1000") });
+        let explained = call(&gateway, "POST", "/debug/route", "application/json", &asked.to_string()).1;
+        let client = json!({ "ip": ip, "port": if trusted { 0 } else { 1000 }, "trusted": trusted });
+        assert_eq!(explained["client"], client, "{explained}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The examples of docs/logging.md, with a receiver in the place of the servers; logs that wait, in memory and on disk, and
 //! those that are lost.
 
+mod hostile;
 mod receiver;
 
 use crate::client::{Client, get};

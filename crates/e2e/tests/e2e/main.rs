@@ -21,6 +21,7 @@ mod departures;
 mod docs;
 mod faults;
 mod gateway;
+mod grpc;
 mod http2;
 mod insight;
 mod logging;

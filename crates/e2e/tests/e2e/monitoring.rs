@@ -91,6 +91,64 @@ fn alerts_and_the_dashboard_ask_for_metrics_there_are() {
     }
 }
 
+/// What the dashboard that Kong itself gives away asks for: metrics, with the labels that it filters and groups by, and the values
+/// that it chooses. (Its sum of bandwidth by `type` is empty with Kong, too.)
+const OFFICIAL: [(&str, &[&str], &[&str]); 10] = [
+    ("kong_http_requests_total", &["service", "route", "code"], &[]),
+    ("kong_kong_latency_ms_bucket", &["service", "route", "le"], &[]),
+    ("kong_request_latency_ms_bucket", &["service", "route", "le"], &[]),
+    ("kong_upstream_latency_ms_bucket", &["service", "route", "le"], &[]),
+    ("kong_bandwidth_bytes", &["service", "route"], &["direction=\"egress\"", "direction=\"ingress\""]),
+    ("kong_memory_lua_shared_dict_bytes", &["shared_dict", "kong_subsystem"], &[]),
+    ("kong_memory_lua_shared_dict_total_bytes", &["shared_dict", "kong_subsystem"], &[]),
+    ("kong_memory_workers_lua_vms_bytes", &["pid", "kong_subsystem"], &[]),
+    (
+        "kong_upstream_target_health",
+        &["upstream", "target", "address"],
+        &["state=\"healthchecks_off\"", "state=\"healthy\"", "state=\"unhealthy\"", "state=\"dns_error\""],
+    ),
+    (
+        "kong_nginx_connections_total",
+        &[],
+        &[
+            "state=\"active\"",
+            "state=\"reading\"",
+            "state=\"writing\"",
+            "state=\"waiting\"",
+            "state=\"total\"",
+            "state=\"handled\"",
+            "state=\"accepted\"",
+        ],
+    ),
+];
+
+#[test]
+fn kongs_own_dashboard_finds_its_metrics_and_labels() {
+    let (_upstream, gateway) = gateway();
+    let scrape = scrape(&gateway);
+    for (name, labels, values) in OFFICIAL {
+        let series: Vec<(&str, &str)> =
+            scrape.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.rsplit_once("} ")).collect();
+        assert!(!series.is_empty(), "{name} is not in {scrape}");
+        for (told, value) in &series {
+            let names: BTreeSet<&str> = told.split("\",").filter_map(|label| Some(label.split_once('=')?.0)).collect();
+            assert!(labels.iter().all(|label| names.contains(label)), "{name}: {told} has not {labels:?}");
+            assert!(value.parse::<f64>().is_ok_and(|value| value >= 0.0), "{name}: {value}");
+        }
+        for value in values {
+            assert!(series.iter().any(|(told, _)| told.contains(value)), "{name}: no {value} in {series:?}");
+        }
+    }
+    // A share of memory divides two metrics of equal labels.
+    let of = |name: &str| -> BTreeSet<String> {
+        let lines = scrape.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.split_once('}'));
+        lines.map(|(labels, _)| labels.to_owned()).collect()
+    };
+    let used = of("kong_memory_lua_shared_dict_bytes");
+    assert_eq!(used, of("kong_memory_lua_shared_dict_total_bytes"));
+    assert!(used.iter().any(|labels| labels.contains("shared_dict=\"kong_db_cache\"")), "{used:?}");
+}
+
 /// A Prometheus that scrapes a gateway every second; it ends with the value.
 struct Prometheus {
     at: std::net::SocketAddr,

@@ -126,7 +126,7 @@ async fn go_away(mut stream: TcpStream) -> std::io::Result<()> {
 }
 
 /// `/hold` is answered once `release` says so, `/begun` too, but with its head before; `/refused` is refused the first time,
-/// after its body has come; of `/deaf` no body is read. The others get their body back.
+/// after its body has come, `/refused-always` every time; of `/deaf` no body is read. The others get their body back.
 async fn answer(
     request: http::Request<h2::RecvStream>,
     mut respond: h2::server::SendResponse<Bytes>,
@@ -160,6 +160,10 @@ async fn answer(
         whole.extend_from_slice(&data);
     }
     let mut trailers: HeaderMap = body.trailers().await.ok()?.unwrap_or_default();
+    if path == "/refused-always" {
+        respond.send_reset(h2::Reason::REFUSED_STREAM);
+        return None;
+    }
     if path == "/refused" && shared.seen.lock().ok()?.iter().filter(|seen| **seen == path).count() == 1 {
         respond.send_reset(h2::Reason::REFUSED_STREAM);
         return None;

@@ -5,6 +5,7 @@ use crate::gateway::{Ports, configure, eventually, free_address};
 use crate::program::{run, said};
 use crate::upstream::Upstream;
 use serde_json::Value;
+use std::cell::Cell;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -237,4 +238,103 @@ fn marks_are_told(one: &Node, two: &Node) {
         });
     }
     assert_eq!(one.send("DELETE", "/upstreams/pool", "").status, 204);
+}
+
+/// Sends requests of a client until one is refused; how many were let through.
+fn until_refused(node: &Node, client: &str) -> usize {
+    (0..1000).take_while(|_| get(node.ports.proxy, "/", &[&format!("X-Client: {client}")]).status == 200).count()
+}
+
+#[test]
+fn nodes_of_a_database_count_together_and_each_for_itself_while_it_is_away() {
+    let (mut server, upstream) = (Server::start(), Upstream::start());
+    let nodes = [Node::on(&server), Node::on(&server)];
+    assert_eq!(nodes[0].command(&["migrations", "bootstrap"]).0, Some(0));
+    nodes.iter().for_each(Node::start);
+    let service = format!(r#"{{"name": "up", "url": "http://{}"}}"#, upstream.at);
+    assert_eq!(nodes[0].send("POST", "/services", &service).status, 201);
+    for (name, path) in [("r", "/"), ("video", "/video"), ("advanced", "/advanced")] {
+        let route = format!(r#"{{"name": "{name}", "paths": ["{path}"]}}"#);
+        assert_eq!(nodes[0].send("POST", "/services/up/routes", &route).status, 201);
+    }
+    let plugins = [
+        ("/routes/r", r#""rate-limiting", "config": {"year": 33, "limit_by": "header", "header_name": "X-Client""#),
+        ("/routes/video", r#""response-ratelimiting", "config": {"limits": {"video": {"year": 100000}}"#),
+    ];
+    let advanced = r#"{"name": "rate-limiting-advanced", "config": {"limit": [33], "window_size": [31536000],
+        "window_type": "fixed", "compound_identifier": ["ip", "header"], "header_name": "X-Client", "strategy": "cluster",
+        "sync_rate": 0.5, "namespace": "n"}}"#;
+    assert_eq!(nodes[0].send("POST", "/routes/advanced/plugins", advanced).status, 201);
+    for (scope, plugin) in plugins {
+        let plugin = format!(r#"{{"name": {plugin}, "policy": "cluster"}}}}"#);
+        let made = nodes[0].send("POST", &format!("{scope}/plugins"), &plugin);
+        assert_eq!(made.status, 201, "{}", made.body);
+    }
+    let send_to =
+        |node: &Node, path: &str, client: &str| get(node.ports.proxy, path, &[&format!("X-Client: {client}")]);
+    let send = |node: &Node, client: &str| send_to(node, "/", client);
+    let left = |answer: &Answer| -> i64 {
+        answer.header("x-ratelimit-remaining-year").and_then(|left| left.parse().ok()).unwrap_or(-1)
+    };
+    eventually("the other node has the plugins", || left(&send(&nodes[1], "warm")) >= 0);
+
+    // At once: no node lets more than the limit through, whatever it knows of the other.
+    let rounds = |client: &str| -> usize {
+        let at = nodes.each_ref().map(|node| node.ports.proxy);
+        std::thread::scope(|scope| {
+            let send = |at: SocketAddr| {
+                (0..5).filter(|_| get(at, "/", &[&format!("X-Client: {client}")]).status == 200).count()
+            };
+            let rounds = at.map(|at| scope.spawn(move || send(at)));
+            rounds.into_iter().map(|round| round.join().unwrap()).sum()
+        })
+    };
+    let total: usize = std::iter::from_fn(|| Some(rounds("a")).filter(|passed| *passed > 0)).sum();
+    assert!((33..=66).contains(&total), "{total} of 33");
+
+    // One after the other, with the sync waited for: exactly the limit.
+    eventually("the other node has the last plugin", || left(&send_to(&nodes[1], "/advanced", "warm")) >= 0);
+    for path in ["/", "/advanced"] {
+        let first = (0..20).filter(|_| send_to(&nodes[0], path, "b").status == 200).count();
+        let mut second = 0;
+        eventually("the second node knows of the first one's", || {
+            second += 1;
+            // Each request counts: there must be some left when it knows.
+            std::thread::sleep(Duration::from_millis(300));
+            let answer = send_to(&nodes[1], path, "b");
+            assert_eq!(answer.status, 200, "{path}");
+            left(&answer) == 33 - 20 - second
+        });
+        let rest = (0..100).take_while(|_| send_to(&nodes[1], path, "b").status == 200).count();
+        assert_eq!((first, second + rest as i64), (20, 13), "{path}");
+        eventually("the first node knows of the second one's", || send_to(&nodes[0], path, "b").status == 429);
+    }
+
+    // What responses cost is shared likewise: a node learns of the others' with its own.
+    let video = |node: &Node, cost: i64| -> i64 {
+        let answer = get(node.ports.proxy, "/video", &[&format!("X-Answer: X-Kong-Limit: video={cost}")]);
+        answer.header("x-ratelimit-remaining-video-year").and_then(|left| left.parse().ok()).unwrap_or(-1)
+    };
+    eventually("the other node has the plugin", || video(&nodes[1], 0) == 100_000);
+    assert_eq!(video(&nodes[0], 4), 99_996);
+    let mut spent = 0;
+    eventually("the second node knows what the first one's responses cost", || {
+        spent += 1;
+        video(&nodes[1], 1) == 99_996 - spent
+    });
+
+    // Without the database each node goes on to count for itself, and tells it later.
+    server.tell("stop");
+    assert_eq!(nodes.each_ref().map(|node| until_refused(node, "d")), [33, 33]);
+    assert_eq!(nodes.each_ref().map(|node| until_refused(node, "b")), [0, 0]);
+    assert_eq!(until_refused(&nodes[0], "e"), 33);
+    server.tell("start");
+    let passed = Cell::new(0);
+    eventually("the second node learns what the first one counted meanwhile", || {
+        let is_passed = send(&nodes[1], "e").status == 200;
+        passed.set(passed.get() + usize::from(is_passed));
+        std::thread::sleep(Duration::from_millis(300));
+        !is_passed
+    });
+    assert!(passed.get() < 33, "it has counted {} by itself", passed.get());
 }

@@ -1,12 +1,12 @@
 //! rate-limiting across nodes: two gateways and a Redis, which dies and comes back.
 
-use crate::client::{Answer, get};
+use crate::client::{Answer, Client, get};
 use crate::gateway::{Gateway, eventually, free_address};
 use crate::redis::Redis;
 use crate::redis_servers::passed;
 use crate::upstream::Upstream;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// A kong.yml that limits all requests of an address; `config` and `redis` are members of flow mappings.
@@ -100,6 +100,159 @@ fn between_two_syncs_each_node_lets_at_most_the_limit_through() {
         let passed = (0..30).filter(|_| get(node.ports.proxy, "/", &[]).status == 200).count();
         assert_eq!(passed, 20);
     }
+}
+
+/// Of a limit, all nodes together let through at most it and what each other node does in the time of two syncs (docs/redis.md).
+/// `send_round` sends as many requests to each node and says how many were let through; `count` is what the nodes have told.
+pub(crate) fn holds_the_bound(
+    limit: usize,
+    most_in_a_round: usize,
+    mut send_round: impl FnMut() -> usize,
+    count: impl Fn() -> usize,
+) {
+    let mut total = 0;
+    loop {
+        let passed = send_round();
+        total += passed;
+        if passed == 0 {
+            break;
+        }
+        // Each node has told what it let through in this round: in the next one a node knows of all but the other's part
+        // of the one before, and of its own.
+        eventually("what was let through is told", || count() == total);
+    }
+    let most = limit + 2 * most_in_a_round;
+    assert!((limit..=most).contains(&total), "{total} were let through of {limit}, and not at most {most}");
+    assert_eq!((send_round(), count()), (0, total), "all nodes know of all requests in the end");
+}
+
+/// How many of these requests are let through by each of the nodes at once, in all.
+pub(crate) fn round(nodes: &[SocketAddr], requests: usize) -> usize {
+    let send = |at: SocketAddr| (0..requests).filter(|_| get(at, "/", &[]).status == 200).count();
+    std::thread::scope(|scope| {
+        let rounds: Vec<_> = nodes.iter().map(|at| scope.spawn(|| send(*at))).collect();
+        rounds.into_iter().map(|round| round.join().unwrap()).sum()
+    })
+}
+
+#[test]
+fn nodes_that_sync_let_through_no_more_than_the_stated_bound_and_agree_in_the_end() {
+    for rate in [0.1, 0.5] {
+        let (upstream, redis) = (Upstream::start(), Redis::start());
+        let kong_yml = kong_yml(&upstream, redis.at, &format!("year: 33, sync_rate: {rate}"), "");
+        let nodes = [Gateway::start(&kong_yml), Gateway::start(&kong_yml)];
+        let at = nodes.each_ref().map(|node| node.ports.proxy);
+        holds_the_bound(33, 5, || round(&at, 5), || count(&redis).parse().unwrap_or(0));
+    }
+}
+
+/// A time-out and twice as long: what may wait waits for the first, and nothing for the second.
+const WAITS: Duration = Duration::from_secs(4);
+
+/// What a client saw of one request.
+struct Seen {
+    took: Duration,
+    status: u16,
+}
+
+/// It is over when this goes, also where the test fails: the clients are waited for.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// Sends one request after another until it is over; counts those that Redis did not count.
+fn send_all(at: SocketAddr, over: &AtomicBool, uncounted: &AtomicUsize) -> Vec<Seen> {
+    let (mut client, mut seen) = (Client::open(at), Vec::new());
+    while !over.load(Relaxed) {
+        let start = Instant::now();
+        let answer = client.get("/", &[]);
+        if answer.header("connection") == Some("close") {
+            client = Client::open(at);
+        }
+        seen.push(Seen { took: start.elapsed(), status: answer.status });
+        uncounted.fetch_add(usize::from(remaining(&answer).is_empty()), Relaxed);
+    }
+    seen
+}
+
+/// Sends requests without a pause while Redis goes in some way and comes back.
+fn no_request_waits_but_those_under_way(go: impl FnOnce(&mut Redis), come_back: impl FnOnce(&mut Redis)) {
+    let upstream = Upstream::start();
+    let mut redis = Redis::start_with(free_address(), &["--tcp-backlog", "16"]);
+    let waits = WAITS.as_millis() / 2;
+    let times = format!(", connect_timeout: {waits}, send_timeout: {waits}, read_timeout: {waits}");
+    let start =
+        |config: &str| Gateway::start(&kong_yml(&upstream, redis.at, &format!("hour: 1000000000, {config}"), &times));
+    let gateways = [start("fault_tolerant: true"), start("fault_tolerant: false"), start("sync_rate: 0.1")];
+    let (over, uncounted) = (AtomicBool::new(false), gateways.each_ref().map(|_| AtomicUsize::new(0)));
+    let seen = std::thread::scope(|scope| {
+        let ending = Ending(&over);
+        let clients: Vec<Vec<_>> = gateways
+            .iter()
+            .zip(&uncounted)
+            .map(|(gateway, uncounted)| {
+                let at = gateway.ports.proxy;
+                let over = &over;
+                (0..2).map(|_| scope.spawn(move || send_all(at, over, uncounted))).collect()
+            })
+            .collect();
+        eventually("redis counts", || redis.ask(&["DBSIZE"]) == "1");
+        go(&mut redis);
+        // Those that sync tell their own counts all the time.
+        let are_uncounted = |more: usize| uncounted[..2].iter().all(|uncounted| uncounted.load(Relaxed) > more);
+        eventually("many requests have come meanwhile", || are_uncounted(500));
+        let back = Instant::now();
+        come_back(&mut redis);
+        eventually("redis counts again", || {
+            gateways.iter().all(|gateway| !remaining(&get(gateway.ports.proxy, "/", &[])).is_empty())
+        });
+        // Two seconds between tries, and a connection attempt that was under way.
+        assert!(back.elapsed() < 2 * WAITS + Duration::from_secs(2), "{:?}", back.elapsed());
+        drop(ending);
+        clients
+            .into_iter()
+            .map(|clients| clients.into_iter().flat_map(|client| client.join().unwrap()).collect())
+            .collect::<Vec<Vec<Seen>>>()
+    });
+    for ((name, seen), statuses) in
+        ["tolerant", "strict", "synced"].into_iter().zip(seen).zip([&[200][..], &[200, 500], &[200]])
+    {
+        let longest = seen.iter().map(|seen| seen.took).max().unwrap();
+        assert!(longest < WAITS * 7 / 4, "{name}: a request took {longest:?}");
+        let slow = seen.iter().filter(|seen| seen.took > WAITS / 2).count();
+        assert!(slow <= if name == "synced" { 0 } else { 2 }, "{name}: {slow} requests waited, of two clients");
+        let wrong: Vec<u16> = seen.iter().map(|seen| seen.status).filter(|status| !statuses.contains(status)).collect();
+        assert!(wrong.is_empty(), "{name}: {wrong:?}");
+        let failed = seen.iter().filter(|seen| seen.status == 500).count();
+        assert_eq!(failed >= 500, name == "strict", "{name}: {failed} answers are 500");
+    }
+}
+
+#[test]
+fn a_redis_that_is_killed_costs_no_request_time() {
+    no_request_waits_but_those_under_way(Redis::kill, Redis::begin);
+}
+
+#[test]
+fn a_redis_that_freezes_costs_time_to_those_under_way_only() {
+    no_request_waits_but_those_under_way(|redis| redis.signal("STOP"), |redis| redis.signal("CONT"));
+}
+
+#[test]
+fn a_redis_that_answers_nobody_who_connects_costs_time_to_those_under_way_only() {
+    let mut held = Vec::new();
+    let freeze = |redis: &mut Redis| {
+        redis.signal("STOP");
+        // Until the queue of those who connect is full: then nothing is answered, as behind a firewall.
+        let limit = Duration::from_millis(300);
+        held.extend((0..64).map_while(|_| std::net::TcpStream::connect_timeout(&redis.at, limit).ok()));
+        assert!(held.len() < 64, "connections are refused no more");
+    };
+    no_request_waits_but_those_under_way(freeze, |redis| redis.signal("CONT"));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::client::get;
 use crate::gateway::{Gateway, eventually};
+use crate::rate_limiting::{holds_the_bound, round};
 use crate::redis::Redis;
 use crate::redis_servers::passed;
 use crate::upstream::Upstream;
@@ -67,6 +68,24 @@ fn between_two_syncs_each_node_lets_at_most_the_limit_through() {
         for node in &nodes {
             assert_eq!(passed(&[node.ports.proxy], 80), 20, "{kind}");
         }
+    }
+}
+
+#[test]
+fn nodes_that_sync_let_through_no_more_than_the_stated_bound_and_agree_in_the_end() {
+    let upstream = Upstream::start();
+    for (kind, rate) in [("fixed", 0.1), ("fixed", 0.5), ("sliding", 0.1)] {
+        let redis = Redis::start();
+        let config = format!("window_size: [{YEAR}], limit: [33], window_type: {kind}, sync_rate: {rate}");
+        let kong_yml = kong_yml(&upstream, &redis, &(config + ", disable_penalty: true"));
+        let nodes = [Gateway::start(&kong_yml), Gateway::start(&kong_yml)];
+        let at = nodes.each_ref().map(|node| node.ports.proxy);
+        // A sliding window asks for the one before, too, where nothing was counted.
+        let count = || {
+            let keys = redis.ask(&["KEYS", "ratelimit-advanced:*"]);
+            keys.lines().filter_map(|key| redis.ask(&["GET", key]).parse::<usize>().ok()).sum()
+        };
+        holds_the_bound(33, 5, || round(&at, 5), count);
     }
 }
 

@@ -69,12 +69,22 @@ impl Redis {
     }
 }
 
+fn texts(arguments: &[String]) -> Vec<&str> {
+    arguments.iter().map(String::as_str).collect()
+}
+
 /// Three masters.
 pub(crate) fn cluster() -> Vec<Redis> {
-    let start = |_| {
+    cluster_with(|_| Vec::new())
+}
+
+/// Three masters with arguments of their own.
+pub(crate) fn cluster_with(more: impl Fn(usize) -> Vec<String>) -> Vec<Redis> {
+    let start = |at| {
         let bus = free_address().port().to_string();
         let arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", &bus];
-        Redis::start_with(free_address(), &arguments)
+        let more = more(at);
+        Redis::start_with(free_address(), &[&arguments[..], &texts(&more)].concat())
     };
     let nodes: Vec<Redis> = (0..3).map(start).collect();
     let mut create = Command::new(packages::program("redis-cli", "redis-tools"));
@@ -93,9 +103,16 @@ pub(crate) struct Watched {
 
 impl Watched {
     pub(crate) fn start() -> Watched {
-        let master = Redis::start();
-        let port = master.at.port().to_string();
-        let replica = Redis::start_with(free_address(), &["--replicaof", "127.0.0.1", &port]);
+        Watched::start_with([Vec::new(), Vec::new()], Vec::new(), None)
+    }
+
+    /// With arguments of their own, and the ports under which they know each other if not the ones that tests ask.
+    pub(crate) fn start_with(servers: [Vec<String>; 2], sentinel: Vec<String>, ports: Option<[u16; 2]>) -> Watched {
+        let master = Redis::start_with(free_address(), &texts(&servers[0]));
+        let port = ports.map_or(master.at.port(), |[master, _]| master).to_string();
+        let replicated = [&["--replicaof", "127.0.0.1", &port][..], &texts(&servers[1])].concat();
+        let replica = Redis::start_with(free_address(), &replicated);
+        let known = ports.map_or(replica.at.port(), |[_, replica]| replica).to_string();
         let folder = tempfile::tempdir().unwrap();
         let conf = folder.path().join("sentinel.conf");
         let text = format!(
@@ -103,11 +120,11 @@ impl Watched {
              sentinel failover-timeout main 2000\n"
         );
         std::fs::write(&conf, text).unwrap();
-        let arguments = vec!["--sentinel".to_owned()];
+        let arguments = [vec!["--sentinel".to_owned()], sentinel].concat();
         let mut sentinel = Redis { at: free_address(), folder, arguments, child: None };
         sentinel.begin_from(Some(conf.to_str().unwrap()));
         eventually("the sentinel knows the replica", || {
-            sentinel.ask(&["SENTINEL", "REPLICAS", "main"]).contains(&replica.at.port().to_string())
+            sentinel.ask(&["SENTINEL", "REPLICAS", "main"]).contains(&known)
         });
         Watched { servers: [master, replica], sentinel }
     }

@@ -12,7 +12,9 @@ pub(crate) enum Act {
     Send(&'static str),
     /// Sends it many times over.
     Pour(&'static str, usize),
-    /// Ends the sending side, and reads on to the end.
+    /// Reads to the end of what is sent, as the body, and goes on.
+    ToEnd,
+    /// Ends the sending side, and reads on to the end, as the body.
     Finish,
     Close,
     /// Reads nothing and says nothing until the script is dropped.
@@ -29,6 +31,8 @@ pub(crate) struct Seen {
     pub(crate) body: String,
     /// The body came to its end.
     pub(crate) is_whole: bool,
+    /// Which connection it came over.
+    pub(crate) connection: usize,
 }
 
 pub(crate) struct Script {
@@ -51,10 +55,10 @@ impl Script {
         let shared = Arc::new(Shared { scripts, seen: Mutex::default(), ended: Mutex::default() });
         let script = Script { at, shared: shared.clone() };
         std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
+            for (connection, stream) in listener.incoming().flatten().enumerate() {
                 let shared = shared.clone();
                 // The gateway ends a connection as it likes.
-                std::thread::spawn(move || drop(serve(&stream, &shared)));
+                std::thread::spawn(move || drop(serve(&stream, connection, &shared)));
             }
         });
         script
@@ -80,7 +84,7 @@ pub(crate) fn read_head(reader: &mut impl BufRead) -> std::io::Result<Option<Str
     Ok(Some(head))
 }
 
-fn serve(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
+fn serve(stream: &TcpStream, connection: usize, shared: &Shared) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
     loop {
@@ -88,9 +92,14 @@ fn serve(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
         let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
         let at = {
             let mut seen = shared.seen.lock().unwrap();
-            let no_body = String::new();
-            seen.push(Seen { path: path.clone(), head: head.clone(), body: no_body, is_whole: !is_framed(&head) });
+            let (body, is_whole) = (String::new(), !is_framed(&head));
+            seen.push(Seen { path: path.clone(), head: head.clone(), body, is_whole, connection });
             seen.len() - 1
+        };
+        let came = |body: &[u8], is_whole| {
+            let mut seen = shared.seen.lock().unwrap();
+            seen[at].body = String::from_utf8_lossy(body).into_owned();
+            seen[at].is_whole = is_whole;
         };
         let fresh: &[Act] = &[Act::Body, Act::Send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfresh")];
         let acts = shared.scripts.iter().find(|(known, _)| *known == path).map_or(fresh, |(_, acts)| acts);
@@ -99,14 +108,18 @@ fn serve(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
                 Act::Body => {
                     let mut body = Vec::new();
                     let read = read_body(&mut reader, &head, &mut body);
-                    let mut seen = shared.seen.lock().unwrap();
-                    seen[at].body = String::from_utf8_lossy(&body).into_owned();
-                    seen[at].is_whole = read.is_ok();
+                    came(&body, read.is_ok());
                     read
                 }
                 Act::Send(text) => (&*stream).write_all(text.as_bytes()),
                 Act::Pour(text, times) => (0..*times).try_for_each(|_| (&*stream).write_all(text.as_bytes())),
-                Act::Finish => stream.shutdown(Shutdown::Write).and_then(|()| to_end(&mut reader)),
+                Act::ToEnd | Act::Finish => {
+                    let mut body = Vec::new();
+                    let finished = if matches!(act, Act::Finish) { stream.shutdown(Shutdown::Write) } else { Ok(()) };
+                    let read = finished.and_then(|()| reader.read_to_end(&mut body)).map(drop);
+                    came(&body, read.is_ok());
+                    read
+                }
                 Act::Close => return stream.shutdown(Shutdown::Both),
                 Act::Stall => loop {
                     std::thread::park();

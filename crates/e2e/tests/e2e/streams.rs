@@ -113,6 +113,34 @@ fn a_refused_request_of_which_too_much_was_sent_is_not_sent_again_in_part() {
 }
 
 #[test]
+fn a_refused_request_says_nothing_of_its_targets_health() {
+    // What the upstream does, and how it stands then.
+    for (greeting, path, health) in [
+        (Some(Greeting::AtOnce), "/refused", "HEALTHY"),
+        (Some(Greeting::GoAway), "/echo", "HEALTHY"),
+        (Some(Greeting::AtOnce), "/refused-always", "HEALTHY"),
+        // That failures count at all.
+        (None, "/gone", "UNHEALTHY"),
+    ] {
+        let peer = greeting.map(|greeting| Peer::start(100, greeting));
+        let at = peer.as_ref().map_or_else(crate::gateway::free_address, |peer| peer.at);
+        let routes = json!([{ "hosts": ["a.test"], "protocols": ["grpc"] }]);
+        let passive = json!({ "type": "grpc", "unhealthy": { "tcp_failures": 1, "http_failures": 1, "http_statuses": [500, 502, 503] } });
+        let upstream = json!({ "name": "pool", "targets": [{ "target": at.to_string() }], "healthchecks": { "passive": passive },
+            "circuit_breaker": { "consecutive_failures": 1 } });
+        let service = json!({ "name": "up", "host": "pool", "port": 80, "protocol": "grpc", "routes": routes });
+        let yml = json!({ "_format_version": "3.0", "services": [service], "upstreams": [upstream] });
+        let gateway = Gateway::start_with(&yml.to_string(), &ONE_THREAD);
+        let got = ask(gateway.ports.proxy, path, &["x"]);
+        let status = if health == "HEALTHY" && path != "/refused-always" { 200 } else { 502 };
+        assert_eq!(got.status, status, "{path}: {got:?}");
+        let answer = crate::client::get(gateway.ports.admin, "/upstreams/pool/health", &[]);
+        let told: Value = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!(told["data"][0]["health"], health, "{path}: {told}");
+    }
+}
+
+#[test]
 fn a_client_may_stream_for_longer_than_an_answer_may_take() {
     let peer = Peer::start(100, Greeting::AtOnce);
     let limit = Duration::from_secs(1);

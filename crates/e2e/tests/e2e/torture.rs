@@ -2,6 +2,7 @@
 //! upstream does, and what the client must see.
 
 mod cases;
+mod connections;
 mod time_outs;
 
 use crate::client::{Answer, Client};

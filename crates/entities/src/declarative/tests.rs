@@ -1,6 +1,5 @@
 //! Declarative files, by tables of text and what comes of it.
 
-mod fuzz;
 mod twice;
 mod yaml;
 

@@ -4,7 +4,7 @@
 //! `port` the agent is the one that `KONG_DATADOG_AGENT_HOST` and `KONG_DATADOG_AGENT_PORT` of the environment name.
 
 use crate::queue::{self, Parameters, Queue};
-use crate::stats::{Collector, ConsumerIdentifier, Figure, Transport, one_line, rate};
+use crate::stats::{Collector, ConsumerIdentifier, Figure, Transport, one_line, rate, tag_piece};
 use entities::PluginSchema;
 use pdk::{BuildError, Context, Definition, Instance, Phases, Plugin};
 use schema::{Deprecation, Record, Value, is, json};
@@ -153,7 +153,7 @@ impl Config {
             format!("{}:{service}", or(&self.service_name_tag, "name")),
             format!("{}:{}", or(&self.status_tag, "status"), cx.response.status),
         ];
-        if let Some(consumer) = metric.consumer_identifier.and_then(|identifier| identifier.of(cx)) {
+        if let Some(consumer) = metric.consumer_identifier.and_then(|identifier| identifier.of(cx, tag_piece)) {
             tags.push(format!("{}:{consumer}", or(&self.consumer_tag, "consumer")));
         }
         tags.extend(metric.tags.iter().flatten().map(|tag| one_line(tag)));
@@ -172,7 +172,7 @@ impl Config {
 impl Plugin for Datadog {
     fn log(&self, cx: &mut Context) {
         let service = cx.service.map(|service| service.name.as_deref().unwrap_or(&service.host));
-        let name = one_line(service.unwrap_or_default()).replace('.', "_");
+        let name = tag_piece(service.unwrap_or_default()).replace('.', "_");
         let lines: Vec<String> = self.config.metrics.iter().map(|metric| self.config.line(cx, &name, metric)).collect();
         if !lines.is_empty() {
             self.queue.push(lines.join("\n"));

@@ -59,6 +59,19 @@ fn a_request_without_service_has_an_empty_name() {
 }
 
 #[test]
+fn names_of_consumers_and_services_stay_within_their_tag() {
+    let metrics = json!([{ "name": "request_count", "stat_type": "counter", "sample_rate": 1, "tags": ["env:a\nb"],
+        "consumer_identifier": "username" }]);
+    let lines = lines(json!({ "metrics": metrics }), 1, |h| {
+        h.with_service_name("s|x,y").with_consumer(2, "a:1|c\nkong.forged:1|c,admin:yes")
+    });
+    assert_eq!(
+        lines,
+        ["kong.request.count:1|c|#name:s_x_y,status:200,consumer:a:1_c_kong.forged:1_c_admin:yes,env:a_b"]
+    );
+}
+
+#[test]
 fn without_an_agent_it_is_not_built() {
     let config = complete(&DEFINITION, json!({ "host": null })).unwrap();
     let entity = plugin_entity("datadog", &config);

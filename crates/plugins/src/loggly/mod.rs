@@ -75,7 +75,7 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     let datagrams = Arc::new(Datagrams::udp(host, port, timeout));
     let parameters = config.queue.unwrap_or_default();
     let queue = queue::named(&name, &format!("loggly to {host}:{port}"), parameters, datagrams);
-    let tags = config.tags.unwrap_or_default().into_iter().map(|tag| format!(" tag=\"{tag}\"")).collect::<String>();
+    let tags: String = config.tags.iter().flatten().map(|tag| format!(" tag=\"{}\"", parameter_value(tag))).collect();
     let or_info = |name: Option<String>| name.unwrap_or_else(|| "info".to_owned());
     Ok(Arc::new(Loggly {
         severities: Severities::of_names([
@@ -85,10 +85,27 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
             or_info(config.server_errors_severity),
         ]),
         // 41058 is Loggly's number among the enterprises (RFC 5424, 7.2.2).
-        identity: format!("[{}@41058{tags}]", config.key),
+        identity: format!("[{}@41058{tags}]", element_name(&config.key)),
         documents,
         queue,
     }))
+}
+
+/// The name of an element (RFC 5424, 6.3.2), without what would end it.
+fn element_name(text: &str) -> String {
+    text.replace(|c: char| !c.is_ascii_graphic() || "=]\"".contains(c), "_")
+}
+
+/// A parameter's value (RFC 5424, 6.3.3).
+fn parameter_value(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        if "\"\\]".contains(c) {
+            out.push('\\');
+        }
+        out.push(if c.is_control() { '_' } else { c });
+    }
+    out
 }
 
 struct Loggly {

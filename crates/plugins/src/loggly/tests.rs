@@ -23,3 +23,19 @@ fn sends_a_syslog_datagram_a_request_that_is_severe_enough() {
     assert_eq!(head, "<10>1 2026-01-01T00:00:30Z node.test kong - - [k@41058 tag=\"a\" tag=\"b\"]");
     assert!(json.contains("\"uri\":\"/failed\""), "{json}");
 }
+
+#[test]
+fn tags_and_the_key_stay_within_their_element() {
+    for (tag, want) in [
+        ("plain", "plain"),
+        ("ümlaut", "ümlaut"),
+        ("a\"] <9>1 - evil", "a\\\"\\] <9>1 - evil"),
+        ("back\\slash", "back\\\\slash"),
+        ("two\nlines\u{1b}[2J\u{9b}", "two_lines_[2J_"),
+    ] {
+        assert_eq!(parameter_value(tag), want, "{tag:?}");
+    }
+    for (key, want) in [("0a-1b", "0a-1b"), ("k y=\"]\n\u{e9}", "k_y_____")] {
+        assert_eq!(element_name(key), want, "{key:?}");
+    }
+}

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -29,7 +30,20 @@ pub(super) struct Grpc {
     connect_timeout: Duration,
     /// Of a call.
     timeout: Duration,
-    kept: Mutex<Option<SendRequest<Bytes>>>,
+    kept: Mutex<Option<Connection>>,
+}
+
+/// An HTTP/2 connection, which ends with the value.
+struct Connection {
+    requests: SendRequest<Bytes>,
+    /// It reads and writes; by itself it would go on until all is written, which a peer that hangs never lets it.
+    task: AbortHandle,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 fn failed(what: &str, error: impl std::fmt::Display) -> Failure {
@@ -47,8 +61,8 @@ impl Grpc {
     ) -> Result<Self, String> {
         let url = Url::parse(url).ok_or("empty")?;
         let (scheme, default_port) = match url.scheme {
-            Some("https") => ("https", 443),
-            Some("http") => ("http", 80),
+            Some("https" | "grpcs") => ("https", 443),
+            Some("http" | "grpc") => ("http", 80),
             other => return Err(format!("scheme '{}' is neither http nor https", other.unwrap_or_default())),
         };
         let host = url.host.ok_or("missing host in url")?.to_owned();
@@ -82,8 +96,12 @@ impl Grpc {
 
     /// Calls with a message. Any status but OK is a failure.
     pub(super) async fn call(&self, message: Bytes) -> Result<(), Failure> {
-        let called = timeout(self.timeout, self.exchange(message)).await;
-        called.unwrap_or_else(|_| Err(Failure::new("timeout".to_owned())))
+        if let Ok(called) = timeout(self.timeout, self.exchange(message)).await {
+            return called;
+        }
+        // A connection that nothing comes back on may be dead without anybody saying so: the next call gets another one.
+        *self.kept.lock().await = None;
+        Err(Failure::new("timeout".to_owned()))
     }
 
     async fn exchange(&self, message: Bytes) -> Result<(), Failure> {
@@ -123,18 +141,19 @@ impl Grpc {
     async fn connection(&self) -> Result<SendRequest<Bytes>, Failure> {
         let mut kept = self.kept.lock().await;
         if let Some(connection) = kept.take()
-            && let Ok(ready) = connection.ready().await
+            && let Ok(ready) = connection.requests.clone().ready().await
         {
-            *kept = Some(ready.clone());
+            *kept = Some(connection);
             return Ok(ready);
         }
         let connected = timeout(self.connect_timeout, self.connect()).await;
         let connection = connected.unwrap_or_else(|_| Err(Failure::new("connecting: timeout".to_owned())))?;
-        *kept = Some(connection.clone());
-        connection.ready().await.map_err(|error| failed("connecting", error))
+        let requests = connection.requests.clone();
+        *kept = Some(connection);
+        requests.ready().await.map_err(|error| failed("connecting", error))
     }
 
-    async fn connect(&self) -> Result<SendRequest<Bytes>, Failure> {
+    async fn connect(&self) -> Result<Connection, Failure> {
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await;
         let stream = stream.map_err(|error| failed("connecting", error))?;
         stream.set_nodelay(true).map_err(|error| failed("connecting", error))?;
@@ -149,14 +168,12 @@ impl Grpc {
     }
 }
 
-async fn handshake<S>(stream: S) -> Result<SendRequest<Bytes>, Failure>
+async fn handshake<S>(stream: S) -> Result<Connection, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (requests, connection) = h2::client::handshake(stream).await.map_err(|error| failed("HTTP/2", error))?;
-    // It ends with the last that uses it, or when the collector ends it.
-    tokio::spawn(connection);
-    Ok(requests)
+    Ok(Connection { requests, task: tokio::spawn(connection).abort_handle() })
 }
 
 fn status(trailers: &HeaderMap) -> Result<(), Failure> {

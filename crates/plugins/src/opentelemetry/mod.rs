@@ -105,7 +105,8 @@ struct Config {
     /// How trace contexts are read and written.
     #[field(default = json!({ "default_format": "w3c" }))]
     propagation: PropagationSettings,
-    /// How endpoints are spoken to; `http/protobuf` unless it is said. For `grpc` the path of a URL has no meaning. Not in Kong.
+    /// How endpoints are spoken to; `http/protobuf` unless it is said, or an endpoint is a URL of `grpc` or `grpcs`. For `grpc` the
+    /// path of a URL has no meaning. Not in Kong.
     #[field(hidden, one_of(["http/protobuf", "grpc"]))]
     protocol: Option<String>,
     /// The URL that metrics are sent to, for example `http://collector:4318/v1/metrics`: those that the plugin `prometheus`
@@ -195,8 +196,27 @@ static NODE: OnceLock<Arc<Node>> = OnceLock::new();
 
 /// How a collector is spoken to.
 enum Way {
-    Http(Post),
-    Grpc(Grpc),
+    Http(Box<Post>),
+    Grpc(Box<Grpc>),
+}
+
+impl Way {
+    fn new(config: &Config, what: &str, url: &str) -> Result<Self, String> {
+        let ms = |value: Option<u64>, default| Duration::from_millis(value.unwrap_or(default));
+        let connect_timeout = ms(config.connect_timeout, 1000);
+        let timeout = connect_timeout + ms(config.send_timeout, 5000) + ms(config.read_timeout, 5000);
+        let headers = config.headers.iter().flatten().map(|(n, v)| (n.as_str(), v.as_str()));
+        let is_grpc =
+            config.protocol.as_deref() == Some("grpc") || ["grpc:", "grpcs:"].iter().any(|s| url.starts_with(s));
+        if is_grpc {
+            Grpc::new(url, what, headers, connect_timeout, timeout).map(|grpc| Way::Grpc(Box::new(grpc)))
+        } else {
+            let content_type = "application/x-protobuf";
+            let headers = headers.collect();
+            Post::new(&Settings { url, content_type, headers, connect_timeout, timeout, ..Settings::default() })
+                .map(|post| Way::Http(Box::new(post)))
+        }
+    }
 }
 
 impl Sink {
@@ -208,18 +228,7 @@ impl Sink {
         what: &str,
         url: &str,
     ) -> Result<Self, BuildError> {
-        let ms = |value: Option<u64>, default| Duration::from_millis(value.unwrap_or(default));
-        let connect_timeout = ms(config.connect_timeout, 1000);
-        let timeout = connect_timeout + ms(config.send_timeout, 5000) + ms(config.read_timeout, 5000);
-        let headers = config.headers.iter().flatten().map(|(n, v)| (n.as_str(), v.as_str()));
-        let way = if config.protocol.as_deref() == Some("grpc") {
-            Grpc::new(url, what, headers, connect_timeout, timeout).map(Way::Grpc)
-        } else {
-            let content_type = "application/x-protobuf";
-            let headers = headers.collect();
-            Post::new(&Settings { url, content_type, headers, connect_timeout, timeout, ..Settings::default() })
-                .map(Way::Http)
-        };
+        let way = Way::new(config, what, url);
         let way = way.map_err(|reason| BuildError(format!("opentelemetry: config.{what}_endpoint: {reason}")))?;
         let label = match &way {
             Way::Http(post) => format!("opentelemetry to {}", post.authority()),
@@ -419,4 +428,4 @@ impl Plugin for OpenTelemetry {
 #[cfg(test)]
 mod more_tests;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -150,7 +150,7 @@ fn many_series_are_sent_in_requests_of_a_bounded_size() {
     let attributes =
         [("zone", "z"), ("tenant", "$(headers.x)")].map(|(name, value)| (name.to_owned(), value.to_owned()));
     let attributes = Arc::new(Attributes::new(Some(&attributes.into_iter().collect())));
-    let collector = Collector { way: Way::Http(post), attributes };
+    let collector = Collector { way: Way::Http(Box::new(post)), attributes };
     let batch: Entries = metrics.iter().map(Message::encode_to_vec).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(collector.send(&batch)).unwrap();
@@ -195,7 +195,7 @@ fn what_has_come_of_a_large_batch_does_not_come_again() {
         body
     });
     let post = Post::new(&Settings { url, connect_timeout: WAIT, timeout: WAIT, ..Settings::default() }).unwrap();
-    let collector = Collector { way: Way::Http(post), attributes: Arc::default() };
+    let collector = Collector { way: Way::Http(Box::new(post)), attributes: Arc::default() };
     let span = |name: &str| Span { name: name.repeat(LARGEST / 2), ..Span::default() }.encode_to_vec();
     let all = ["a", "b", "c"].map(span);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -204,6 +204,56 @@ fn what_has_come_of_a_large_batch_does_not_come_again() {
     assert_eq!(failure, Failure::partial(failure.reason.clone(), left, 0));
     let export = Export::decode(&*served.join().unwrap()).unwrap();
     assert_eq!(export.resources[0].scopes[0].items, &all[..1]);
+}
+
+#[test]
+fn a_connection_that_nothing_comes_back_on_is_given_up() {
+    let patience = Duration::from_secs(3);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let grpc = Grpc::new(&url, "traces", std::iter::empty(), patience, patience).unwrap();
+        let served = tokio::spawn(async move {
+            let (mut silent, _) = listener.accept().await.unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            let (_, mut respond) = connection.accept().await.unwrap().unwrap();
+            let answer = http::Response::builder().header("grpc-status", "0").body(()).unwrap();
+            respond.send_response(answer, true).unwrap();
+            tokio::spawn(async move { while connection.accept().await.is_some() {} });
+            // The other one has ended: there is an end of what it sent.
+            tokio::io::AsyncReadExt::read_to_end(&mut silent, &mut Vec::new()).await
+        });
+        let failure = grpc.call(Bytes::from_static(b"one")).await.unwrap_err();
+        assert_eq!(failure.reason, "timeout");
+        grpc.call(Bytes::from_static(b"two")).await.unwrap();
+        let ended = tokio::time::timeout(WAIT, served).await.unwrap().unwrap();
+        assert!(ended.is_ok_and(|sent| sent > 0), "the request had been sent");
+    });
+}
+
+#[test]
+fn the_scheme_of_an_endpoint_says_how_it_is_spoken_to() {
+    let _turn = turn();
+    for (url, protocol, is_grpc) in [
+        ("http://a.test", json!(null), Some(false)),
+        ("https://a.test", json!("http/protobuf"), Some(false)),
+        ("http://a.test", json!("grpc"), Some(true)),
+        ("https://a.test:4317", json!("grpc"), Some(true)),
+        ("grpc://a.test", json!(null), Some(true)),
+        ("grpcs://a.test", json!("http/protobuf"), Some(true)),
+        ("ftp://a.test", json!("grpc"), None),
+        ("ftp://a.test", json!(null), None),
+    ] {
+        let config = json!({ "traces_endpoint": url, "protocol": protocol });
+        let config = pdk::testing::complete(&DEFINITION, config).unwrap();
+        let entity = pdk::testing::plugin_entity("opentelemetry", &config);
+        let instance = Instance { entity: &entity, config: &config, authorities: &[], groups: &[] };
+        let config: Config = instance.config().unwrap();
+        let way = Way::new(&config, "traces", url);
+        assert_eq!(way.ok().map(|way| matches!(way, Way::Grpc(_))), is_grpc, "{url} {protocol}");
+    }
 }
 
 #[test]

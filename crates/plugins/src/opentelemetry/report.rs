@@ -92,20 +92,28 @@ pub(super) fn spans(cx: &Context, trace: &Trace, traced: &Traced, out: &mut Span
         };
         out.push(id, &span, |out| request(cx, out));
     }
+    // A name is resolved for each try; one that came to nothing is the last.
+    let mut resolved = cx.attempts.iter().map(|attempt| attempt.address.ip);
     for part in &trace.spans {
+        let is_dns = part.part == Part::Dns;
+        let answer = if is_dns { resolved.next() } else { None };
         let span = Span {
             id: fastrand::u64(1..),
             parent: root,
             name: name(part.part),
-            kind: Kind::Internal,
+            kind: if is_dns { Kind::Client } else { Kind::Internal },
             start: wall(part.start),
             end: wall(part.end),
-            is_error: false,
+            is_error: is_dns && answer.is_none(),
         };
-        let host = cx.upstream.as_ref().filter(|_| part.part == Part::Dns).map(|upstream| &*upstream.host);
+        let question = cx.upstream.as_ref().filter(|_| is_dns);
         out.push(id, &span, |out| {
-            if let Some(host) = host {
-                text(out, "dns.record.domain", host.as_bytes());
+            if let Some(upstream) = question {
+                text(out, "dns.record.domain", upstream.host.as_bytes());
+                number(out, "dns.record.port", upstream.port.into());
+            }
+            if let Some(address) = answer {
+                ip(out, "dns.record.ip", address);
             }
         });
     }

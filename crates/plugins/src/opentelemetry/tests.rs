@@ -30,7 +30,7 @@ pub(super) fn traceparent(exchange: &Exchange) -> &str {
 const SAMPLED: &str = "GET /\ntraceparent: 00-feed0123456789abcdef0123456789ab-feed000011112222-01";
 
 /// Instances of all tests have the same id, and so one queue: tests take turns at it.
-pub(super) fn turn() -> MutexGuard<'static, ()> {
+pub(crate) fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -211,4 +211,6 @@ impl Propagation {
 }
 
 #[cfg(test)]
+mod crossed_tests;
+#[cfg(test)]
 mod tests;

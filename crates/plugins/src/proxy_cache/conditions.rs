@@ -6,6 +6,8 @@ use pdk::{Headers, Response};
 
 /// Fields of a 304 (RFC 9110, 15.4.5).
 const NOT_MODIFIED: [&str; 6] = ["cache-control", "content-location", "date", "etag", "expires", "vary"];
+/// Fields that say how the body stands in a message: those of what is kept hold, whatever a 304 says (RFC 9111, 3.2).
+const OF_BODY: [&str; 5] = ["content-encoding", "content-length", "content-md5", "content-range", "content-type"];
 /// The fields that make a request conditional.
 const CONDITIONS: [&str; 5] = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"];
 
@@ -14,7 +16,7 @@ pub(super) fn is_conditional(request: &Headers) -> bool {
 }
 
 /// Whether the client has the response already.
-pub(super) fn is_known(request: &Headers, stored: &Headers) -> bool {
+pub(super) fn is_known(request: &Headers, stored: &Headers, received: u64) -> bool {
     if request.contains("if-none-match") {
         let Some(tag) = stored.get("etag").map(opaque) else { return false };
         let named = |value: &[u8]| {
@@ -23,8 +25,10 @@ pub(super) fn is_known(request: &Headers, stored: &Headers) -> bool {
         return request.get_all("if-none-match").any(named);
     }
     let since = request.get_str("if-modified-since").and_then(http_date::parse);
-    let modified = stored.get_str("last-modified").and_then(http_date::parse);
-    since.zip(modified).is_some_and(|(since, modified)| modified <= since)
+    // What does not say when it was changed was not changed after it was made, or came (RFC 9111, 4.3.2).
+    let changed = stored.get_str("last-modified").or(stored.get_str("date"));
+    let changed = changed.map_or(Some(received), http_date::parse);
+    since.zip(changed).is_some_and(|(since, changed)| changed <= since)
 }
 
 /// The tag without the mark of weakness, which does not count here (RFC 9110, 8.8.3.2).
@@ -43,6 +47,11 @@ pub(super) fn not_modified(mut response: Response) -> Response {
     response
 }
 
+/// Whether it can be asked if a response still holds.
+pub(super) fn has_validator(response: &Headers) -> bool {
+    response.contains("etag") || response.contains("last-modified")
+}
+
 /// Makes a request ask whether the response still holds; `false` where nothing can be asked for.
 pub(super) fn ask(request: &mut Headers, stored: &Stored) -> bool {
     let (tag, modified) = (stored.headers.get("etag"), stored.headers.get("last-modified"));
@@ -52,14 +61,13 @@ pub(super) fn ask(request: &mut Headers, stored: &Stored) -> bool {
     if let Some(modified) = modified {
         request.set("If-Modified-Since", modified);
     }
-    tag.is_some() || modified.is_some()
+    has_validator(&stored.headers)
 }
 
 /// The fields of a response after the upstream has said that it still holds (RFC 9111, 3.2).
 pub(super) fn renewed(stored: &Headers, said: &Headers) -> Headers {
     let is_of_body = |name: &[u8]| {
-        let lower = name.to_ascii_lowercase();
-        lower.starts_with(b"content-") && lower != b"content-location" || !super::keep::is_kept(name)
+        OF_BODY.iter().any(|of_body| name.eq_ignore_ascii_case(of_body.as_bytes())) || !super::keep::is_kept(name)
     };
     let mut fields = stored.clone();
     // It holds from now on, whether the answer says when it was made or not.

@@ -17,6 +17,9 @@ pub(super) struct Directives {
     /// Without a value any staleness will do.
     pub(super) max_stale: Option<u64>,
     pub(super) min_fresh: Option<u64>,
+    /// RFC 5861; the least where there are several.
+    pub(super) stale_while_revalidate: Option<u64>,
+    pub(super) stale_if_error: Option<u64>,
 }
 
 impl Directives {
@@ -49,6 +52,10 @@ impl Directives {
                 self.max_stale = Some(if value.is_none() { u64::MAX } else { seconds().unwrap_or(0) });
             }
             b"min-fresh" => self.min_fresh = seconds(),
+            b"stale-while-revalidate" => {
+                self.stale_while_revalidate = least(self.stale_while_revalidate, Some(seconds().unwrap_or(0)));
+            }
+            b"stale-if-error" => self.stale_if_error = least(self.stale_if_error, Some(seconds().unwrap_or(0))),
             _ => {}
         }
     }
@@ -60,16 +67,38 @@ impl Directives {
         }
         // Both by the upstream's clock, which may not be ours.
         let made = date(headers).unwrap_or(now);
-        let expires = headers.get_str("expires").and_then(http_date::parse);
+        let expires = headers.get_str("expires").filter(|text| is_well_formed(text)).and_then(http_date::parse);
         expires.map_or(0, |at| at.saturating_sub(made))
     }
 }
 
 /// How old a response with these fields is that came now, so many seconds after it was asked for (RFC 9111, 4.2.3).
 pub(super) fn age(headers: &Headers, delay: u64, now: u64) -> u64 {
-    let told = headers.get_str("age").and_then(|age| age.trim().parse().ok()).unwrap_or(0_u64);
+    // Of a list the first counts (RFC 9111, 5.1).
+    let first = headers.get_str("age").and_then(|age| age.split(',').next());
+    let told = first.and_then(|age| age.trim().parse().ok()).unwrap_or(0_u64);
     let apparent = date(headers).map_or(0, |made| now.saturating_sub(made));
     apparent.max(told.saturating_add(delay))
+}
+
+/// Whether a date has one of the three forms of RFC 9110, 5.6.7, to the letter: what an `Expires` in another form says must
+/// be taken for a time in the past (RFC 9111, 5.3), while dates elsewhere are read more leniently.
+fn is_well_formed(date: &str) -> bool {
+    // `9` stands for a digit, `A` for a letter, `_` for a digit or, in asctime's form, a blank.
+    const FORMS: [&str; 2] = ["AAA, 99 AAA 9999 99:99:99 GMT", "AAA AAA _9 99:99:99 9999"];
+    const RFC_850: &str = ", 99-AAA-99 99:99:99 GMT";
+    let has_form = |text: &str, form: &str| {
+        let is_met = |(byte, wanted): (u8, u8)| match wanted {
+            b'9' => byte.is_ascii_digit(),
+            b'_' => byte.is_ascii_digit() || byte == b' ',
+            b'A' => byte.is_ascii_alphabetic(),
+            _ => byte.eq_ignore_ascii_case(&wanted),
+        };
+        text.len() == form.len() && text.bytes().zip(form.bytes()).all(is_met)
+    };
+    let date = date.trim();
+    let after_day = date.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+    FORMS.iter().any(|form| has_form(date, form)) || has_form(after_day, RFC_850)
 }
 
 /// When the response was made.

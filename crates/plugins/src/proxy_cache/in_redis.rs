@@ -14,7 +14,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 const PREFIX: &str = "proxy-cache:";
 /// The form in which responses are kept.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// A head takes no more than this.
 const HEAD_MAX: usize = 1 << 20;
 
@@ -211,6 +211,8 @@ fn field(chosen_by: &[(String, Option<Vec<u8>>)]) -> String {
     format!("r:{}", key::text(&bytes))
 }
 
+/// Stands for a time that the response does not say itself.
+const AS_CONFIGURED: u64 = u64::MAX;
 const TOLD: [&str; 3] = ["Miss", "Refresh", "Revalidated"];
 
 fn write(stored: &Stored) -> Vec<u8> {
@@ -218,7 +220,8 @@ fn write(stored: &Stored) -> Vec<u8> {
     let told = TOLD.iter().position(|told| *told == stored.told).unwrap_or(0);
     out.extend_from_slice(&[VERSION, u8::from(stored.must_revalidate), told as u8]);
     out.extend_from_slice(&stored.status.to_le_bytes());
-    for number in [stored.timestamp, stored.age, stored.ttl, stored.ends, stored.mark] {
+    let stale = [stored.stale_while, stored.stale_on_error].map(|seconds| seconds.unwrap_or(AS_CONFIGURED));
+    for number in [stored.timestamp, stored.age, stored.ttl, stored.ends, stored.mark, stale[0], stale[1]] {
         out.extend_from_slice(&number.to_le_bytes());
     }
     let mut put = |part: Option<&[u8]>| {
@@ -280,6 +283,8 @@ fn read(kept: Reply) -> Option<Stored> {
     let status = u16::from_le_bytes(reader.array()?);
     let [timestamp, age, ttl, ends] = [reader.number()?, reader.number()?, reader.number()?, reader.number()?];
     let mark = reader.number()?;
+    let [stale_while, stale_on_error] =
+        [reader.number()?, reader.number()?].map(|seconds| (seconds != AS_CONFIGURED).then_some(seconds));
     let mut headers = Headers::new();
     while let Some(name) = reader.part()? {
         headers.append(std::str::from_utf8(name).ok()?, reader.part()??);
@@ -299,6 +304,8 @@ fn read(kept: Reply) -> Option<Stored> {
         ttl,
         ends,
         must_revalidate: must_revalidate != 0,
+        stale_while,
+        stale_on_error,
         mark,
         chosen_by,
     })
@@ -323,6 +330,8 @@ mod tests {
             ttl: 3,
             ends: u64::MAX,
             must_revalidate: true,
+            stale_while: Some(5),
+            stale_on_error: None,
             mark: 7,
             chosen_by: vec![("accept".to_owned(), None), ("x".to_owned(), Some(b"y".to_vec()))],
         };

@@ -1,5 +1,6 @@
 //! What is kept: which requests, which responses, and what of them.
 
+use super::conditions;
 use super::control::{self, Directives, MediaType};
 use super::store::Stored;
 use super::{ProxyCache, Taken};
@@ -76,6 +77,8 @@ impl ProxyCache {
             ttl: self.ttl,
             ends: 0,
             must_revalidate: false,
+            stale_while: None,
+            stale_on_error: None,
             mark: 0,
             chosen_by,
         };
@@ -84,14 +87,23 @@ impl ProxyCache {
             stored.age = control::age(&response.headers, cx.timing.upstream_ms().unwrap_or(0) / 1000, now);
             stored.ttl = said.lifetime(&response.headers, now).saturating_sub(stored.age);
             stored.must_revalidate = said.must_revalidate || said.shared_max_age.is_some();
-            if said.private || said.no_store || said.no_cache || stored.ttl == 0 {
+            stored.stale_while = said.stale_while_revalidate;
+            stored.stale_on_error = said.stale_if_error;
+            if said.no_cache {
+                (stored.ttl, stored.must_revalidate) = (0, true);
+            }
+            // What is never fresh is worth keeping only where the upstream can be asked whether it still holds; conditions
+            // are for what succeeds (RFC 9110, 13.2.1).
+            let can_be_asked =
+                self.revalidates && response.status / 100 == 2 && conditions::has_validator(&response.headers);
+            if said.private || said.no_store || stored.ttl == 0 && !can_be_asked {
                 return None;
             }
         }
         stored.ends = match self.storage_ttl {
             Some(0) => u64::MAX,
             Some(ttl) => now.saturating_add(u64::try_from(ttl).ok()?),
-            None => now.saturating_add(stored.ttl).saturating_add(self.afterlife()),
+            None => now.saturating_add(stored.ttl).saturating_add(self.afterlife(&stored)),
         };
         for (name, value) in response.headers.iter().filter(|(name, _)| is_kept(name)) {
             stored.headers.append(&String::from_utf8_lossy(name), value);

@@ -10,7 +10,7 @@
 //!
 //! Beyond Kong, and off unless configured: strategy `redis` keeps responses for all nodes that use a Redis, `ranges` answers
 //! for parts of what is kept, `invalidate` lets go of what was written to; `revalidate`, `collapse_requests`,
-//! `stale_while_revalidate`, `stale_if_error`.
+//! `stale_while_revalidate`, `stale_if_error`. With `cache_control` the upstream's directives of the last two names count (RFC 5861).
 
 mod conditions;
 mod control;
@@ -24,7 +24,7 @@ mod ranges;
 mod store;
 
 pub use endpoints::{cached, forget, forget_all};
-pub use store::bound;
+pub use store::{bound, memory};
 
 use crate::rate_limiting::redis_of;
 use bytes::{Bytes, BytesMut};
@@ -51,6 +51,8 @@ pub const DEFINITION: Definition = Definition {
 };
 
 /// The shared memories that Kong has.
+/// The name that Kong's metrics have for the memory of responses.
+pub const DICTIONARY: &str = "kong_db_cache";
 const DICTIONARIES: [&str; 11] = [
     "kong",
     "kong_cluster_events",
@@ -368,6 +370,11 @@ fn answer(stored: &Stored, shown: Shown, now: u64) -> Response {
     response
 }
 
+/// Whether a response may be given although it has been stale for some of these seconds.
+fn is_fine_stale(stored: &Stored, most: u64, now: u64) -> bool {
+    !stored.must_revalidate && stored.freshness(now).min(0).unsigned_abs() <= most && most > 0
+}
+
 /// What this node keeps for a request.
 fn find(cx: &Context, place: Place) -> Found {
     let mark = place.uri.as_ref().map_or(0, invalid::mark);
@@ -398,7 +405,9 @@ impl ProxyCache {
             }
             _ => {}
         }
-        let stale = stored.as_ref().filter(|stored| self.is_fine_stale(stored, self.stale_while, now));
+        let is_fine =
+            |stored: &&Arc<Stored>| is_fine_stale(stored, stored.stale_while.unwrap_or(self.stale_while), now);
+        let stale = stored.as_ref().filter(is_fine);
         if !self.collapses && stale.is_none() {
             self.ask(cx, key, Found { stored, mark }, None);
             return Step::Continue;
@@ -446,7 +455,10 @@ impl ProxyCache {
         tell(&mut cx.early_headers, shown.status, "X-Cache-Status", told);
         let response = answer(stored, shown, cx.shared.clock.now().as_secs());
         let may_know = self.revalidates && matches!(cx.request.method, Method::Get | Method::Head);
-        if may_know && stored.status == 200 && conditions::is_known(&cx.request.headers, &stored.headers) {
+        if may_know
+            && stored.status == 200
+            && conditions::is_known(&cx.request.headers, &stored.headers, stored.timestamp)
+        {
             return conditions::not_modified(response);
         }
         if self.has_ranges { ranges::cut(&cx.request, &stored.body, response) } else { response }
@@ -490,19 +502,18 @@ impl ProxyCache {
 
     /// Whether a stale response is better than what came.
     fn helps_out(&self, cx: &Context, stale: &Stored) -> bool {
-        let is_error = cx.source == Source::Error || matches!(cx.response.status, 500 | 502 | 503 | 504);
-        is_error && self.is_fine_stale(stale, self.stale_on_error, cx.shared.clock.now().as_secs())
+        let is_failure = |status: u16| matches!(status, 500 | 502 | 503 | 504);
+        let is_error = (cx.source == Source::Error || is_failure(cx.response.status)) && !is_failure(stale.status);
+        let most = stale.stale_on_error.unwrap_or(self.stale_on_error);
+        is_error && is_fine_stale(stale, most, cx.shared.clock.now().as_secs())
     }
 
-    /// Whether a response may be given although it has been stale for some of these seconds.
-    fn is_fine_stale(&self, stored: &Stored, most: u64, now: u64) -> bool {
-        !stored.must_revalidate && stored.freshness(now).min(0).unsigned_abs() <= most && most > 0
-    }
-
-    /// How long responses are kept that are stale.
-    fn afterlife(&self) -> u64 {
+    /// How long a response is kept that is stale.
+    fn afterlife(&self, stored: &Stored) -> u64 {
         let to_ask = if self.revalidates { self.ttl } else { 0 };
-        self.stale_while.max(self.stale_on_error).max(to_ask)
+        let to_help =
+            stored.stale_while.unwrap_or(self.stale_while).max(stored.stale_on_error.unwrap_or(self.stale_on_error));
+        to_help.max(to_ask)
     }
 
     /// What the client is told: as configured, or all where it asks with `Kong-Debug`.
@@ -523,7 +534,7 @@ impl ProxyCache {
         let is_stale_fine = !stored.must_revalidate && asked.max_stale.is_some_and(|most| staleness <= most);
         asked.max_age.is_none_or(|most| stored.age(now) <= most)
             && asked.min_fresh.is_none_or(|least| freshness >= i64::try_from(least).unwrap_or(i64::MAX))
-            && (staleness == 0 || is_stale_fine)
+            && (staleness == 0 && stored.ttl > 0 || is_stale_fine)
     }
 }
 

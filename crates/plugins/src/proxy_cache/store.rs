@@ -41,6 +41,11 @@ pub(super) struct Stored {
     pub(super) ends: u64,
     /// Whether it must not be used once it is stale.
     pub(super) must_revalidate: bool,
+    /// How long it may be used once it is stale, in seconds, while a new one is fetched (`stale-while-revalidate` of its
+    /// `Cache-Control`, where that is heeded); `None`: as configured.
+    pub(super) stale_while: Option<u64>,
+    /// The same where the upstream fails (`stale-if-error`).
+    pub(super) stale_on_error: Option<u64>,
     /// The mark that its URI had when it was asked for; 0 where there are none.
     pub(super) mark: u64,
     /// The request's fields that the upstream chose it by: names in lower case, and their values.
@@ -95,9 +100,15 @@ pub fn bound(bytes: u64) {
     BOUND.store(bytes, Relaxed);
 }
 
+static STORE: OnceLock<Store> = OnceLock::new();
+
+/// The bytes that are kept, and how many can be.
+pub fn memory() -> (u64, u64) {
+    (STORE.get().map_or(0, Store::weight), BOUND.load(Relaxed))
+}
+
 /// The memory of the process.
 pub(super) fn store() -> &'static Store {
-    static STORE: OnceLock<Store> = OnceLock::new();
     STORE.get_or_init(|| Store::new(BOUND.load(Relaxed)))
 }
 
@@ -150,7 +161,7 @@ impl Store {
         self.entries.clear();
     }
 
-    #[cfg(test)]
+    /// The bytes that are kept.
     pub(super) fn weight(&self) -> u64 {
         self.entries.weight()
     }

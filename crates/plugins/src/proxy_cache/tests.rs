@@ -108,12 +108,28 @@ fn heeds_cache_control_where_it_is_told_to() {
         ("GET /", "Cache-Control: max-age=\"60\"", "Miss Hit"),
         ("GET /", "Expires: Thu, 01 Jan 2026 00:01:30 GMT", "Miss Hit"),
         ("GET /", "Expires: 0", "Bypass Bypass"),
+        // In one of the three forms to the letter, else past (RFC 9111, 5.3).
+        ("GET /", "Expires: Thursday, 01-Jan-26 00:01:30 GMT", "Miss Hit"),
+        ("GET /", "Expires: Thu Jan  1 00:01:30 2026", "Miss Hit"),
+        ("GET /", "Expires: Thu, 01 Jan 2026 00:01:30 gmt", "Miss Hit"),
+        ("GET /", "Expires: Thu, 01 Jan 2026 00:01:30 UTC", "Bypass Bypass"),
+        ("GET /", "Expires: Thu, 01 Jan 2026 00:01:30 AEST", "Bypass Bypass"),
+        ("GET /", "Expires: Thu, 01 Jan 2026 00:01:30", "Bypass Bypass"),
+        ("GET /", "Expires: Thu, 01  Jan  2026 00:01:30 GMT", "Bypass Bypass"),
+        ("GET /", "Expires: Thu, 01-Jan-2026 00:01:30 GMT", "Bypass Bypass"),
+        ("GET /", "Expires: Thu, 01 Jan 26 00:01:30 GMT", "Bypass Bypass"),
+        ("GET /", "Expires: Thu, 01 Jan 2026 0:01:30 GMT", "Bypass Bypass"),
+        ("GET /", "Expires: Thu, 01 Jan 2026 0:01:30 GMT\nExpires: Thu, 01 Jan 2026 0:01:31 GMT", "Bypass Bypass"),
         ("GET /", "Expires: Wed, 31 Dec 2025 00:00:00 GMT", "Bypass Bypass"),
         ("GET /", "X: 1", "Bypass Bypass"),
         ("GET /", "Cache-Control: max-age=60, max-age=0", "Bypass Bypass"),
         ("GET /", "Cache-Control: max-age=soon", "Bypass Bypass"),
         ("GET /", "Cache-Control: max-age=60\nAge: 60", "Bypass Bypass"),
         ("GET /", "Cache-Control: max-age=60\nAge: 18446744073709551615", "Bypass Bypass"),
+        ("GET /", "Cache-Control: max-age=60\nAge: 7200, 0", "Bypass Bypass"),
+        ("GET /", "Cache-Control: max-age=60\nAge: 7200\nAge: 0", "Bypass Bypass"),
+        ("GET /", "Cache-Control: max-age=60\nAge: 0, 7200", "Miss Hit"),
+        ("GET /", "Cache-Control: max-age=60\nAge: soon", "Miss Hit"),
         // The clock stands at 00:00:30.
         ("GET /", "Date: Thu, 01 Jan 2026 00:00:00 GMT\nCache-Control: max-age=31", "Miss Hit"),
         ("GET /", "Date: Thu, 01 Jan 2026 00:00:00 GMT\nCache-Control: max-age=30", "Bypass Bypass"),
@@ -172,6 +188,41 @@ fn age_and_lifetime_go_by_the_date_of_the_upstream() {
     let h = h.with_upstream("304\nETag: a\n\n");
     let told = [0; 2].map(|_| status(&h.send(&format!("GET {path}"))));
     assert_eq!(told, ["200 Revalidated", "200 Hit"]);
+}
+
+#[test]
+fn what_is_never_fresh_is_kept_where_the_upstream_can_be_asked() {
+    let heeds = json!({ "cache_control": true });
+    let asks = json!({ "cache_control": true, "revalidate": true });
+    for (config, fields, want) in [
+        (&heeds, "ETag: a\nCache-Control: no-cache", "Bypass"),
+        (&asks, "ETag: a\nCache-Control: no-cache", "Miss Revalidated Revalidated"),
+        (&asks, "ETag: a\nCache-Control: no-cache, max-age=60", "Miss Revalidated Revalidated"),
+        (&asks, "Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT\nCache-Control: max-age=0", "Miss Revalidated Hit"),
+        (&asks, "ETag: a\nCache-Control: no-cache, private", "Bypass"),
+        (&asks, "ETag: a\nCache-Control: no-store", "Bypass"),
+        (&asks, "Cache-Control: no-cache", "Bypass"),
+        (&asks, "Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT", "Miss Revalidated Hit"),
+        (&asks, "ETag: a\nCache-Control: max-age=60", "Miss Hit Hit"),
+    ] {
+        let failed = format!("404\nContent-Type: text/plain\n{fields}\n\nnone");
+        assert!(want.ends_with("Hit Hit") || twice(config.clone(), "GET /", &failed) == "Bypass Bypass", "{fields}");
+        let path = unique();
+        let answer = format!("200\nContent-Type: text/plain\n{fields}\n\nwords");
+        let h = harness(config.clone()).with_upstream(&answer);
+        let first = h.send(&format!("GET {path}")).header("X-Cache-Status").to_owned();
+        let h = h.with_upstream(&format!("304\n{fields}\n\n"));
+        let mut told = vec![first];
+        if told[0] == "Miss" {
+            // In the same second; then for a client that takes what is no longer fresh, where that is not forbidden.
+            for control in ["", "Cache-Control: max-stale=0"] {
+                let answer = h.send(&format!("GET {path}\n{control}"));
+                assert_eq!((answer.status, answer.body.as_str()), (200, "words"), "{fields}");
+                told.push(answer.header("X-Cache-Status").to_owned());
+            }
+        }
+        assert_eq!(told.join(" "), want, "{config} {fields}");
+    }
 }
 
 #[test]
@@ -350,6 +401,8 @@ fn the_memory_is_bounded() {
             ttl: 1,
             ends: 1,
             must_revalidate: false,
+            stale_while: None,
+            stale_on_error: None,
             mark: 0,
             chosen_by: Vec::new(),
         };
@@ -387,6 +440,21 @@ fn clients_that_have_it_already_are_told_so_where_that_is_configured() {
         let has_body = !hit.body.is_empty() && hit.headers.contains("x-up");
         assert_eq!((has_body, hit.header("ETag")), (want == 200, "\"v1\""), "{config} {request}");
     }
+    // What does not say when it was changed: `Date` says it, or when it came (the clock stands at 00:00:30).
+    for (fields, since, want) in [
+        ("Date: Thu, 01 Jan 2026 00:00:20 GMT", "Thu, 01 Jan 2026 00:00:20 GMT", 304),
+        ("Date: Thu, 01 Jan 2026 00:00:20 GMT", "Thu, 01 Jan 2026 00:00:19 GMT", 200),
+        ("X: 1", "Thu, 01 Jan 2026 00:00:30 GMT", 304),
+        ("X: 1", "Thu, 01 Jan 2026 00:00:29 GMT", 200),
+        ("Last-Modified: soon", "Thu, 01 Jan 2026 00:00:30 GMT", 200),
+    ] {
+        let path = unique();
+        let answer = format!("200\nContent-Type: text/plain\n{fields}\n\nwords");
+        let h = harness(json!({ "revalidate": true })).with_upstream(&answer);
+        h.send(&format!("GET {path}"));
+        let hit = h.send(&format!("GET {path}\nIf-Modified-Since: {since}"));
+        assert_eq!(status(&hit), format!("{want} Hit"), "{fields} {since}");
+    }
 }
 
 #[test]
@@ -396,11 +464,16 @@ fn the_upstream_is_asked_whether_a_stale_response_still_holds() {
     let h = h.with_upstream("200\nContent-Type: text/plain\nETag: \"v1\"\nX-Up: 1\nX-Old: 1\n\nwords");
     assert_eq!(status(&h.send(&format!("GET {path}"))), "200 Miss");
     h.clock().advance(Duration::from_secs(15));
-    let h = h.with_upstream("304\nETag: \"v1\"\nX-Up: 2\nContent-Length: 0\n\n");
+    let h = h.with_upstream(
+        "304\nETag: \"v1\"\nX-Up: 2\nContent-Length: 0\nContent-Type: a/b\nContent-Security-Policy: default-src 'self'\n\n",
+    );
     let renewed = h.send(&format!("GET {path}"));
     assert!(renewed.upstream.as_ref().is_some_and(|sent| sent.contains("If-None-Match: \"v1\"")));
     assert_eq!((status(&renewed).as_str(), renewed.body.as_str()), ("200 Revalidated", "words"));
     assert_eq!((renewed.header("X-Up"), renewed.header("X-Old")), ("2", "1"));
+    // Only what says how the body stands in the message is that of the response that is kept.
+    let told = ["Content-Type", "Content-Security-Policy"].map(|name| renewed.header(name));
+    assert_eq!(told, ["text/plain", "default-src 'self'"]);
     let hit = h.send(&format!("GET {path}"));
     assert_eq!((status(&hit).as_str(), hit.body.as_str(), hit.header("X-Up")), ("200 Hit", "words", "2"));
     h.clock().advance(Duration::from_secs(15));
@@ -419,15 +492,71 @@ fn a_stale_response_helps_out_where_that_is_configured() {
         (json!({ "stale_if_error": 10 }), 15, "503\n\n", "200 Stale"),
         (json!({ "stale_if_error": 10 }), 25, "503\n\n", "503 Bypass"),
         (json!({ "stale_if_error": 10 }), 15, "404\nContent-Type: text/plain\n\n", "404 Refresh"),
+        // A failure that was kept is no help.
+        (json!({ "stale_if_error": 10, "response_code": [503] }), 15, "500\n\n", "500 Bypass"),
     ] {
         let path = unique();
         let mut config = config.clone();
         config["cache_ttl"] = json!(10);
-        let h = harness(config.clone()).with_upstream(TEXT);
+        let kept = if config.get("response_code").is_some() { TEXT.replace("200", "503") } else { TEXT.to_owned() };
+        let h = harness(config.clone()).with_upstream(&kept);
         h.send(&format!("GET {path}"));
         h.clock().advance(Duration::from_secs(seconds));
         let h = h.with_upstream(answer);
         assert_eq!(status(&h.send(&format!("GET {path}"))), want, "{config} after {seconds} s");
+    }
+}
+
+#[test]
+fn upstreams_say_how_long_stale_responses_help_out_where_they_are_heeded() {
+    for (config, said, seconds, want) in [
+        (json!({ "cache_control": true }), "max-age=10, stale-if-error=10", 15, "200 Stale"),
+        (json!({ "cache_control": true }), "max-age=10, stale-if-error=\"10\"", 15, "200 Stale"),
+        (json!({ "cache_control": true }), "max-age=10, stale-if-error=10", 25, "503 Bypass"),
+        (json!({ "cache_control": true }), "max-age=10, stale-if-error=10, stale-if-error=1", 15, "503 Bypass"),
+        (json!({ "cache_control": true }), "max-age=10, stale-if-error=10, must-revalidate", 15, "503 Bypass"),
+        (json!({ "cache_control": true }), "max-age=10, stale-if-error", 15, "503 Bypass"),
+        // The response itself counts before the configuration.
+        (json!({ "cache_control": true, "stale_if_error": 100 }), "max-age=10", 15, "200 Stale"),
+        (json!({ "cache_control": true, "stale_if_error": 100 }), "max-age=10, stale-if-error=0", 15, "503 Bypass"),
+        (json!({ "cache_ttl": 10 }), "max-age=10, stale-if-error=10", 15, "503 Bypass"),
+    ] {
+        let path = unique();
+        let h = harness(config.clone());
+        let h = h.with_upstream(&format!("200\nContent-Type: text/plain\nCache-Control: {said}\n\nwords"));
+        h.send(&format!("GET {path}"));
+        h.clock().advance(Duration::from_secs(seconds));
+        let h = h.with_upstream("503\n\n");
+        assert_eq!(status(&h.send(&format!("GET {path}"))), want, "{config} {said} after {seconds} s");
+    }
+}
+
+#[test]
+fn upstreams_say_how_long_stale_responses_are_given_while_a_new_one_is_fetched() {
+    for (config, said, seconds, want) in [
+        (json!({ "cache_control": true }), "max-age=10, stale-while-revalidate=10", 15, "200 Stale"),
+        (json!({ "cache_control": true }), "max-age=10, stale-while-revalidate=10", 25, "200 Miss"),
+        (
+            json!({ "cache_control": true }),
+            "max-age=10, stale-while-revalidate=10, proxy-revalidate",
+            15,
+            "200 Refresh",
+        ),
+        (
+            json!({ "cache_control": true, "stale_while_revalidate": 100 }),
+            "max-age=10, stale-while-revalidate=1",
+            15,
+            "200 Miss",
+        ),
+        (json!({ "cache_ttl": 10, "storage_ttl": 100 }), "stale-while-revalidate=10", 15, "200 Refresh"),
+    ] {
+        let path = unique();
+        let h = harness(config.clone());
+        let h = h.with_upstream(&format!("200\nContent-Type: text/plain\nCache-Control: {said}\n\nwords"));
+        let key = h.send(&format!("GET {path}")).header("X-Cache-Key").to_owned();
+        h.clock().advance(Duration::from_secs(seconds));
+        let Boarding::First(_other) = flights::board(&key::parse(&key).unwrap()) else { panic!("nobody else asks") };
+        assert_eq!(status(&h.send(&format!("GET {path}"))), want, "{config} {said} after {seconds} s");
     }
 }
 

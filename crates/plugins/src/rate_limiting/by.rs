@@ -18,6 +18,8 @@ pub(crate) enum By {
     Path(String),
     /// The consumer group that the instance is for; without one the first of these that the consumer is in, else of its own.
     Group(Option<Uuid>, Box<[Uuid]>),
+    /// All of these together.
+    Compound(Box<[By]>),
 }
 
 impl By {
@@ -35,7 +37,7 @@ impl By {
 
     /// Calls with the request's identifier.
     pub(crate) fn with<R>(&self, cx: &Context, then: impl FnOnce(&str) -> R) -> R {
-        let id;
+        let (id, compound);
         let identifier = match self {
             Self::Consumer if cx.consumer.is_some() => {
                 id = Short::of_id(cx.consumer.as_ref().map(|c| c.id).unwrap_or_default());
@@ -53,6 +55,15 @@ impl By {
                 group.is_some().then_some(id.as_str())
             }
             Self::Path(path) => (cx.request.path() == path.as_bytes()).then_some(path.as_str()),
+            Self::Compound(parts) => {
+                let mut all = String::new();
+                // With its length, so that no part's end can be taken for another's beginning.
+                let mut add = |one: &str| all += &format!("{}:{one}", one.len());
+                // One type of closure, for it calls itself.
+                parts.iter().for_each(|part| part.with(cx, &mut add as &mut dyn FnMut(&str)));
+                compound = all;
+                Some(compound.as_str())
+            }
             Self::Ip => None,
         };
         match identifier {

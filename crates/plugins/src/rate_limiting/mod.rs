@@ -5,7 +5,7 @@
 //! Policy `local` counts in this node's memory, exactly and across all its threads. Policy `redis` counts for all nodes
 //! that use a Redis, under Kong's keys: with `sync_rate` -1 each request asks Redis, and counts are exact; else each
 //! node counts for itself and syncs every `sync_rate` seconds, so that all nodes together let through at most the limit
-//! and what the others let through between two syncs, and goes on to count while Redis is out of reach. With `sync_rate` -1
+//! and what all but one of them let through in the time of two syncs, and goes on to count while Redis is out of reach. With `sync_rate` -1
 //! `fault_tolerant` says then whether requests pass uncounted or are answered 500; none but those that were under way waits
 //! for it.
 //!

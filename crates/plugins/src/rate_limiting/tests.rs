@@ -298,6 +298,13 @@ fn a_sync_adds_what_others_counted_and_keeps_what_was_counted_meanwhile() {
         assert_eq!(told(&sent), Some((start, 8, 1)));
         c.merge(&sent.unwrap(), 8);
         assert_eq!((c.count(Period::Hour, start), unsynced()), (8, None));
+        // Whatever Redis says, it is a count.
+        for (total, want) in [(i64::MIN, 0), (i64::MAX, u64::from(u32::MAX))] {
+            reserve();
+            let sent = unsynced().unwrap();
+            c.merge(&sent, total);
+            assert_eq!(c.count(Period::Hour, start), want, "{total}");
+        }
         assert!(c.mark_changed() && !c.mark_changed());
     });
 }

@@ -4,11 +4,16 @@ use super::redis::Names;
 use super::window::SECOND;
 use crate::digested::Digested;
 use crate::tallies::{Center, Name, Synced, Tally, Unsynced};
+use pdk::Count;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
+use uuid::Uuid;
 
 /// Counters in the process; of more, those that are seldom used are forgotten.
 pub(super) const CAPACITY: usize = 256 * 1024;
+
+/// What Redis says beyond this counts as this.
+const COUNT_MAX: i64 = 1 << 52;
 
 /// What is counted together.
 #[derive(Clone, Copy, Debug, Hash)]
@@ -28,12 +33,12 @@ pub(super) struct Key<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Counter {
     pub(super) count: AtomicU64,
-    /// What Redis knew after the last sync.
+    /// What the others knew after the last sync.
     synced: AtomicU64,
     /// Something was counted since the last sync.
     is_changed: AtomicBool,
-    /// Its key in Redis and how long that is kept, in seconds; known once it is to be synced.
-    told: OnceLock<(String, u64)>,
+    /// What the others call it, when it began, and how long it is kept, in seconds; known once it is to be synced.
+    told: OnceLock<(String, u64, u64)>,
 }
 
 pub(super) struct Counters(Digested<Counter>);
@@ -58,7 +63,7 @@ impl Counters {
         self.0.find(&key)
     }
 
-    /// Has Redis told of what was counted under a key, and asked what others counted there.
+    /// Has the others told of what was counted under a key, and asked what others counted there.
     pub(super) fn note(&self, synced: &Arc<Synced>, key: Key<'_>) {
         let is_new = self.tell(synced, key);
         // Others may have let a client through in the window before that is new to this node.
@@ -73,7 +78,8 @@ impl Counters {
         let is_new = counter.told.get().is_none();
         counter.told.get_or_init(|| {
             let names = Names { namespace: key.namespace, identifier: key.identifier };
-            (names.of_window(key.window, key.number), (2 * key.window).div_ceil(SECOND))
+            let told = names.of_window(key.window, key.number);
+            (told, (key.number * key.window) / SECOND, (2 * key.window).div_ceil(SECOND))
         });
         synced.note(&counter);
         is_new
@@ -94,16 +100,30 @@ impl Tally for Counter {
         self.is_changed.store(false, Relaxed);
     }
 
-    fn unsynced(&self, _center: &Center) -> Vec<Unsynced> {
-        let Some((key, lifetime)) = self.told.get() else { return Vec::new() };
+    fn unsynced(&self, center: &Center) -> Vec<Unsynced> {
+        let Some((key, start, lifetime)) = self.told.get() else { return Vec::new() };
         let count = self.count.load(Relaxed) as i64;
         let delta = count - self.synced.load(Relaxed) as i64;
-        let name = Name::Key(key.clone());
+        let name = match center {
+            Center::Redis(_) => Name::Key(key.clone()),
+            // Kong's table of requests that are limited, whose periods have names: this one's is none of Kong's.
+            Center::Database => Name::Row(Count {
+                identifier: key.clone(),
+                route: Uuid::nil(),
+                service: Uuid::nil(),
+                limit: None,
+                period: "window",
+                start: *start,
+                delta: 0,
+                ttl: *lifetime,
+            }),
+        };
         vec![Unsynced { name, number: 0, start: 0, count, delta, lifetime: *lifetime }]
     }
 
     fn merge(&self, window: &Unsynced, total: i64) {
-        self.synced.store(total.max(0) as u64, Relaxed);
+        let total = total.clamp(0, COUNT_MAX);
+        self.synced.store(total as u64, Relaxed);
         let merged = |count: u64| Some((count as i64 + total - window.count).max(0) as u64);
         let _ = self.count.fetch_update(Relaxed, Relaxed, merged);
     }

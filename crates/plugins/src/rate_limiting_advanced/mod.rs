@@ -1,14 +1,15 @@
 //! # rate-limiting-advanced
 //!
 //! Limits how many requests a client may send in windows of any length, several at once, with the fields that Kong's
-//! plugin of this name has, but for strategy `cluster`. Windows are fixed or sliding; beyond Kong a window can be a token bucket (bursts up to the
+//! plugin of this name has. Windows are fixed or sliding; beyond Kong a window can be a token bucket (bursts up to the
 //! limit) or a leaky bucket (requests are spaced evenly, and wait for at most `max_delay` seconds).
 //!
 //! Counters belong to a `namespace`: plugins with the same one share them. With `strategy` `local` they are in this node's
 //! memory, exact across its threads. With `redis` they are those of all nodes: at `sync_rate` 0 each request asks Redis and
 //! counts are exact; above, each node counts for itself and syncs every `sync_rate` seconds, so that all nodes together let
-//! through at most the limit and what the others let through between two syncs; below 0 nodes never sync. While Redis is
-//! out of reach each node counts for itself.
+//! through at most the limit and what all but one of them let through in the time of two syncs; below 0 nodes never sync.
+//! While Redis is out of reach each node counts for itself. With `cluster` they are those of all nodes of a database, with which
+//! each node syncs twice a second, whatever `sync_rate` from 0 on says, with the same bound: no request waits for the database.
 //!
 //! Limits of consumer groups are instances of the plugin with a `consumer_group`. Or, with `enforce_consumer_groups`, a client
 //! of one of the `consumer_groups` has the limits that its group has of its own, as Kong Enterprise has them
@@ -54,6 +55,9 @@ struct Config {
     /// Whose requests are counted together. Where a request has no such thing, its client address.
     #[field(default = "consumer", one_of(IDENTIFIERS))]
     identifier: String,
+    /// Of what requests must have all in common to be counted together, in place of `identifier`: as many of the same words.
+    #[field(elements(one_of(IDENTIFIERS)))]
+    compound_identifier: Option<Vec<String>>,
     /// The lengths of the windows, in seconds.
     #[field(elements(gt = 0))]
     window_size: Vec<f64>,
@@ -67,9 +71,10 @@ struct Config {
     #[field(auto)]
     namespace: Option<String>,
     /// Where counters are kept.
-    #[field(default = "local", one_of(["local", "redis"]))]
+    #[field(default = "local", one_of(["local", "redis", "cluster"]))]
     strategy: String,
-    /// How often counters are synchronised with Redis, in seconds; 0: with each request; below: never.
+    /// How often counters are synchronised with Redis, in seconds; 0: with each request; below: never. With the database it is twice
+    /// a second from 0 on.
     #[field(between(-1, 86400))]
     sync_rate: Option<f64>,
     /// The Redis of strategy `redis`.
@@ -131,6 +136,20 @@ fn schema() -> PluginSchema {
         .fold(schema, PluginSchema::check)
         .check(needs("header", "config.header_name"))
         .check(needs("path", "config.path"))
+        .check(Check::custom(["config"], has_fields_of_compound))
+}
+
+/// What the parts of a compound identifier need.
+fn has_fields_of_compound(entity: &Map<String, Value>) -> Result<(), CheckError> {
+    let field = |name: &str| entity.get("config").and_then(|config| config.get(name)).filter(|value| !value.is_null());
+    let parts = field("compound_identifier").and_then(Value::as_array);
+    let is_part = |name: &str| parts.is_some_and(|parts| parts.iter().any(|part| part == name));
+    for (part, needed) in [("header", "header_name"), ("path", "path")] {
+        if is_part(part) && field(needed).is_none() {
+            return Err(format!("a compound_identifier with '{part}' needs {needed}").into());
+        }
+    }
+    Ok(())
 }
 
 /// Each window has a limit, and more time means no fewer requests.
@@ -156,10 +175,12 @@ fn have_limits(entity: &Map<String, Value>) -> Result<(), CheckError> {
     }
 }
 
-/// Redis needs to be told how often it is asked. Times of buckets do not add up, as counts do: these are never synced later.
+/// What all nodes share needs to be told how often it is asked. Times of buckets do not add up, as counts do: these are never
+/// synced later.
 fn has_sync_rate(entity: &Map<String, Value>) -> Result<(), CheckError> {
     let field = |name: &str| entity.get("config").and_then(|config| config.get(name));
-    if field("strategy").and_then(Value::as_str) != Some("redis") {
+    let strategy = field("strategy").and_then(Value::as_str);
+    if !matches!(strategy, Some("redis" | "cluster")) {
         return Ok(());
     }
     let is_bucket = field("window_type").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("bucket"));
@@ -167,6 +188,9 @@ fn has_sync_rate(entity: &Map<String, Value>) -> Result<(), CheckError> {
         None => Err("sync_rate is required if not using a local strategy".into()),
         Some(rate) if rate > 0.0 && rate < 0.02 => {
             Err("Config option 'sync_rate' must not be a decimal less than 0.02".into())
+        }
+        Some(rate) if rate >= 0.0 && is_bucket && strategy == Some("cluster") => {
+            Err("token-bucket and leaky-bucket need a sync_rate of -1 with strategy cluster".into())
         }
         Some(rate) if rate > 0.0 && is_bucket => {
             Err("token-bucket and leaky-bucket need a sync_rate of 0 or -1".into())
@@ -185,8 +209,12 @@ fn has_groups(entity: &Map<String, Value>) -> Result<(), CheckError> {
 
 fn store(config: &Config) -> Result<Store, BuildError> {
     let rate = config.sync_rate.unwrap_or(0.0);
-    if config.strategy != "redis" || rate < 0.0 {
+    if config.strategy == "local" || rate < 0.0 {
         return Ok(Store::Local);
+    }
+    if config.strategy == "cluster" {
+        let missing = || BuildError("rate-limiting-advanced: strategy 'cluster' needs a database".to_owned());
+        return Synced::with_database().map(Store::Synced).ok_or_else(missing);
     }
     let redis = redis_of(DEFINITION.name, &config.redis)?;
     Ok(match Duration::try_from_secs_f64(rate) {
@@ -223,19 +251,28 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     Ok(Arc::new(RateLimitingAdvanced {
         groups: instance.groups.iter().map(of_group).collect(),
         own,
-        by: match &*config.identifier {
-            GROUP => By::Group(
-                instance.entity.consumer_group.as_ref().map(|group| group.id),
-                instance.groups.iter().map(|limited| limited.group.id).collect(),
-            ),
-            identifier => By::new(identifier, config.header_name, config.path),
-        },
+        by: by(instance, &config),
         store,
         namespace: config.namespace.unwrap_or_else(|| instance.entity.id.to_string()),
         is_told: config.hide_client_headers != Some(true),
         error_code: config.error_code.map_or(429, |code| code as u16),
         error_message: config.error_message.unwrap_or_else(|| "API rate limit exceeded".to_owned()),
     }))
+}
+
+fn by(instance: &Instance<'_>, config: &Config) -> By {
+    let one = |identifier: &str| match identifier {
+        GROUP => By::Group(
+            instance.entity.consumer_group.as_ref().map(|group| group.id),
+            instance.groups.iter().map(|limited| limited.group.id).collect(),
+        ),
+        identifier => By::new(identifier, config.header_name.clone(), config.path.clone()),
+    };
+    match config.compound_identifier.as_deref().unwrap_or_default() {
+        [] => one(&config.identifier),
+        [identifier] => one(identifier),
+        several => By::Compound(several.iter().map(|identifier| one(identifier)).collect()),
+    }
 }
 
 struct RateLimitingAdvanced {

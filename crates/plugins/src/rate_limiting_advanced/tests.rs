@@ -306,6 +306,33 @@ fn a_window_that_is_synced_keeps_what_was_counted_meanwhile() {
     let asked = before.unsynced(&Center::Database);
     assert_eq!((asked[0].count, asked[0].delta), (0, 0));
     assert_ne!(asked[0].name, sent[0].name);
+    // Whatever Redis says, it is a count.
+    for (total, want) in [(i64::MIN, 0), (-1, 0), (i64::MAX, 1 << 52)] {
+        let sent = counter.unsynced(synced.center()).pop().unwrap();
+        counter.merge(&sent, total);
+        assert_eq!(counter.count.load(Relaxed), want, "{total}");
+        take_anyway(&counter);
+    }
+}
+
+fn take_anyway(counter: &counters::Counter) {
+    counter.count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+}
+
+#[test]
+fn what_redis_says_of_a_bucket_makes_nobody_wait_longer_than_the_config() {
+    let window =
+        Window { kind: Kind::LeakyBucket, limit: 2.0, size: SECOND, max_delay: 3 * SECOND, has_penalty: false };
+    for (is_allowed, filled, delay) in [
+        (true, SECOND, SECOND),
+        (true, 3 * SECOND, 3 * SECOND),
+        (true, 4 * SECOND, 3 * SECOND),
+        (true, u64::MAX, 3 * SECOND),
+        (false, u64::MAX, 0),
+    ] {
+        let outcome = window.scheduled(is_allowed, filled);
+        assert_eq!((outcome.is_allowed, outcome.delay), (is_allowed, delay), "{filled}");
+    }
 }
 
 #[test]
@@ -340,13 +367,130 @@ fn redis_needs_a_server_and_a_rate() {
         let error = complete(&DEFINITION, config.clone()).unwrap_err().to_string();
         assert!(error.contains(want), "{config}: {error}");
     }
-    for redis in [
-        json!({ "cluster_nodes": [{ "ip": "127.0.0.1", "port": 7000 }] }),
-        json!({ "sentinel_nodes": [{ "host": "a" }], "sentinel_master": "m" }),
+    for (redis, field, nodes) in [
+        (json!({ "cluster_nodes": [{ "ip": "127.0.0.1", "port": 7000 }] }), "cluster_nodes", 1),
+        (json!({ "sentinel_nodes": [{ "host": "a" }], "sentinel_master": "m" }), "sentinel_nodes", 1),
+        // The old forms stand for the new ones, which count where both are given.
+        (json!({ "cluster_addresses": ["a.test:7000", "::1:7001"] }), "cluster_nodes", 2),
+        (json!({ "sentinel_addresses": ["a.test:7000"], "sentinel_master": "m" }), "sentinel_nodes", 1),
+        (
+            json!({ "sentinel_addresses": ["a.test:7", "b.test:8"], "sentinel_nodes": [{ "host": "a" }], "sentinel_master": "m" }),
+            "sentinel_nodes",
+            1,
+        ),
+        (json!({ "host": "a", "cluster_addresses": null, "sentinel_addresses": null }), "host", 0),
+        (json!({ "host": "a", "connection_is_proxied": true, "redis_proxy_type": "envoy_v1.31" }), "host", 0),
     ] {
         let mut config = base.clone();
         config["sync_rate"] = json!(0);
         config["redis"] = redis;
-        assert!(complete(&DEFINITION, config.clone()).is_ok(), "{config}");
+        let complete = complete(&DEFINITION, config.clone()).unwrap_or_else(|error| panic!("{config}: {error}"));
+        let listed = complete["redis"][field].as_array().map_or(0, Vec::len);
+        assert_eq!(listed, nodes, "{config}: {complete}");
+        assert!(complete["redis"].get("cluster_addresses").is_none(), "{complete}");
+    }
+    for (redis, want) in [
+        (json!({ "cluster_addresses": ["a.test"] }), "host:port"),
+        (json!({ "cluster_addresses": [":1"] }), "host:port"),
+        (json!({ "cluster_addresses": ["a.test:70000"] }), "host:port"),
+        (json!({ "cluster_addresses": [] }), "length must be at least 1"),
+        (json!({ "host": "a", "connection_is_proxied": true, "database": 1 }), "database must be '0' or 'null'"),
+        (json!({ "connection_is_proxied": true, "cluster_addresses": ["a:1"] }), "when 'cluster_nodes' is set"),
+        (json!({ "host": "a", "connection_is_proxied": true, "sentinel_role": "any" }), "when 'sentinel_role' is set"),
+    ] {
+        let mut config = base.clone();
+        config["sync_rate"] = json!(0);
+        config["redis"] = redis;
+        let error = complete(&DEFINITION, config.clone()).unwrap_err().to_string();
+        assert!(error.contains(want), "{config}: {error}");
+    }
+}
+
+#[test]
+fn keys_of_a_proxied_redis_are_as_in_a_cluster() {
+    for (is_proxied, want) in [(json!(true), true), (json!(false), false), (Value::Null, false)] {
+        let config = json!({ "host": "proxied.test", "connection_is_proxied": is_proxied });
+        assert_eq!(redis_of("", &config).unwrap().is_cluster(), want, "{config}");
+    }
+}
+
+/// The config of an instance as Kong Enterprise 3.10 writes it out, with what it fills in.
+#[test]
+fn takes_what_kong_enterprise_writes_out() {
+    let redis = json!({
+        "cluster_addresses": null, "cluster_max_redirections": 5, "cluster_nodes": null, "connect_timeout": 2000,
+        "connection_is_proxied": false, "database": 0, "host": "127.0.0.1", "keepalive_backlog": null,
+        "keepalive_pool_size": 256, "password": null, "port": 6379, "read_timeout": 2000, "redis_proxy_type": null,
+        "send_timeout": 2000, "sentinel_addresses": null, "sentinel_master": null, "sentinel_nodes": null,
+        "sentinel_password": null, "sentinel_role": null, "sentinel_username": null, "server_name": null, "ssl": false,
+        "ssl_verify": false, "timeout": 2000, "username": null,
+    });
+    let written = |strategy: &str| {
+        json!({
+            "compound_identifier": null, "consumer_groups": null, "dictionary_name": "kong_rate_limiting_counters",
+            "disable_penalty": false, "enforce_consumer_groups": false, "error_code": 429,
+            "error_message": "API rate limit exceeded", "header_name": null, "hide_client_headers": false,
+            "identifier": "consumer", "limit": [2], "lock_dictionary_name": "kong_locks", "namespace": "written",
+            "path": null, "redis": redis, "retry_after_jitter_max": 0, "strategy": strategy, "sync_rate": -1,
+            "window_size": [31_536_000], "window_type": "fixed",
+        })
+    };
+    for strategy in ["local", "redis", "cluster"] {
+        let mut config = written(strategy);
+        config["namespace"] = json!(format!("written-{strategy}"));
+        let h = harness(config);
+        assert_eq!([(); 3].map(|()| h.send("GET /").status), [200, 200, 429], "{strategy}");
+    }
+    let mut config = written("cluster");
+    config["window_type"] = json!("token-bucket");
+    assert!(complete(&DEFINITION, config.clone()).is_ok());
+    for (sync_rate, want) in [
+        (json!(0), "need a sync_rate of -1 with strategy cluster"),
+        (json!(1), "need a sync_rate of -1 with strategy cluster"),
+        (Value::Null, "sync_rate is required"),
+    ] {
+        config["sync_rate"] = sync_rate;
+        let error = complete(&DEFINITION, config.clone()).unwrap_err().to_string();
+        assert!(error.contains(want), "{config}: {error}");
+    }
+}
+
+#[test]
+fn a_compound_identifier_counts_what_has_all_its_parts_in_common() {
+    let config = |parts: Value| {
+        json!({
+            "compound_identifier": parts, "identifier": "ip", "header_name": "X-T", "path": "/p", "limit": [1],
+            "window_size": [31_536_000], "window_type": "fixed",
+        })
+    };
+    for (parts, requests, want) in [
+        // Each part tells apart.
+        (
+            json!(["header", "path"]),
+            &["GET /p X-T: a", "GET /p X-T: b", "GET / X-T: a", "GET / X-T: b", "GET /p X-T: a", "GET /q X-T: b"][..],
+            &[200, 200, 200, 200, 429, 429][..],
+        ),
+        // The end of one part is not the beginning of the next.
+        (json!(["header", "header"]), &["GET / X-T: a", "GET / X-T: aa", "GET / X-T: a"], &[200, 200, 429]),
+        // What a request has not falls back to the address, as for `identifier`.
+        (json!(["consumer", "header"]), &["GET / X-T: a", "GET / X-T: b", "GET /", "GET /x"], &[200, 200, 200, 429]),
+        (json!(["header"]), &["GET / X-T: a", "GET / X-T: b", "GET / X-T: a"], &[200, 200, 429]),
+        // None: `identifier` counts.
+        (json!([]), &["GET / X-T: a", "GET / X-T: b"], &[200, 429]),
+        (Value::Null, &["GET / X-T: a", "GET / X-T: b"], &[200, 429]),
+    ] {
+        let h = harness(config(parts.clone()));
+        let send = |request: &&str| h.send(&request.replace(" X-T", "\nX-T")).status;
+        assert_eq!(requests.iter().map(send).collect::<Vec<_>>(), want, "{parts}");
+    }
+    for (parts, without, want) in [
+        (json!(["ip", "header"]), "header_name", "a compound_identifier with 'header' needs header_name"),
+        (json!(["path", "ip"]), "path", "a compound_identifier with 'path' needs path"),
+        (json!(["who"]), "", "expected one of: ip, credential, consumer, service, header, path, consumer-group"),
+    ] {
+        let mut config = config(parts);
+        config.as_object_mut().unwrap().remove(without);
+        let error = complete(&DEFINITION, config.clone()).unwrap_err().to_string();
+        assert!(error.contains(want), "{config}: {error}");
     }
 }

@@ -159,6 +159,8 @@ impl Window {
     /// How a request fared that found the bucket filled so far ahead of now.
     pub(super) fn scheduled(&self, is_allowed: bool, filled: u64) -> Outcome {
         let (step, ahead) = (self.step(), self.ahead());
+        // What Redis says is not believed beyond that: nobody waits longer.
+        let filled = if is_allowed { filled.min(ahead) } else { filled };
         let after = if is_allowed { filled + step } else { filled };
         let room = (ahead + step).saturating_sub(after) / step;
         Outcome {

@@ -49,11 +49,13 @@ impl Cluster {
         let slot = slot(key);
         let mut node = self.serving(slot)?;
         let mut is_asking = false;
+        // However often it is sent on, it does not wait for longer.
+        let until = node.until();
         for _ in 0..=self.nodes.redirections {
             let answer = if is_asking {
-                node.call_after([&b"*1\r\n$6\r\nASKING\r\n"[..], &command].concat(), 1).await
+                node.call_until(until, [&b"*1\r\n$6\r\nASKING\r\n"[..], &command].concat(), 1).await
             } else {
-                node.call(command.clone()).await
+                node.call_until(until, command.clone(), 0).await
             };
             match answer {
                 Ok(Reply::Error(text)) => match Elsewhere::read(&text, node.host()) {
@@ -155,7 +157,11 @@ impl Cluster {
             let named = if unnamed { Reply::Bulk(host.into()) } else { at.clone() };
             let by = self.at(address(&named, port)?);
             let number = |n: i64| u16::try_from(n).ok().filter(|n| *n < SLOTS);
-            map.push(Served { first: number(*first)?, last: number(*last)?, by });
+            let (first, last) = (number(*first)?, number(*last)?);
+            if first > last {
+                return None;
+            }
+            map.push(Served { first, last, by });
         }
         map.sort_by_key(|served| served.first);
         (!map.is_empty()).then_some(map)
@@ -170,6 +176,8 @@ async fn learn(cluster: Weak<Cluster>) {
             let is_whole = map.iter().all(|served| !served.by.is_down());
             this.map.store(Arc::new(map));
             if is_whole {
+                // A node that sends commands on whatever it says itself is not asked with each of them.
+                sleep(FIRST_PAUSE).await;
                 return this.is_learning.store(false, Relaxed);
             }
         }
@@ -216,6 +224,32 @@ mod tests {
         for (key, same) in [("{user1000}.following", "user1000"), ("foo{}{bar}", "foo{}{bar}"), ("foo{{bar}}z", "{bar")]
         {
             assert_eq!(slot(key.as_bytes()), crc16(same.as_bytes()) % SLOTS, "{key}");
+        }
+    }
+
+    #[test]
+    fn takes_no_slots_from_garbage() {
+        let settings = serde_json::json!({ "cluster_nodes": [{ "ip": "127.0.0.1", "port": 1 }] });
+        let settings = crate::redis::Settings::new(serde_json::from_value(settings).unwrap()).unwrap();
+        let crate::redis::settings::Servers::Cluster(nodes) = settings.servers else { panic!("no cluster") };
+        let cluster = Cluster::new(nodes, settings.access);
+        for (told, want) in [
+            ("*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$1\r\na\r\n:1\r\n", Some("a")),
+            ("*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$-1\r\n:1\r\n", Some("here")),
+            ("*1\r\n*3\r\n:0\r\n:16384\r\n*2\r\n$1\r\na\r\n:1\r\n", None),
+            ("*1\r\n*3\r\n:-1\r\n:5\r\n*2\r\n$1\r\na\r\n:1\r\n", None),
+            // The wrong way round: nobody serves these.
+            ("*1\r\n*3\r\n:9\r\n:0\r\n*2\r\n$1\r\na\r\n:1\r\n", None),
+            ("*1\r\n*3\r\n:0\r\n:9\r\n*2\r\n$1\r\na\r\n:65536\r\n", None),
+            ("*1\r\n*3\r\n:0\r\n:9\r\n*1\r\n$1\r\na\r\n", None),
+            ("*1\r\n*3\r\n:0\r\n:9\r\n:1\r\n", None),
+            ("*1\r\n*2\r\n:0\r\n:9\r\n", None),
+            ("*1\r\n:1\r\n", None),
+            ("*0\r\n", None),
+        ] {
+            let Ok(Some((Reply::Array(parts), _))) = resp::parse(told.as_bytes()) else { panic!("{told:?}") };
+            let map = cluster.read(&parts, "here");
+            assert_eq!(map.as_ref().map(|map| map[0].by.host()), want, "{told:?}");
         }
     }
 

@@ -2,7 +2,7 @@
 //! reply.
 
 use super::Failure;
-use super::resp::{self, Reply};
+use super::resp::{self, Progress, Reply};
 use super::settings::{Access, Address, Login};
 use crate::{trust, unverified};
 use rustls::pki_types::ServerName;
@@ -28,9 +28,15 @@ pub(super) struct Call {
     pub(super) until: Instant,
 }
 
+/// Commands whose replies are waited for at once; more of them wait to be sent.
+const UNDER_WAY: usize = 4096;
+/// The room for replies that a connection keeps while there are none.
+const KEPT: usize = 64 * 1024;
+
 pub(super) struct Connection {
     stream: Box<dyn Stream>,
     received: Vec<u8>,
+    progress: Progress,
 }
 
 fn failed(what: &str, error: impl std::fmt::Display) -> Failure {
@@ -54,7 +60,7 @@ impl Connection {
         stream.set_nodelay(true).map_err(|error| failed("connecting", error))?;
         let stream: Box<dyn Stream> =
             if access.is_tls { Box::new(encrypt(access, &address.0, stream).await?) } else { Box::new(stream) };
-        let mut connection = Self { stream, received: Vec::new() };
+        let mut connection = Self { stream, received: Vec::new(), progress: Progress::new() };
         let mut hello = Vec::new();
         let mut count = 0;
         if let Some(password) = &login.password {
@@ -72,8 +78,9 @@ impl Connection {
             connection.stream.write_all(&hello).await.map_err(|error| broken("writing", &error))?;
         }
         for _ in 0..count {
-            if let Reply::Error(error) = connection.read().await? {
-                return Err(Failure::Other(error));
+            let reply = connection.read().await?;
+            if matches!(reply, Reply::Error(_)) {
+                return Err(Failure::Other(reply.shortened()));
             }
         }
         Ok(connection)
@@ -90,17 +97,20 @@ impl Connection {
     }
 
     async fn read(&mut self) -> Result<Reply, Failure> {
+        let garbage = |_| Failure::new("the answer is none of Redis");
         loop {
-            match resp::parse(&self.received) {
-                Ok(Some((reply, length))) => {
+            if self.progress.is_whole(&self.received).map_err(garbage)? {
+                self.progress = Progress::new();
+                if let Some((reply, length)) = resp::parse(&self.received).map_err(garbage)? {
                     self.received.drain(..length);
+                    if self.received.is_empty() && self.received.capacity() > KEPT {
+                        self.received = Vec::new();
+                    }
                     return Ok(reply);
                 }
-                Ok(None) if self.received.len() > resp::MAX_REPLY => {
-                    return Err(Failure::new("the answer is too long"));
-                }
-                Ok(None) => {}
-                Err(resp::Garbage) => return Err(Failure::new("the answer is none of Redis")),
+            }
+            if self.received.len() > resp::MAX_REPLY {
+                return Err(Failure::new("the answer is too long"));
             }
             match self.stream.read_buf(&mut self.received).await {
                 Ok(0) => return Err(Failure::Closed),
@@ -142,7 +152,7 @@ impl Connection {
                         let _ = call.answer.send(Ok(reply));
                     }
                 }
-                Some(call) = calls.recv() => self.send(call, calls, waiting).await?,
+                Some(call) = calls.recv(), if waiting.len() < UNDER_WAY => self.send(call, calls, waiting).await?,
             }
         }
     }
@@ -173,7 +183,7 @@ impl Connection {
         while let Some(mut call) = next {
             bytes.append(&mut call.command);
             waiting.push_back(call);
-            next = calls.try_recv().ok();
+            next = if waiting.len() < UNDER_WAY { calls.try_recv().ok() } else { None };
         }
         let written = timeout_at(until, async {
             self.stream.write_all(&bytes).await?;

@@ -51,6 +51,7 @@ impl Display for Failure {
 pub(crate) struct Redis {
     id: u64,
     servers: Reached,
+    is_proxied: bool,
 }
 
 /// A server that holds a part of the keys.
@@ -81,7 +82,7 @@ impl Redis {
             Servers::One(place) => Reached::One(Node::of(place.clone(), settings.access.clone())),
             Servers::Cluster(nodes) => Reached::Cluster(Cluster::new(nodes.clone(), settings.access.clone())),
         };
-        let redis = Arc::new(Self { id: NEXT.fetch_add(1, Relaxed), servers });
+        let redis = Arc::new(Self { id: NEXT.fetch_add(1, Relaxed), servers, is_proxied: settings.is_proxied });
         known.insert(settings, Arc::downgrade(&redis));
         redis
     }
@@ -93,7 +94,7 @@ impl Redis {
 
     /// Whether keys of one command must have a part in braces in common.
     pub(crate) fn is_cluster(&self) -> bool {
-        matches!(self.servers, Reached::Cluster(_))
+        self.is_proxied || matches!(self.servers, Reached::Cluster(_))
     }
 
     /// Sends a command (made by [`resp::command`]) about a key and waits for its reply, at most the time-out. Where a kept

@@ -20,11 +20,18 @@ const CALLS: usize = 4096;
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(50);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// One that fails again so soon after it was reached is asked less and less often, as if it had not been reached.
+const STEADY: Duration = Duration::from_secs(10);
+
 pub(super) struct Node {
     id: u64,
     place: Place,
     access: Access,
     is_down: AtomicBool,
+    /// How often it has failed: connections of before are not used again, for what lies between may have forgotten them.
+    failures: AtomicU64,
+    /// When it was reached again, and after which pause.
+    reached: Mutex<Option<(Instant, Duration)>>,
 }
 
 thread_local! {
@@ -35,6 +42,15 @@ thread_local! {
 struct Client {
     calls: mpsc::Sender<Call>,
     of: Weak<Node>,
+    /// How often the server had failed before.
+    failures: u64,
+}
+
+impl Client {
+    fn is_good(&self) -> bool {
+        let is_of_now = |node: Arc<Node>| node.failures.load(Relaxed) == self.failures;
+        !self.calls.is_closed() && self.of.upgrade().is_some_and(is_of_now)
+    }
 }
 
 type Known = HashMap<(Place, Access), Weak<Node>>;
@@ -51,7 +67,14 @@ impl Node {
         }
         known.retain(|_, node| node.strong_count() > 0);
         let (place, access) = key.clone();
-        let node = Arc::new(Self { id: NEXT.fetch_add(1, Relaxed), place, access, is_down: AtomicBool::new(false) });
+        let node = Arc::new(Self {
+            id: NEXT.fetch_add(1, Relaxed),
+            place,
+            access,
+            is_down: AtomicBool::new(false),
+            failures: AtomicU64::new(0),
+            reached: Mutex::default(),
+        });
         known.insert(key, Arc::downgrade(&node));
         node
     }
@@ -68,24 +91,39 @@ impl Node {
         }
     }
 
+    /// Until when a command that is sent now may wait.
+    pub(super) fn until(&self) -> Instant {
+        Instant::now() + self.access.timeout
+    }
+
     pub(super) async fn call(self: &Arc<Self>, command: Vec<u8>) -> Result<Reply, Failure> {
-        self.call_after(command, 0).await
+        self.call_until(self.until(), command, 0).await
     }
 
     /// Sends commands, of which all but the last are `ignored` ones whose replies say nothing.
-    pub(super) async fn call_after(self: &Arc<Self>, command: Vec<u8>, ignored: u8) -> Result<Reply, Failure> {
-        match self.call_once(command.clone(), ignored).await {
-            Err(Failure::Closed) => self.call_once(command, ignored).await,
-            other => other,
+    pub(super) async fn call_until(
+        self: &Arc<Self>,
+        until: Instant,
+        command: Vec<u8>,
+        ignored: u8,
+    ) -> Result<Reply, Failure> {
+        match self.call_once(until, command.clone(), ignored).await {
+            Err(Failure::Closed) => {}
+            other => return other,
         }
+        let again = self.call_once(until, command, ignored).await;
+        if matches!(again, Err(Failure::Closed)) {
+            // A new connection was closed, too, as one is through what forwards to a server that is gone.
+            self.fail(&Failure::Closed);
+        }
+        again
     }
 
-    async fn call_once(self: &Arc<Self>, command: Vec<u8>, ignored: u8) -> Result<Reply, Failure> {
+    async fn call_once(self: &Arc<Self>, until: Instant, command: Vec<u8>, ignored: u8) -> Result<Reply, Failure> {
         if self.is_down() {
             return Err(Failure::new("out of reach"));
         }
         let (answer, answered) = oneshot::channel();
-        let until = Instant::now() + self.access.timeout;
         let call = Call { command, ignored, answer, until };
         if self.calls().try_send(call).is_err() {
             return Err(Failure::new("too many commands wait"));
@@ -116,26 +154,30 @@ impl Node {
     /// The way to this thread's connection, which is made where there is none.
     fn calls(self: &Arc<Self>) -> mpsc::Sender<Call> {
         CLIENTS.with_borrow_mut(|clients| {
-            if let Some(client) = clients.get(&self.id).filter(|client| !client.calls.is_closed()) {
+            if let Some(client) = clients.get(&self.id).filter(|client| client.is_good()) {
                 return client.calls.clone();
             }
-            clients.retain(|_, client| client.of.strong_count() > 0 && !client.calls.is_closed());
+            clients.retain(|_, client| client.is_good());
             let (calls, received) = mpsc::channel(CALLS);
             tokio::spawn(run(Arc::downgrade(self), self.place.clone(), self.access.clone(), received));
-            clients.insert(self.id, Client { calls: calls.clone(), of: Arc::downgrade(self) });
+            let failures = self.failures.load(Relaxed);
+            clients.insert(self.id, Client { calls: calls.clone(), of: Arc::downgrade(self), failures });
             calls
         })
     }
 
     /// From now on commands fail at once, until the server has answered again.
-    fn fail(self: &Arc<Self>, failure: &Failure) {
+    pub(super) fn fail(self: &Arc<Self>, failure: &Failure) {
         if self.is_down.swap(true, Relaxed) {
             return;
         }
+        self.failures.fetch_add(1, Relaxed);
         log::error!("redis {}: {failure}", self.place.name());
         match background::runtime() {
             Some(runtime) => {
-                runtime.spawn(reach_again(Arc::downgrade(self)));
+                let reached = *self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+                let pause = first_pause(reached.map(|(at, pause)| (at.elapsed(), pause)));
+                runtime.spawn(reach_again(Arc::downgrade(self), pause));
             }
             None => self.is_down.store(false, Relaxed),
         }
@@ -170,13 +212,21 @@ async fn run(node: Weak<Node>, place: Place, access: Access, mut calls: mpsc::Re
     }
 }
 
+/// Until a server that has failed is asked again, by how long ago it was reached last, and after which pause.
+fn first_pause(reached: Option<(Duration, Duration)>) -> Duration {
+    match reached {
+        Some((ago, pause)) if ago < STEADY => (pause * 2).min(LONGEST_PAUSE),
+        _ => FIRST_PAUSE,
+    }
+}
+
 /// Tries until the server answers, or nobody is left who wants it.
-async fn reach_again(node: Weak<Node>) {
-    let mut pause = FIRST_PAUSE;
+async fn reach_again(node: Weak<Node>, mut pause: Duration) {
     loop {
         sleep(pause).await;
         let Some(node) = node.upgrade() else { return };
         if ping(&node).await.is_ok() {
+            *node.reached.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), pause));
             node.is_down.store(false, Relaxed);
             return log::warn!("redis {}: in reach again", node.place.name());
         }
@@ -191,7 +241,7 @@ async fn ping(node: &Node) -> Result<(), Failure> {
     let reply = timeout(node.access.timeout, connection.ask(&command)).await;
     match reply.unwrap_or_else(|_| Err(Failure::new("timeout")))? {
         Reply::Status(_) => Ok(()),
-        reply => Err(Failure::Other(format!("{reply:?}"))),
+        reply => Err(Failure::Other(reply.shortened())),
     }
 }
 
@@ -204,4 +254,24 @@ pub(super) fn address(host: &Reply, port: &Reply) -> Option<Address> {
         _ => None,
     };
     Some((text(host)?, text(port)?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_fails_again_soon_is_asked_less_often() {
+        let ms = Duration::from_millis;
+        for (reached, want) in [
+            (None, 50),
+            (Some((ms(0), ms(50))), 100),
+            (Some((ms(9999), ms(400))), 800),
+            (Some((ms(1), ms(1600))), 2000),
+            (Some((ms(1), ms(2000))), 2000),
+            (Some((ms(10_000), ms(2000))), 50),
+        ] {
+            assert_eq!(first_pause(reached), ms(want), "{reached:?}");
+        }
+    }
 }

@@ -38,19 +38,12 @@ impl Script {
         if matches!(&reply, Reply::Error(error) if error.starts_with("NOSCRIPT")) {
             reply = redis.call(key, call.command("EVAL", self.text)).await?;
         }
-        let Reply::Array(parts) = &reply else { return Err(Failure::Other(shortened(&reply))) };
+        let Reply::Array(parts) = &reply else { return Err(Failure::Other(reply.shortened())) };
         let numbers = parts.iter().map(|part| if let Reply::Number(n) = part { Some(*n) } else { None });
         let numbers: Option<Vec<i64>> = numbers.collect();
         let odd = || Failure::new("an answer that is none of the script's");
         numbers.filter(|numbers| numbers.len() == count).ok_or_else(odd)
     }
-}
-
-/// A reply for a message; a garbage one may be long.
-fn shortened(reply: &Reply) -> String {
-    let mut text = format!("{reply:?}");
-    text.truncate(text.floor_char_boundary(200));
-    text
 }
 
 impl ScriptCall {

@@ -43,7 +43,7 @@ async fn ask(node: &Address, sentinels: &Sentinels, access: &Access) -> Result<A
     resp::command(&mut command, &[b"SENTINEL", what, sentinels.master.as_bytes()]);
     let reply = connection.ask(&command).await?;
     let found = match &reply {
-        Reply::Error(error) => return Err(Failure::Other(error.clone())),
+        Reply::Error(_) => return Err(Failure::Other(reply.shortened())),
         Reply::Array(parts) if sentinels.is_replica_wanted => parts.iter().find_map(replica),
         Reply::Array(parts) => match &**parts {
             [host, port] => address(host, port),

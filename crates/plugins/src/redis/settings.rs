@@ -33,6 +33,7 @@ pub(crate) struct Config {
     sentinel_password: Option<String>,
     cluster_nodes: Option<Vec<ConfiguredNode>>,
     cluster_max_redirections: Option<usize>,
+    connection_is_proxied: Option<bool>,
 }
 
 #[derive(Deserialize, Debug)]
@@ -46,6 +47,8 @@ struct ConfiguredNode {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Settings {
     pub(super) servers: Servers,
+    /// The one server is a proxy that spreads keys over others.
+    pub(super) is_proxied: bool,
     pub(super) access: Access,
 }
 
@@ -136,7 +139,7 @@ impl Settings {
             is_verified: config.ssl_verify == Some(true),
             server_name: config.server_name,
         };
-        Some(Self { servers, access })
+        Some(Self { servers, is_proxied: config.connection_is_proxied == Some(true), access })
     }
 }
 

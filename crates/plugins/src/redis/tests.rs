@@ -34,9 +34,38 @@ fn reads_replies_and_refuses_garbage() {
         ("$99999999999\r\n", Err(resp::Garbage)),
         ("*99999\r\n", Err(resp::Garbage)),
         ("*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n", Err(resp::Garbage)),
+        ("*2\r\n$1\r\na\r\n*2\r\n:1\r\n", Ok(None)),
+        ("*-2\r\n", Err(resp::Garbage)),
+        ("$-2\r\n", Err(resp::Garbage)),
+        ("$9223372036854775807\r\n", Err(resp::Garbage)),
+        (":99999999999999999999\r\n", Err(resp::Garbage)),
+        (":\r\n", Err(resp::Garbage)),
+        ("\r\n", Err(resp::Garbage)),
+        ("%1\r\n+a\r\n:1\r\n", Err(resp::Garbage)),
+        ("+\r\n", Ok(Some((Reply::Status(String::new()), 3)))),
     ] {
         assert_eq!(resp::parse(bytes.as_bytes()), want, "{bytes:?}");
+        // Piece by piece, no byte is looked at twice; what is too deep shows when all is there.
+        let mut progress = resp::Progress::new();
+        let mut whole = (0..=bytes.len()).map(|length| progress.is_whole(&bytes.as_bytes()[..length]));
+        match (whole.find(|whole| *whole != Ok(false)).transpose(), want) {
+            (Ok(None), Ok(None)) | (Ok(Some(true)), Ok(Some(_)) | Err(resp::Garbage)) => {}
+            (Err(resp::Garbage), Err(resp::Garbage)) => {}
+            (whole, want) => panic!("{bytes:?}: {whole:?} and {want:?}"),
+        }
     }
+}
+
+#[test]
+fn a_reply_has_a_bounded_number_of_parts() {
+    let empty = format!("*16384\r\n{}", "*0\r\n".repeat(16384));
+    for (count, want) in [(10, Ok(false)), (17, Err(resp::Garbage))] {
+        let bytes = format!("*17\r\n{}", empty.repeat(count));
+        let mut progress = resp::Progress::new();
+        assert_eq!(progress.is_whole(bytes.as_bytes()), want, "{count}");
+    }
+    let mut progress = resp::Progress::new();
+    assert_eq!(progress.is_whole(&[b'+'; 70_000]), Err(resp::Garbage));
 }
 
 fn run(test: impl Future<Output = ()>) {
@@ -180,6 +209,165 @@ fn garbage_and_a_closed_port_are_failures() {
         let closed = redis(port, serde_json::json!({ "database": 1 }));
         let Err(Failure::Other(text)) = closed.call(b"k", command(&["PING"])).await else { panic!("it answers") };
         assert!(text.starts_with("connecting: "), "{text}");
+    });
+}
+
+#[test]
+fn what_is_no_answer_of_a_script_is_a_failure() {
+    static ONE: Script = Script::new("return {1}");
+    run(async {
+        let mut call = ScriptCall::default();
+        call.keys.push(b"k".to_vec());
+        for (answer, want) in [
+            ("*1\r\n:1\r\n", None),
+            ("+OK\r\n", Some("OK")),
+            (":1\r\n", Some("Number(1)")),
+            ("$1\r\n1\r\n", Some("Bulk([49])")),
+            ("$-1\r\n", Some("Nil")),
+            ("*-1\r\n", Some("Nil")),
+            ("*0\r\n", Some("an answer that is none of the script's")),
+            ("*2\r\n:1\r\n:1\r\n", Some("an answer that is none of the script's")),
+            ("*1\r\n$1\r\n1\r\n", Some("an answer that is none of the script's")),
+            ("*1\r\n*1\r\n:1\r\n", Some("an answer that is none of the script's")),
+            ("-ERR x\r\n", Some("ERR x")),
+            ("-NOSCRIPT x\r\n", Some("NOSCRIPT x")),
+            ("-MOVED 1 127.0.0.1:1\r\n", Some("MOVED 1 127.0.0.1:1")),
+            ("-READONLY x\r\n", Some("READONLY x")),
+            ("*1\r\n:1.5\r\n", Some("the answer is none of Redis")),
+            ("*1\r\n:1\r\n:2\r\n", None),
+        ] {
+            let redis = redis(always(answer.to_owned()).await, serde_json::json!({}));
+            let got = ONE.run(&redis, &call, 1).await;
+            assert_eq!(got, want.map_or(Ok(vec![1]), |text| Err(Failure::new(text))), "{answer:?}");
+        }
+    });
+}
+
+#[test]
+fn a_server_that_closes_each_connection_is_not_tried_with_each_command() {
+    for answer in ["", "*1\r\n:", "$5\r\nab"] {
+        run(async {
+            let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let redis = redis(server.local_addr().unwrap().port(), serde_json::json!({}));
+            let served = async {
+                for _ in 0..2 {
+                    let (mut stream, _) = server.accept().await.unwrap();
+                    let _ = stream.read(&mut [0; 1024]).await;
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            };
+            let (reply, ()) = tokio::join!(redis.call(b"k", command(&["INCR", "k"])), served);
+            assert_eq!(reply, Err(Failure::Closed), "{answer:?}");
+            for _ in 0..100 {
+                assert_eq!(redis.call(b"k", command(&["INCR", "k"])).await, Err(Failure::new("out of reach")));
+            }
+        });
+    }
+}
+
+#[test]
+fn connections_of_before_a_failure_are_not_used_again() {
+    run(async {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = ("127.0.0.1".to_owned(), server.local_addr().unwrap().port());
+        let config = serde_json::json!({ "host": "", "timeout": 10_000 });
+        let settings = Settings::new(serde_json::from_value(config).unwrap()).unwrap();
+        let node = Node::of(settings::Place::At(at), settings.access);
+        let accepted = Arc::new(AtomicU64::new(0));
+        let count = accepted.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = server.accept().await {
+                count.fetch_add(1, Relaxed);
+                tokio::spawn(answer_all(stream));
+            }
+        });
+        let call = || node.call(command(&["INCR", "k"]));
+        assert_eq!([call().await, call().await], [Ok(Reply::Number(9)), Ok(Reply::Number(9))]);
+        assert_eq!(accepted.load(Relaxed), 1);
+        node.fail(&Failure::new("another thread's command timed out"));
+        assert_eq!(call().await, Err(Failure::new("out of reach")));
+        let end = Instant::now() + Duration::from_secs(20);
+        while node.is_down() && Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // The one that was asked whether it is there, and one for commands.
+        assert_eq!(call().await, Ok(Reply::Number(9)));
+        assert_eq!(accepted.load(Relaxed), 3);
+    });
+}
+
+#[test]
+fn a_cluster_whose_nodes_send_commands_around_is_a_failure_after_so_many_times() {
+    run(async {
+        for kind in ["MOVED", "ASK"] {
+            let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = server.local_addr().unwrap().port();
+            let asked = Arc::new(AtomicU64::new(0));
+            let count = asked.clone();
+            tokio::spawn(async move {
+                // A thread has one connection to a node; that of the background learns who serves what.
+                while let Ok((mut stream, _)) = server.accept().await {
+                    let count = count.clone();
+                    tokio::spawn(async move {
+                        let (mut room, moved) = ([0; 1024], format!("-{kind} 1 127.0.0.1:{port}\r\n"));
+                        while let Ok(length @ 1..) = stream.read(&mut room).await {
+                            let seen = String::from_utf8_lossy(&room[..length]).into_owned();
+                            count.fetch_add(seen.matches("INCR").count() as u64, Relaxed);
+                            let answer =
+                                if seen.contains("ASKING") { format!("+OK\r\n{moved}") } else { moved.clone() };
+                            let _ = stream.write_all(answer.as_bytes()).await;
+                        }
+                    });
+                }
+            });
+            let seeds = serde_json::json!([{ "ip": "127.0.0.1", "port": port }]);
+            let redis = redis(1, serde_json::json!({ "cluster_nodes": seeds, "cluster_max_redirections": 3 }));
+            let reply = redis.call(b"k", command(&["INCR", "k"])).await;
+            assert_eq!(reply, Err(Failure::new("sent on too often")), "{kind}");
+            assert_eq!(asked.load(Relaxed), 4, "{kind}");
+        }
+    });
+}
+
+#[test]
+fn a_sentinel_that_answers_garbage_is_passed_over_and_alone_is_a_failure() {
+    run(async {
+        let master = always("*1\r\n$6\r\nmaster\r\n".to_owned()).await.to_string();
+        let right = always(format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{master}\r\n", master.len())).await;
+        for (at, garbage) in [
+            "HTTP/1.1 200 OK\r\n\r\n",
+            "-ERR unknown command\r\n",
+            "+OK\r\n",
+            ":1\r\n",
+            "$-1\r\n",
+            "*0\r\n",
+            "*1\r\n$9\r\n127.0.0.1\r\n",
+            "*2\r\n$9\r\n127.0.0.1\r\n$5\r\n99999\r\n",
+            "*2\r\n$9\r\n127.0.0.1\r\n$2\r\n-1\r\n",
+            "*2\r\n$-1\r\n$4\r\n6379\r\n",
+            "*2\r\n*0\r\n*0\r\n",
+            "*2\r\n$3\r\n\0\n\0\r\n$4\r\n6379\r\n",
+            "*16384\r\n*16384\r\n:1\r\n*17000\r\n",
+            "$99999999\r\n",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let wrong = always(garbage.to_owned()).await;
+            let node = |port: u16| serde_json::json!({ "host": "127.0.0.1", "port": port });
+            for (role, nodes, is_found) in [
+                ("master", vec![node(wrong), node(right)], true),
+                ("master", vec![node(wrong)], false),
+                ("slave", vec![node(wrong)], false),
+            ] {
+                let config = serde_json::json!({
+                    "sentinel_master": format!("{at}"), "sentinel_nodes": nodes, "sentinel_role": role, "timeout": 20_000,
+                });
+                let redis = Redis::of(Settings::new(serde_json::from_value(config).unwrap()).unwrap());
+                let reply = redis.call(b"k", command(&["GET", "k"])).await;
+                assert_eq!(reply.is_ok(), is_found, "{role}, {garbage:?}: {reply:?}");
+            }
+        }
     });
 }
 

@@ -4,7 +4,6 @@ use super::changes::{AllValues, Changes, Entry};
 use pdk::args::Args;
 use pdk::form::{Form, Multipart};
 use pdk::json::Json;
-use serde_json::Value;
 
 /// What a body is taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,10 +57,6 @@ impl Kind {
     }
 }
 
-fn text(value: &[u8]) -> Value {
-    Value::String(String::from_utf8_lossy(value).into_owned())
-}
-
 fn change_json(changes: &Changes, values: &AllValues<'_>, json: &mut Json) {
     // Lua's truth: only what is absent or false is not there.
     let is_there = |json: &Json, name: &str| json.raw(name).is_some_and(|raw| raw != "false");
@@ -73,18 +68,18 @@ fn change_json(changes: &Changes, values: &AllValues<'_>, json: &mut Json) {
             json.rename(old, &String::from_utf8_lossy(new));
         }
     }
-    for (name, value) in Entry::pairs(&changes.replace, &values.replace) {
+    for (name, value) in Entry::members(&changes.replace, &values.replace) {
         if is_there(json, name) {
-            json.set(name, &text(value));
+            json.set(name, &value);
         }
     }
-    for (name, value) in Entry::pairs(&changes.add, &values.add) {
+    for (name, value) in Entry::members(&changes.add, &values.add) {
         if !is_there(json, name) {
-            json.set(name, &text(value));
+            json.set(name, &value);
         }
     }
-    for (name, value) in Entry::pairs(&changes.append, &values.append) {
-        json.append(name, &text(value));
+    for (name, value) in Entry::members(&changes.append, &values.append) {
+        json.append(name, &value);
     }
 }
 

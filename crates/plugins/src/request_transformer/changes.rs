@@ -2,6 +2,7 @@
 
 use super::Values;
 use super::config::{Config, Lists, pair};
+use super::types::JsonType;
 use crate::template::{Request, Template};
 use schema::lua::Fault;
 use std::borrow::Cow;
@@ -19,6 +20,8 @@ pub(super) struct Changes {
 pub(super) struct Entry {
     name: String,
     value: Value,
+    /// What the value is in JSON.
+    json_type: JsonType,
 }
 
 enum Value {
@@ -27,16 +30,17 @@ enum Value {
 }
 
 impl Entry {
-    fn all(entries: &[String]) -> Vec<Self> {
+    fn all(entries: &[String], types: &[String]) -> Vec<Self> {
         // An entry without a value changes nothing.
-        let pairs = entries.iter().map(|entry| pair(entry)).filter(|(_, value)| !value.is_empty());
-        pairs
-            .map(|(name, value)| {
+        let typed = entries.iter().map(|entry| pair(entry)).zip(JsonType::all(types));
+        typed
+            .filter(|((_, value), _)| !value.is_empty())
+            .map(|((name, value), json_type)| {
                 let name = name.to_owned();
                 let is_fixed = !value.contains("$(");
                 let value =
                     if is_fixed { Value::Fixed(value.into()) } else { Value::Template(Template::lenient(value)) };
-                Self { name, value }
+                Self { name, value, json_type }
             })
             .collect()
     }
@@ -47,6 +51,17 @@ impl Entry {
         values: &'a Values<'_>,
     ) -> impl Iterator<Item = (&'a str, &'a [u8])> + 'a {
         entries.iter().map(|entry| entry.name.as_str()).zip(values.iter().map(|value| &**value))
+    }
+
+    /// Names and values of a list as members of JSON; without those whose values are none of their types.
+    pub(super) fn members<'a>(
+        entries: &'a [Self],
+        values: &'a Values<'_>,
+    ) -> impl Iterator<Item = (&'a str, serde_json::Value)> + 'a {
+        entries.iter().zip(values).filter_map(|(entry, value)| {
+            let value = entry.json_type.value(&String::from_utf8_lossy(value))?;
+            Some((entry.name.as_str(), value))
+        })
     }
 
     fn values<'a>(entries: &'a [Self], request: &Request<'_>) -> Result<Values<'a>, Fault> {
@@ -69,12 +84,13 @@ pub(super) struct AllValues<'a> {
 impl Changes {
     pub(super) fn new<'a>(config: &'a Config, lists: fn(&'a Config) -> Lists<'a>) -> Self {
         let lists = lists(config);
+        let [replaced, added, appended] = lists.types;
         Self {
             remove: lists.remove.iter().map(|entry| pair(entry).0.to_owned()).collect(),
-            rename: Entry::all(lists.rename),
-            replace: Entry::all(lists.replace),
-            add: Entry::all(lists.add),
-            append: Entry::all(lists.append),
+            rename: Entry::all(lists.rename, &[]),
+            replace: Entry::all(lists.replace, replaced),
+            add: Entry::all(lists.add, added),
+            append: Entry::all(lists.append, appended),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The config of `request-transformer` and what Kong checks of it.
 
+use super::types::TYPES;
 use crate::template::Template;
 use entities::PluginSchema;
 use schema::{Record, Value, validators};
@@ -56,6 +57,10 @@ pub(super) struct Replace {
     /// Members of a JSON body or fields of a form.
     #[field(default = NONE, elements(validator(has_value)))]
     body: Vec<String>,
+    /// The types that the values of `body` get in JSON, in its order: strings where too few are named. A text that is no number
+    /// changes nothing. Not in Kong.
+    #[field(hidden, elements(one_of(TYPES)))]
+    json_types: Option<Vec<String>>,
     /// Header fields; `Host` is always there.
     #[field(default = NONE, elements(pattern = PAIR, validator(names_header)))]
     headers: Vec<String>,
@@ -71,6 +76,10 @@ pub(super) struct Change {
     /// Members of a JSON body or fields of a form.
     #[field(default = NONE, elements(validator(has_value)))]
     body: Vec<String>,
+    /// The types that the values of `body` get in JSON, in its order: strings where too few are named. A text that is no number
+    /// changes nothing. Not in Kong.
+    #[field(hidden, elements(one_of(TYPES)))]
+    json_types: Option<Vec<String>>,
     /// Header fields.
     #[field(default = NONE, elements(pattern = PAIR, validator(names_header)))]
     headers: Vec<String>,
@@ -86,6 +95,8 @@ pub(super) struct Lists<'a> {
     pub(super) replace: &'a [String],
     pub(super) add: &'a [String],
     pub(super) append: &'a [String],
+    /// Of the values of the last three; none but for bodies.
+    pub(super) types: [&'a [String]; 3],
 }
 
 impl<'a> Lists<'a> {
@@ -96,6 +107,7 @@ impl<'a> Lists<'a> {
             replace: &config.replace.headers,
             add: &config.add.headers,
             append: &config.append.headers,
+            types: [&[]; 3],
         }
     }
 
@@ -106,6 +118,8 @@ impl<'a> Lists<'a> {
             replace: &config.replace.body,
             add: &config.add.body,
             append: &config.append.body,
+            types: [&config.replace.json_types, &config.add.json_types, &config.append.json_types]
+                .map(|types| types.as_deref().unwrap_or_default()),
         }
     }
 
@@ -116,6 +130,7 @@ impl<'a> Lists<'a> {
             replace: &config.replace.querystring,
             add: &config.add.querystring,
             append: &config.append.querystring,
+            types: [&[]; 3],
         }
     }
 }

@@ -4,12 +4,14 @@
 //! of them removes, renames, replaces, adds and appends, in this order. Values are templates: `$(headers.x)`,
 //! `$(query_params.x)`, `$(uri_captures.x)` and other expressions of Lua that only read.
 //!
-//! Bodies are changed where they are JSON (of an object, only the top level), URL-encoded or multipart forms, of at most
+//! Bodies are changed where they are JSON (of an object, only the top level; values are strings, unless `json_types` says
+//! otherwise, a list that Kong Enterprise has in `request-transformer-advanced`), URL-encoded or multipart forms, of at most
 //! 8 MiB; what is no such body passes as it is. A template that fails answers the request with status 500.
 
 mod body;
 mod changes;
 mod config;
+mod types;
 
 use crate::template::{Request, Template};
 use body::Kind;
@@ -21,6 +23,7 @@ use pdk::{Body, BuildError, Context, Definition, Flow, Headers, Instance, Method
 use schema::lua::Fault;
 use std::borrow::Cow;
 use std::sync::Arc;
+pub(crate) use types::{JsonType, TYPES};
 
 pub const DEFINITION: Definition = Definition {
     name: "request-transformer",

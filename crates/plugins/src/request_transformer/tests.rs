@@ -302,3 +302,48 @@ fn refuses_what_kong_refuses() {
         assert!(complete(&DEFINITION, config.clone()).is_ok(), "{config}");
     }
 }
+
+#[test]
+fn values_of_json_bodies_have_types() {
+    let request = "POST /?n=7&t=true&x=word\nContent-Type: application/json\n\n{\"a\":\"1\",\"b\":[]}";
+    for (config, want) in [
+        (json!({ "replace": { "body": ["a:2"], "json_types": ["number"] } }), r#"{"a":2,"b":[]}"#),
+        (json!({ "replace": { "body": ["a:2"] } }), r#"{"a":"2","b":[]}"#),
+        // Strings where too few are named.
+        (
+            json!({ "add": { "body": ["c:1.50", "d:true", "e:0x10", "f:1"], "json_types": ["number", "boolean", "number"] } }),
+            r#"{"a":"1","b":[],"c":1.5,"d":true,"e":16,"f":"1"}"#,
+        ),
+        (
+            json!({ "append": { "body": ["b:1", "b:x"], "json_types": ["number", "string"] } }),
+            r#"{"a":"1","b":[1,"x"]}"#,
+        ),
+        // A text that is no number changes nothing; one that is not `true` is false.
+        (
+            json!({ "replace": { "body": ["a:two"], "json_types": ["number"] },
+                    "add": { "body": ["c:1e999", "d:yes"], "json_types": ["number", "boolean"] } }),
+            r#"{"a":"1","b":[],"d":false}"#,
+        ),
+        // Templates get the types that their values have when they are there. An entry without a value takes its type with it.
+        (
+            json!({ "add": { "body": ["n:$(query_params.n)", "t:$(query_params.t)", "x:$(query_params.x)"],
+                             "json_types": ["number", "boolean", "number"] } }),
+            r#"{"a":"1","b":[],"n":7,"t":true}"#,
+        ),
+    ] {
+        let sent = sent(&config, request);
+        let mut got: Value = serde_json::from_str(sent.split_once("\n\n").unwrap().1).unwrap();
+        let mut want: Value = serde_json::from_str(want).unwrap();
+        got.sort_all_objects();
+        want.sort_all_objects();
+        assert_eq!(got, want, "{config}");
+    }
+    // A form has texts only.
+    let config = json!({ "add": { "body": ["a:1"], "json_types": ["number"] } });
+    assert_eq!(body(&config, "application/x-www-form-urlencoded", "b=2"), "a=1&b=2");
+    let error = complete(&DEFINITION, json!({ "add": { "body": ["a:1"], "json_types": ["whole"] } })).unwrap_err();
+    assert!(error.to_string().contains("expected one of: boolean, number, string"), "{error}");
+    // Kong's config stays Kong's.
+    let complete = complete(&DEFINITION, json!({})).unwrap();
+    assert!(complete["add"].get("json_types").is_none(), "{complete}");
+}

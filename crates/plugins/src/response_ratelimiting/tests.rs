@@ -185,4 +185,13 @@ fn a_sync_tells_whole_units_and_keeps_what_was_counted_meanwhile() {
     counter.merge(&sent[0], 7);
     assert_eq!(used(), 8.5);
     assert_eq!(counter.unsynced(&Center::Database)[0].delta, 1);
+    // Whatever the others say is within the range.
+    let most = Amount::of_thousandths(i64::MAX).units();
+    for (total, want) in [(i64::MAX, most), (i64::MIN, -most)] {
+        add(1.0);
+        let sent = counter.unsynced(&Center::Database).pop().unwrap();
+        counter.merge(&sent, total);
+        assert!((used() - want).abs() < 3.0, "{total}: {}", used());
+        counter.set(Period::Hour, START, Amount::default());
+    }
 }

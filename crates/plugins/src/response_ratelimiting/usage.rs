@@ -131,8 +131,8 @@ impl Tally for Counter {
     }
 
     fn merge(&self, window: &Unsynced, total: i64) {
-        let total = total.saturating_mul(1000);
-        self.synced[window.number].store(pack(window.start, Amount::of_thousandths(total)), Relaxed);
+        let Amount(total) = Amount::of_thousandths(total.saturating_mul(1000));
+        self.synced[window.number].store(pack(window.start, Amount(total)), Relaxed);
         let _ = self.windows[window.number].fetch_update(Relaxed, Relaxed, |packed| {
             let used = used_of(packed, window.start).0 + total - window.count;
             (packed >> COUNT_BITS == window.start).then(|| pack(window.start, Amount::of_thousandths(used)))

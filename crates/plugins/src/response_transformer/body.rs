@@ -2,10 +2,11 @@
 
 use super::{Change, Config, is_json, is_text, pair};
 use crate::mask::Mask;
+use crate::request_transformer::JsonType;
 use bytes::{Bytes, BytesMut};
 use pdk::json::Json;
 use pdk::{Chunk, Headers};
-use serde_json::{Number, Value};
+use serde_json::Value;
 
 /// Larger bodies pass as they are; where they would have to be masked, they are withheld.
 const LARGEST: usize = 32 << 20;
@@ -145,33 +146,9 @@ fn withheld(why: &str) -> Bytes {
 }
 
 fn values(change: &Change) -> Vec<(String, Value)> {
-    let types = change.json_types.iter().map(String::as_str).map(Some).chain(std::iter::repeat(None));
-    let typed = change.json.iter().zip(types).filter_map(|(entry, kind)| {
+    let typed = change.json.iter().zip(JsonType::all(&change.json_types)).filter_map(|(entry, kind)| {
         let (name, text) = pair(entry);
-        let value = match kind {
-            Some("boolean") => Value::Bool(text == "true"),
-            Some("number") => number(&text)?,
-            _ => Value::String(text),
-        };
-        Some((name, value))
+        Some((name, kind.value(&text)?))
     });
     typed.collect()
-}
-
-/// A number as `tonumber` reads it: decimal or hexadecimal, with blanks around.
-fn number(text: &str) -> Option<Value> {
-    let text = text.trim();
-    let (sign, digits) = text.strip_prefix('-').map_or((1, text), |digits| (-1, digits));
-    if let Some(hex) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
-        return i64::from_str_radix(hex, 16).ok().map(|n| Value::from(sign * n));
-    }
-    if let Ok(whole) = text.parse::<i64>() {
-        return Some(whole.into());
-    }
-    let is_plain = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'));
-    let value = text.parse::<f64>().ok().filter(|_| is_plain)?;
-    if value.fract() == 0.0 && value.abs() < 1e15 {
-        return Some(Value::from(value as i64));
-    }
-    Number::from_f64(value).map(Value::Number)
 }

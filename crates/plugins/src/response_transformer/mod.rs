@@ -11,7 +11,7 @@
 mod body;
 
 use crate::mask::{self, Mask};
-use crate::request_transformer::names_two_headers;
+use crate::request_transformer::{TYPES, names_two_headers};
 use body::Body;
 use entities::PluginSchema;
 use pdk::{BuildError, Chunk, Context, Definition, Headers, Instance, Phases, Plugin, Step};
@@ -30,7 +30,6 @@ pub const DEFINITION: Definition = Definition {
 
 const PAIR: &str = "^[^:]+:.*$";
 const NONE: [&str; 0] = [];
-const TYPES: [&str; 3] = ["boolean", "number", "string"];
 
 #[derive(Record, Deserialize, Clone, Debug)]
 struct Config {

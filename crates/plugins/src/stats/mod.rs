@@ -57,12 +57,13 @@ pub(crate) enum ConsumerIdentifier {
 }
 
 impl ConsumerIdentifier {
-    pub(crate) fn of(self, cx: &Context) -> Option<String> {
+    /// The consumer's name as one piece of a metric, without what has a meaning there.
+    pub(crate) fn of(self, cx: &Context, piece: fn(&str) -> String) -> Option<String> {
         let consumer = cx.consumer.as_ref()?;
         match self {
             Self::ConsumerId => Some(consumer.id.to_string().replace('-', "_")),
-            Self::CustomId => consumer.custom_id.as_deref().map(one_line),
-            Self::Username => consumer.username.as_deref().map(one_line),
+            Self::CustomId => consumer.custom_id.as_deref().map(piece),
+            Self::Username => consumer.username.as_deref().map(piece),
         }
     }
 }
@@ -72,9 +73,19 @@ pub(crate) fn rate(sample_rate: Option<f64>) -> String {
     sample_rate.filter(|rate| *rate != 1.0).map_or_else(String::new, |rate| format!("|@{rate}"))
 }
 
-/// A name of the configuration's, which must not begin another line.
+/// A text that must not begin another line.
 pub(crate) fn one_line(name: &str) -> String {
     name.replace(char::is_control, "_")
+}
+
+/// A piece of a metric's name, or the value of a tag in any style: it ends neither the name nor the tag, and begins no other.
+pub(crate) fn name_piece(name: &str) -> String {
+    name.replace(|c: char| c.is_control() || ":|,=#[]".contains(c), "_")
+}
+
+/// The value of a tag of DogStatsD, which may have colons.
+pub(crate) fn tag_piece(value: &str) -> String {
+    value.replace(|c: char| c.is_control() || "|,".contains(c), "_")
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The lines of a request.
 
 use super::{Config, ServiceIdentifier, TagStyle, WorkspaceIdentifier};
-use crate::stats::{ConsumerIdentifier, Figure, one_line, rate};
+use crate::proxy_cache;
+use crate::stats::{ConsumerIdentifier, Figure, name_piece, rate};
 use pdk::{Context, Node};
 use schema::{Record, is};
 use serde::Deserialize;
@@ -67,6 +68,12 @@ impl StatType {
     }
 }
 
+impl Metric {
+    fn is_of_memory(&self) -> bool {
+        matches!(self.name, Name::ShdictUsage)
+    }
+}
+
 impl Name {
     fn figure(self) -> Option<Figure> {
         Some(match self {
@@ -82,12 +89,44 @@ impl Name {
 }
 
 impl Config {
-    pub(super) fn lines(&self, cx: &Context) -> Vec<String> {
+    /// The lines of a request, and where `has_memory` those of the node's bounded memory.
+    pub(super) fn lines(&self, cx: &Context, has_memory: bool) -> Vec<String> {
         let metrics = self.metrics.iter().flatten();
-        match self.tag_style {
-            Some(style) => metrics.filter_map(|metric| self.tagged(cx, metric, style)).collect(),
-            None => metrics.filter_map(|metric| self.untagged(cx, metric)).collect(),
+        let mut lines: Vec<String> = match self.tag_style {
+            Some(style) => metrics.clone().filter_map(|metric| self.tagged(cx, metric, style)).collect(),
+            None => metrics.clone().filter_map(|metric| self.untagged(cx, metric)).collect(),
+        };
+        if has_memory {
+            lines.extend(metrics.filter(|metric| metric.is_of_memory()).flat_map(|metric| self.memory(cx, metric)));
         }
+        lines
+    }
+
+    /// Whether the node's memory is asked for.
+    pub(super) fn has_memory(&self) -> bool {
+        self.metrics.iter().flatten().any(Metric::is_of_memory)
+    }
+
+    /// What is left of the memory that has Kong's name of a shared dictionary, and how large it is, in bytes: always gauges.
+    fn memory(&self, cx: &Context, metric: &Metric) -> [String; 2] {
+        let (used, capacity) = proxy_cache::memory();
+        let dict = proxy_cache::DICTIONARY;
+        let (prefix, node, rate) = (self.prefix(cx), hostname(cx), rate(metric.sample_rate));
+        [("free_space", capacity.saturating_sub(used)), ("capacity", capacity)].map(|(stat, bytes)| {
+            let value = format!("{bytes}|g{rate}");
+            if let Some(style) = self.tag_style {
+                return line(
+                    style,
+                    &format!("{prefix}.shdict.{stat}"),
+                    &value,
+                    &[("node", node.clone()), ("shdict", dict.to_owned())],
+                );
+            }
+            match self.hostname_in_prefix {
+                Some(true) => format!("{prefix}.shdict.{dict}.{stat}:{value}"),
+                _ => format!("{prefix}.node.{node}.shdict.{dict}.{stat}:{value}"),
+            }
+        })
     }
 
     /// The prefix, with this node's name where it is asked for.
@@ -102,7 +141,7 @@ impl Config {
     fn untagged(&self, cx: &Context, metric: &Metric) -> Option<String> {
         let scope = self.scope(cx, metric);
         let status = cx.response.status;
-        let consumer = || metric.consumer_identifier.unwrap_or(self.consumer_identifier_default).of(cx);
+        let consumer = || metric.consumer_identifier.unwrap_or(self.consumer_identifier_default).of(cx, name_piece);
         let (stat, value, kind) = match (metric.name, metric.name.figure()) {
             (_, Some(figure)) => {
                 (format!("{scope}.{}", figure.stat()), figure.of(cx)?.to_string(), metric.stat_type.letters())
@@ -130,22 +169,18 @@ impl Config {
         let name = format!("{}.{}", self.prefix(cx), figure.stat());
         let value = format!("{}|{}{}", figure.of(cx)?, metric.stat_type.letters(), rate(metric.sample_rate));
         let Some(tags) = self.tags(cx, metric) else { return Some(format!("{name}:{value}")) };
-        let join = |sign| tags.iter().map(|(tag, value)| format!("{tag}{sign}{value}")).collect::<Vec<_>>().join(",");
-        Some(match style {
-            TagStyle::Dogstatsd => format!("{name}:{value}|#{}", join(':')),
-            TagStyle::Influxdb => format!("{name},{}:{value}", join('=')),
-            TagStyle::Librato => format!("{name}#{}:{value}", join('=')),
-            TagStyle::Signalfx => format!("{name}[{}]:{value}", join('=')),
-        })
+        Some(line(style, &name, &value, &tags))
     }
 
     fn tags(&self, cx: &Context, metric: &Metric) -> Option<Vec<(&'static str, String)>> {
         let mut tags = vec![("service", self.service(cx, metric)?)];
         if let Some(route) = cx.route {
-            tags.push(("route", route.name.as_deref().map_or_else(|| route.id.to_string(), one_line)));
+            tags.push(("route", route.name.as_deref().map_or_else(|| route.id.to_string(), name_piece)));
         }
         tags.push(("workspace", self.workspace(cx, metric)));
-        if let Some(consumer) = metric.consumer_identifier.unwrap_or(self.consumer_identifier_default).of(cx) {
+        if let Some(consumer) =
+            metric.consumer_identifier.unwrap_or(self.consumer_identifier_default).of(cx, name_piece)
+        {
             tags.push(("consumer", consumer));
         }
         tags.push(("node", hostname(cx)));
@@ -157,9 +192,9 @@ impl Config {
         let service = cx.service?;
         match metric.service_identifier.unwrap_or(self.service_identifier_default) {
             ServiceIdentifier::Id => Some(service.id.to_string()),
-            ServiceIdentifier::Name => service.name.as_deref().map(one_line),
-            ServiceIdentifier::Host => Some(one_line(&service.host)),
-            ServiceIdentifier::NameOrHost => Some(one_line(service.name.as_deref().unwrap_or(&service.host))),
+            ServiceIdentifier::Name => service.name.as_deref().map(name_piece),
+            ServiceIdentifier::Host => Some(name_piece(&service.host)),
+            ServiceIdentifier::NameOrHost => Some(name_piece(service.name.as_deref().unwrap_or(&service.host))),
         }
     }
 
@@ -176,6 +211,17 @@ impl Config {
             WorkspaceIdentifier::WorkspaceId => cx.shared.node.workspace_id.to_string(),
             WorkspaceIdentifier::WorkspaceName => Node::WORKSPACE.to_owned(),
         }
+    }
+}
+
+/// A metric with tags.
+fn line(style: TagStyle, name: &str, value: &str, tags: &[(&str, String)]) -> String {
+    let join = |sign| tags.iter().map(|(tag, value)| format!("{tag}{sign}{value}")).collect::<Vec<_>>().join(",");
+    match style {
+        TagStyle::Dogstatsd => format!("{name}:{value}|#{}", join(':')),
+        TagStyle::Influxdb => format!("{name},{}:{value}", join('=')),
+        TagStyle::Librato => format!("{name}#{}:{value}", join('=')),
+        TagStyle::Signalfx => format!("{name}[{}]:{value}", join('=')),
     }
 }
 

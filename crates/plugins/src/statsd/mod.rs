@@ -2,7 +2,8 @@
 //!
 //! Sends metrics of each request to a StatsD server over UDP or TCP: what was counted or measured under a name that says
 //! the service, or with tags in one of four styles. What is not tagged by any style (status codes, users) is sent without
-//! tags only. There are no shared dictionaries here, so `shdict_usage` has nothing to say.
+//! tags only. `shdict_usage` tells, once a minute, of the memory that the plugin `proxy-cache` keeps responses in, which has the
+//! name of Kong's shared dictionary for them: `kong_db_cache`.
 
 mod metrics;
 
@@ -14,6 +15,7 @@ use pdk::{BuildError, Context, Definition, Instance, Phases, Plugin};
 use schema::{Deprecation, Record, Value, json};
 use serde::Deserialize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub const DEFINITION: Definition =
     Definition { name: "statsd", priority: 11, version: crate::VERSION, phases: Phases::LOG, schema, build };
@@ -136,8 +138,11 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     let collector = Arc::new(Collector::new(host, port, transport));
     let queue = queue::named(&name, &format!("statsd to {host}:{port}"), parameters, collector);
     let ranges = config.allow_status_codes.as_ref().map(|ranges| ranges.iter().filter_map(|r| range(r)).collect());
-    Ok(Arc::new(Statsd { ranges, config, queue }))
+    Ok(Arc::new(Statsd { ranges, has_memory: config.has_memory(), told_memory: AtomicU64::new(0), config, queue }))
 }
+
+/// Seconds between two lines of the node's memory.
+const MEMORY_PAUSE: u64 = 60;
 
 /// A range of statuses; one that is too large for numbers holds none.
 fn range(text: &str) -> Option<(u16, u16)> {
@@ -149,6 +154,21 @@ struct Statsd {
     config: Config,
     ranges: Option<Vec<(u16, u16)>>,
     queue: Arc<Queue>,
+    /// Whether the node's memory is asked for, and when it was last told, in seconds after the epoch.
+    has_memory: bool,
+    told_memory: AtomicU64,
+}
+
+impl Statsd {
+    /// Whether the node's memory is to be told with this request: as in Kong with the first one, and then once a minute.
+    fn tells_memory(&self, cx: &Context) -> bool {
+        if !self.has_memory {
+            return false;
+        }
+        let (now, told) = (cx.shared.clock.now().as_secs(), self.told_memory.load(Relaxed));
+        // Of several threads one tells.
+        told + MEMORY_PAUSE < now && self.told_memory.compare_exchange(told, now, Relaxed, Relaxed).is_ok()
+    }
 }
 
 impl Plugin for Statsd {
@@ -159,7 +179,7 @@ impl Plugin for Statsd {
         if !is_counted {
             return;
         }
-        let lines = self.config.lines(cx);
+        let lines = self.config.lines(cx, self.tells_memory(cx));
         if !lines.is_empty() {
             self.queue.push(lines.join("\n"));
         }

@@ -118,6 +118,8 @@ pub(crate) struct Connection {
     /// Bytes sent since the start.
     sent: Cell<u64>,
     alarm: RefCell<Alarm>,
+    /// Reading it has failed, which the socket says once.
+    is_broken: Cell<bool>,
     /// How often it was found waiting for its next request; `None` while one is under way.
     found_waiting: Cell<Option<u8>>,
 }
@@ -129,6 +131,7 @@ impl Connection {
             input: RefCell::default(),
             sent: Cell::new(0),
             alarm: RefCell::default(),
+            is_broken: Cell::new(false),
             found_waiting: Cell::new(None),
         }
     }
@@ -155,8 +158,11 @@ impl Connection {
             input.reserve(if expected > BUFFER as u64 { BODY_BUFFER } else { BUFFER });
         }
         let polled = poll_read_buf(Pin::new(&mut *self.stream.borrow_mut()), task, &mut *input);
-        if polled.is_pending() && input.is_empty() {
-            give_back(std::mem::take(&mut input));
+        match polled {
+            Poll::Pending if input.is_empty() => give_back(std::mem::take(&mut input)),
+            // A TLS connection's end without its alert may be that of the peer's sending side alone.
+            Poll::Ready(Err(ref error)) => self.is_broken.set(error.kind() != io::ErrorKind::UnexpectedEof),
+            _ => {}
         }
         polled
     }
@@ -232,6 +238,9 @@ impl Connection {
     /// Watches a peer that waits for its answer: ready with `true` once it has reset the connection, with `false` where that
     /// cannot be told any more, as it has sent its next request or closed its sending side (it may still read).
     pub(crate) fn poll_reset(&self, task: &mut Task<'_>) -> Poll<bool> {
+        if self.is_broken.get() {
+            return Poll::Ready(true);
+        }
         let stream = self.stream.borrow();
         let socket = stream.socket();
         let is_broken = ready!(socket.poll_read_ready(task)).is_err();

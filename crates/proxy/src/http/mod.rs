@@ -4,8 +4,8 @@ pub(crate) mod chunked;
 pub(crate) mod connection;
 pub(crate) mod date;
 pub(crate) mod downstream;
-#[cfg(test)]
-mod fuzz;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 pub(crate) mod h1;
 pub(crate) mod h2;
 pub(crate) mod head;

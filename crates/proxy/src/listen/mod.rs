@@ -1,6 +1,6 @@
 //! Listeners of a thread: connections accepted, told apart (PROXY protocol, TLS, HTTP/2), served.
 
-mod proxy_protocol;
+pub(crate) mod proxy_protocol;
 mod sessions;
 mod tls;
 

@@ -1,10 +1,14 @@
 //! Before the upstream is contacted: who may pass, how often, in which shape.
 
+use super::deadline::while_client_waits;
+use super::forward::cut_off;
 use super::request_debug;
+use crate::http::Downstream;
 use crate::pipeline::Exit;
 use crate::snapshot::{Chosen, Instances, Plan};
 use pdk::trace::{Instrumentations, Part};
 use pdk::{Context, Flow, Phases, Step};
+use std::pin::pin;
 
 /// Runs the plan. What it chose stays chosen for the response phases, also behind an exit (Kong's rule).
 pub(crate) async fn access<'a>(
@@ -12,6 +16,7 @@ pub(crate) async fn access<'a>(
     instances: &'a Instances,
     cx: &mut Context<'_>,
     chosen: &mut Chosen<'a>,
+    to: &Downstream,
 ) -> Result<(), Exit> {
     let fixed = plan.fixed();
     let mut own = Vec::new();
@@ -36,13 +41,13 @@ pub(crate) async fn access<'a>(
         let started = request_debug::start(cx);
         // Here and not in a function that waits: most plugins do not, and need no future.
         let flow = match built.plugin.access(cx) {
-            Step::Continue => Flow::Continue,
-            Step::Exit(response) => Flow::Exit(response),
-            Step::Wait(wait) => wait.await,
+            Step::Continue => Ok(Flow::Continue),
+            Step::Exit(response) => Ok(Flow::Exit(response)),
+            Step::Wait(wait) => while_client_waits(to, pin!(wait)).await,
         };
         request_debug::end_plugin(cx, started, built);
         cx.record(mark, Part::Access(built.name));
-        ended = Exit::of(flow);
+        ended = flow.map_err(|cut| cut_off(cx, cut)).and_then(Exit::of);
     }
     if fixed.is_none() {
         *chosen = Chosen::Own(own);

@@ -119,9 +119,10 @@ impl Try<'_> {
             && let Some((conn, requests)) = thread.pool.take(key)
         {
             let on_end = self.back(requests + 1);
-            let waiting = Waiting { patience: terms.patience, is_head, may_upgrade, to };
-            match exchange(conn, &head, std::mem::take(body), outgoing, waiting, on_end).await {
-                Err(ExchangeError::Closed) if again.is_some() && is_repeated => {
+            let mut waiting = Waiting { patience: terms.patience, is_head, may_upgrade, to, interims: 0 };
+            match exchange(conn, &head, std::mem::take(body), outgoing, &mut waiting, on_end).await {
+                // Who has said something was there.
+                Err(ExchangeError::Closed) if again.is_some() && is_repeated && waiting.interims == 0 => {
                     thread.pool.forget(key);
                     *body = again.unwrap_or_default();
                 }
@@ -145,9 +146,9 @@ impl Try<'_> {
                 return Err(failure);
             }
         };
-        let waiting = Waiting { patience: terms.patience, is_head, may_upgrade, to };
+        let mut waiting = Waiting { patience: terms.patience, is_head, may_upgrade, to, interims: 0 };
         let body = std::mem::take(body);
-        let answered = exchange(Rc::new(conn), &head, body, outgoing, waiting, self.back(1)).await;
+        let answered = exchange(Rc::new(conn), &head, body, outgoing, &mut waiting, self.back(1)).await;
         scratch::give_back(head);
         answered.map_err(|error| Failure { error, was_sent: true })
     }
@@ -252,7 +253,7 @@ impl Try<'_> {
         }
         let method = sent_method(cx, upstream);
         let is_head = *method == Method::Head;
-        let waiting = Waiting { patience: terms.patience, is_head, may_upgrade: false, to };
+        let waiting = Waiting { patience: terms.patience, is_head, may_upgrade: false, to, interims: 0 };
         let request = client::request(method.as_str(), uri, &headers);
         let request = request.map_err(|error| Failure { error, was_sent: false })?;
         let answered = room.exchange(request, body, *is_repeatable, waiting).await;

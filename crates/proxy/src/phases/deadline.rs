@@ -1,6 +1,7 @@
-//! What ends a request before its upstream has answered: its time as a whole is over (`request_timeout`), or nobody waits for
-//! the answer any more.
+//! What ends a request before it is answered: its time as a whole is over (`request_timeout`), or nobody waits for the answer
+//! any more.
 
+use crate::http::Downstream;
 use crate::http::downstream::Watch;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -52,6 +53,19 @@ impl Deadline {
     pub(crate) fn allows(&self, wait: Duration) -> bool {
         self.end.as_ref().is_none_or(|end| Instant::now() + wait < end.deadline().into_std())
     }
+}
+
+/// Waits for something as long as the client does, who is watched once it is not there at once: what nobody waits for costs
+/// nothing.
+pub(crate) async fn while_client_waits<F: Future>(to: &Downstream, mut future: Pin<&mut F>) -> Result<F::Output, Cut> {
+    let mut client = None;
+    poll_fn(|task| {
+        if let Poll::Ready(output) = future.as_mut().poll(task) {
+            return Poll::Ready(Ok(output));
+        }
+        client.get_or_insert_with(|| to.watch()).poll(task).map(|()| Err(Cut::ClientGone))
+    })
+    .await
 }
 
 #[cfg(test)]

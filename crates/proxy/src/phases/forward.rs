@@ -125,8 +125,13 @@ async fn with_retries(
         request_debug::enter(cx, "upstream");
         let mut body = request_body.for_try();
         let tried = deadline.within(pin!(attempt(way, cx, &target, &mut body, to))).await;
-        // A try that had but the rest of the request's time says little of its target.
-        let is_blamed = tried.is_ok() || terms.limit.is_none_or(|limit| started.elapsed() * 2 >= limit);
+        let is_blamed = match &tried {
+            // It is there, and left the request to another connection.
+            Ok(Err(Failure { error: ExchangeError::Refused, .. })) => false,
+            Ok(_) => true,
+            // A try that had but the rest of the request's time says little of its target.
+            Err(_) => terms.limit.is_none_or(|limit| started.elapsed() * 2 >= limit),
+        };
         let tried = match tried {
             Ok(tried) => tried,
             Err(Cut::TooLate) => Err(Failure { error: ExchangeError::Timeout, was_sent: true }),
@@ -176,7 +181,7 @@ async fn with_retries(
 }
 
 /// The end of a request that is not waited for any more.
-fn cut_off(cx: &Context, cut: Cut) -> Exit {
+pub(super) fn cut_off(cx: &Context, cut: Cut) -> Exit {
     match cut {
         Cut::TooLate => Exit::error(Response::proxy_error(cx, 504, default_message(504))),
         // nginx's own number for it: only logs see it.

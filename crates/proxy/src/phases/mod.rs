@@ -6,6 +6,7 @@ pub(crate) mod balance;
 pub(crate) mod body;
 pub(crate) mod deadline;
 pub(crate) mod forward;
+pub(crate) mod grpc_exit;
 pub(crate) mod header_filter;
 pub(crate) mod log;
 pub(crate) mod request_debug;

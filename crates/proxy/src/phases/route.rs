@@ -60,6 +60,23 @@ pub(crate) fn route<'a>(thread: &Thread, snapshot: &'a Snapshot, cx: &mut Contex
 fn routed<'a>(thread: &Thread, snapshot: &'a Snapshot, cx: &mut Context<'a>) -> Result<Routed<'a>, Exit> {
     let settings = &thread.proxy.settings;
     request_debug::enter(cx, "access");
+    admit(settings, cx)?;
+    let started = request_debug::start(cx);
+    let found = find(settings.max_request_headers, snapshot, &cx.request, &cx.client);
+    request_debug::end(cx, started, &["router"], &[]);
+    let Some(Found { routed, upstream, captures }) = found.map_err(|status| bad_path(cx, status))? else {
+        return Err(not_found(cx));
+    };
+    cx.route = Some(&routed.endpoint.route);
+    cx.service = routed.service.map(|target| &target.service);
+    cx.upstream = upstream;
+    cx.captures = captures;
+    check_protocol(routed.endpoint, cx)?;
+    Ok(routed)
+}
+
+/// What holds of a request whatever its route: who the client is, and whether it is one that is routed at all.
+pub(crate) fn admit(settings: &crate::Settings, cx: &mut Context) -> Result<(), Exit> {
     learn_client(settings, cx);
     let length = cx.request.body.len();
     if settings.max_body > 0 && length.is_some_and(|length| length > settings.max_body) {
@@ -68,18 +85,11 @@ fn routed<'a>(thread: &Thread, snapshot: &'a Snapshot, cx: &mut Context<'a>) -> 
     if matches!(cx.request.method, Method::Trace | Method::Connect) {
         return Err(Exit::error(Response::proxy_error(cx, 405, pdk::default_message(405))));
     }
-    let started = request_debug::start(cx);
-    let found = find(settings.max_request_headers, snapshot, &cx.request, &cx.client);
-    request_debug::end(cx, started, &["router"], &[]);
-    let Some(Found { routed, upstream, captures }) = found.map_err(|status| bad_path(cx, status))? else {
-        return Err(Exit::new(Response::error(cx, 404, "no Route matched with those values")));
-    };
-    cx.route = Some(&routed.endpoint.route);
-    cx.service = routed.service.map(|target| &target.service);
-    cx.upstream = upstream;
-    cx.captures = captures;
-    check_protocol(routed.endpoint, cx)?;
-    Ok(routed)
+    Ok(())
+}
+
+pub(crate) fn not_found(cx: &Context) -> Exit {
+    Exit::new(Response::error(cx, 404, "no Route matched with those values"))
 }
 
 fn bad_path(cx: &Context, status: u16) -> Exit {
@@ -183,7 +193,7 @@ fn parse_address(text: &str) -> Option<SocketAddr> {
 }
 
 /// The protocol checks behind a match, in Kong's order (router.md, 6).
-fn check_protocol(endpoint: &Endpoint, cx: &Context) -> Result<(), Exit> {
+pub(crate) fn check_protocol(endpoint: &Endpoint, cx: &Context) -> Result<(), Exit> {
     let is_https = cx.forwarded_scheme() == "https";
     if endpoint.is_https_only() && !is_https {
         return Err(Exit::new(to_https(endpoint, cx)));

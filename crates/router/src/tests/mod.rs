@@ -3,18 +3,17 @@
 mod changes;
 mod expressions;
 mod faults;
-mod fuzz;
 pub(crate) mod naive;
 mod stream;
 mod traditional;
 mod traditional_compatible;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::{Fields, Flavor, Match, Protocol, Query, Route, Router};
+pub(crate) use crate::fuzzing::Request;
+use crate::{Flavor, Match, Route, Router};
 
 /// A route from words like `hosts=a.test,*.b.test paths=/a,~/b methods=GET x-kind:red|blue`; a word with a colon before any
 /// `=` is a header. `expression=` takes the rest of the line.
@@ -62,87 +61,6 @@ fn words<L: FromIterator<String>>(text: &str) -> L {
 fn net(text: &str) -> entities::route::Net {
     let (ip, port) = text.split_once('@').unwrap_or((text, ""));
     entities::route::Net { ip: (!ip.is_empty()).then(|| ip.to_owned()), port: port.parse().ok() }
-}
-
-/// A request from words: `GET http://host:port/path?query x-a:1`, `https` with `sni=name`, `tcp://`, `tls://`, `udp://`;
-/// `from=ip:port`, `to=ip:port` are the ends of the connection.
-#[derive(Clone, Debug)]
-pub(super) struct Request {
-    protocol: Protocol,
-    method: String,
-    host: Option<String>,
-    path: Vec<u8>,
-    query: String,
-    sni: Option<String>,
-    source: SocketAddr,
-    destination: SocketAddr,
-    headers: Vec<(String, String)>,
-}
-
-impl Fields for Request {
-    fn headers<'a>(&'a self, visit: &mut dyn FnMut(&'a [u8], &'a [u8])) {
-        for (name, value) in &self.headers {
-            visit(name.as_bytes(), value.as_bytes());
-        }
-    }
-
-    fn query(&self) -> &[u8] {
-        self.query.as_bytes()
-    }
-}
-
-impl Request {
-    pub(super) fn new(text: &str) -> Self {
-        let mut words = text.split(' ');
-        let method = words.next().unwrap().to_owned();
-        let (scheme, rest) = words.next().unwrap().split_once("://").unwrap();
-        let (protocol, port) = match scheme {
-            "http" => (Protocol::Http, 8000),
-            "https" => (Protocol::Https, 8443),
-            "tcp" => (Protocol::Tcp, 9000),
-            "tls" => (Protocol::Tls, 9443),
-            "udp" => (Protocol::Udp, 9001),
-            other => panic!("no protocol {other}"),
-        };
-        let (host, target) = rest.split_once('/').unwrap_or((rest, ""));
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let mut request = Request {
-            protocol,
-            method,
-            host: (!host.is_empty()).then(|| host.to_owned()),
-            path: crate::path::normalize(format!("/{path}").as_bytes()).unwrap().into_owned(),
-            query: query.to_owned(),
-            sni: None,
-            source: "127.0.0.1:50000".parse().unwrap(),
-            destination: SocketAddr::new([127, 0, 0, 1].into(), port),
-            headers: Vec::new(),
-        };
-        if let Some(host) = &request.host {
-            request.headers.push(("Host".to_owned(), host.clone()));
-        }
-        for word in words {
-            match word.split_once([':', '=']).unwrap() {
-                ("sni", name) => request.sni = Some(name.to_owned()),
-                ("from", address) => request.source = address.parse().unwrap(),
-                ("to", address) => request.destination = address.parse().unwrap(),
-                (header, value) => request.headers.push((header.to_owned(), value.to_owned())),
-            }
-        }
-        request
-    }
-
-    pub(super) fn query(&self) -> Query<'_> {
-        Query {
-            protocol: self.protocol,
-            method: &self.method,
-            host: self.host.as_deref().map(str::as_bytes),
-            path: &self.path,
-            sni: self.sni.as_deref(),
-            source: Some(self.source),
-            destination: Some(self.destination),
-            fields: self,
-        }
-    }
 }
 
 pub(super) fn router(flavor: Flavor, routes: &[&str]) -> Router {

@@ -1,16 +1,14 @@
 //! The index against a list: random routes and requests, and for each request every route tried in turn.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use atc_router::ast::Value;
-use atc_router::context::Context;
 use entities::route::expression::{Matchers, fields, path_regex};
 use uuid::Uuid;
 
 use super::{Request, route};
 use crate::compile::plans;
-use crate::definition::{Definition, split_host};
+use crate::definition::Definition;
 use crate::{Flavor, Protocol, Route, Router};
 
 /// A small generator, so that a failure comes back.
@@ -168,41 +166,13 @@ pub(super) fn list(flavor: Flavor, route: &Arc<Route>) -> Vec<Listed> {
         .collect()
 }
 
-fn context<'a>(schema: &'a atc_router::schema::Schema, request: &Request, is_expression: bool) -> Context<'a> {
-    let mut context = Context::new(schema);
-    let query = request.query();
-    let mut add = |name: &str, value: Value| context.add_value(name, value);
-    let text = |text: &str| Value::String(text.to_owned());
-    add("net.protocol", text(query.protocol.name()));
-    add("http.method", text(query.method));
-    add("http.path", text(std::str::from_utf8(query.path).unwrap()));
-    let mut port = query.destination.unwrap().port();
-    if let Some(host) = query.host {
-        let (name, named) = split_host(host);
-        add("http.host", text(std::str::from_utf8(name).unwrap()));
-        port = if is_expression { port } else { named.unwrap_or(port) };
-    }
-    add("net.dst.port", Value::Int(port.into()));
-    if let Some(sni) = query.sni {
-        add("tls.sni", text(sni));
-    }
-    let source = query.source.unwrap();
-    let ip: IpAddr = source.ip();
-    add("net.src.ip", Value::IpAddr(ip));
-    add("net.src.port", Value::Int(source.port().into()));
-    for (name, value) in &request.headers {
-        add(&format!("http.headers.{}", name.to_lowercase().replace('-', "_")), text(value));
-    }
-    context
-}
-
 /// The first that holds, best first: Kong's own engine decides what holds.
 pub(super) fn find_in_list(listed: &[Listed], request: &Request) -> Option<(Uuid, Option<String>)> {
     use atc_router::interpreter::Execute;
     let schema = fields(false);
     listed.iter().find_map(|candidate| {
         let is_expression = candidate.priority >= 0xFF << 56;
-        let mut context = context(&schema, request, is_expression);
+        let mut context = request.context(&schema, is_expression);
         let mut found = atc_router::context::Match::new();
         candidate.expression.execute(&mut context, &mut found).then(|| {
             let prefix = found.matches.get("http.path").map(|value| match value {

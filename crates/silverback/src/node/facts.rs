@@ -11,7 +11,7 @@ use admin::{
 use balancer::{Balancer, Member, ResolvedTarget};
 use entities::Upstream;
 use pdk::Definition;
-use plugins::prometheus::{Circuit, Connections, Exports, Figures, Resolver, TargetHealth};
+use plugins::prometheus::{Circuit, Connections, Exports, Figures, Resolver, SharedDict, TargetHealth};
 use proxy::Proxy;
 use serde_json::{Map, Value};
 use std::net::IpAddr;
@@ -239,6 +239,7 @@ impl Facts {
     /// What a scrape shows of the node itself.
     fn figures(&self) -> Figures {
         let view = self.proxy.stats.view();
+        let (used, capacity) = plugins::proxy_cache::memory();
         Figures {
             is_datastore_reachable: self.store.was_reachable(),
             connections: Connections {
@@ -253,8 +254,8 @@ impl Facts {
             requests: view.requests,
             timers_pending: 0,
             timers_running: 0,
-            lua_vms: Vec::new(),
-            shared_dicts: Vec::new(),
+            lua_vms: vec![(std::process::id(), resident())],
+            shared_dicts: vec![SharedDict { name: plugins::proxy_cache::DICTIONARY, used, capacity }],
             targets: self.target_health(),
             circuits: self.circuits(),
             resolver: self.resolver(),

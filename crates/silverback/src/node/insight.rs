@@ -1,7 +1,7 @@
 //! Why a request goes where it goes: questions of the Admin API, answered from the snapshot that is in force.
 
-use admin::{Asked, Explained};
-use pdk::{Client, Headers, Method, Phases, Request, Scheme, TlsInfo, Version};
+use admin::{Asked, Explained, HttpVersion};
+use pdk::{Body, Client, Headers, Method, Phases, Request, Response, Scheme, TlsInfo, Version};
 use proxy::{Matched, Proxy, Terms};
 use serde_json::{Map, Value, json};
 use std::net::SocketAddr;
@@ -19,10 +19,8 @@ const PHASES: [(Phases, &str); 6] = [
 ];
 
 pub(super) fn explain(proxy: &Proxy, asked: &Asked, consumer: Option<Uuid>) -> Result<Explained, String> {
-    let (request, client) = (request(asked), client(asked));
-    let snapshot = proxy.snapshots.load();
-    let explained = snapshot
-        .explain(proxy.settings.max_request_headers, &request, &client, consumer)
+    let explained = proxy
+        .explain(request(asked), client(asked), consumer)
         .map_err(|status| format!("such a path is answered {status}"))?;
     let plugins = explained.plugins.iter().map(|(plugin, phases)| {
         let row = serde_json::to_value(&**plugin).unwrap_or_default();
@@ -35,7 +33,10 @@ pub(super) fn explain(proxy: &Proxy, asked: &Asked, consumer: Option<Uuid>) -> R
         };
         json!({ "route": { "id": route.id, "name": route.name }, "unmet": unmet, "reason": reason })
     });
+    let client = &explained.client;
     Ok(Explained {
+        client: json!({ "ip": client.ip, "port": client.port, "trusted": client.is_trusted }),
+        answer: explained.answer.as_ref().map_or(Value::Null, answered),
         matched: explained.found.as_ref().map_or(Value::Null, shown),
         plugins: plugins.collect(),
         others: others.collect(),
@@ -60,6 +61,18 @@ fn shown(matched: &Matched) -> Value {
     })
 }
 
+/// The answer that the gateway gives itself.
+fn answered(response: &Response) -> Value {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let headers: Map<String, Value> =
+        response.headers.iter().map(|(name, value)| (text(name).to_ascii_lowercase(), text(value).into())).collect();
+    let body = match &response.body {
+        Body::Bytes(bytes) => text(bytes),
+        Body::Empty | Body::Stream(_) => String::new(),
+    };
+    json!({ "status": response.status, "headers": headers, "body": body })
+}
+
 fn terms(terms: &Terms) -> Value {
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     json!({
@@ -80,7 +93,12 @@ fn request(asked: &Asked) -> Request {
     for (name, value) in &asked.headers {
         headers.append(name, value.as_bytes());
     }
-    Request::new(Method::from_name(&asked.method), Version::Http11, headers, target, host)
+    let version = match asked.http_version {
+        HttpVersion::Http10 => Version::Http10,
+        HttpVersion::Http11 => Version::Http11,
+        HttpVersion::Http2 => Version::Http2,
+    };
+    Request::new(Method::from_name(&asked.method), version, headers, target, host)
 }
 
 fn client(asked: &Asked) -> Client {
@@ -94,6 +112,7 @@ fn client(asked: &Asked) -> Client {
         ip: peer.ip(),
         port: peer.port(),
         peer,
+        // The proxy knows.
         is_trusted: false,
         local,
         public_port: local.port(),

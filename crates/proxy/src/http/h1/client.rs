@@ -54,6 +54,12 @@ pub(crate) struct Answer {
     pub(crate) version: Version,
 }
 
+/// How much of an upstream's interim answers is passed on, in bytes of their fields and a few more each: an HTTP/2 client may
+/// leave them lying in our memory.
+const INTERIMS: u64 = HEAD as u64;
+/// About what the first line and the end of one take.
+const STATUS_LINE: u64 = 32;
+
 /// How an answer is waited for.
 pub(crate) struct Waiting<'a> {
     pub(crate) patience: Patience,
@@ -63,12 +69,16 @@ pub(crate) struct Waiting<'a> {
     pub(crate) may_upgrade: bool,
     /// Where interim answers go.
     pub(crate) to: &'a mut Downstream,
+    /// What they have come to so far.
+    pub(crate) interims: u64,
 }
 
 impl Waiting<'_> {
-    /// Passes an interim answer on. 100 is for us alone: the client was told by ourselves (RFC 9110, 15.2).
+    /// Passes an interim answer on, or no more of them once there were too many. 100 is for us alone: the client was told by
+    /// ourselves (RFC 9110, 15.2).
     pub(crate) async fn interim(&mut self, status: u16, headers: &Headers) {
-        if status > 101 {
+        self.interims += STATUS_LINE + headers.wire_size() as u64;
+        if status > 101 && self.interims <= INTERIMS {
             self.to.interim(status, headers).await;
         }
     }
@@ -87,7 +97,7 @@ pub(crate) async fn exchange(
     request_head: &[u8],
     body: Body,
     outgoing: Outgoing,
-    mut waiting: Waiting<'_>,
+    waiting: &mut Waiting<'_>,
     on_end: OnEnd,
 ) -> Result<Answer, ExchangeError> {
     let patience = waiting.patience;
@@ -105,9 +115,9 @@ pub(crate) async fn exchange(
         Err(ExchangeError::Timeout) => return Err(ExchangeError::Timeout),
         Err(_) => {
             conn.rest();
-            read_head(&conn, &mut waiting).await.map_err(|_| ExchangeError::Closed)?
+            read_head(&conn, waiting).await.map_err(|_| ExchangeError::Closed)?
         }
-        Ok(()) => wait_for_head(&conn, &mut pump, &mut waiting).await?,
+        Ok(()) => wait_for_head(&conn, &mut pump, waiting).await?,
     };
     Ok(answer(conn, head, pump, patience, sent.is_ok(), on_end))
 }

@@ -31,9 +31,10 @@ struct Turn {
 }
 
 /// Serves a connection until it ends.
-pub(crate) async fn serve(conn: Rc<Connection>, client: Client, service: Rc<dyn Service>, limits: Rc<Limits>) {
+pub(crate) async fn serve(conn: Rc<Connection>, mut client: Client, service: Rc<dyn Service>, limits: Rc<Limits>) {
     let turn = Rc::new(Turn::default());
     for served in 1.. {
+        client.connection_requests = served;
         let head = match next_head(&conn, &limits, served == 1).await {
             Ok(Some(head)) => head,
             Ok(None) => break,
@@ -181,6 +182,7 @@ async fn send_refusal(conn: &Rc<Connection>, response: pdk::Response, limits: &L
         patience: limits.send_timeout,
         sent_before: conn.sent(),
         head_size: 0,
+        is_broken: false,
     };
     let body = match response.body {
         Body::Bytes(bytes) => bytes,
@@ -213,6 +215,8 @@ pub struct H1Responder {
     patience: Duration,
     sent_before: u64,
     head_size: u64,
+    /// A write stopped in the middle: whatever came behind it would be taken for its rest.
+    is_broken: bool,
 }
 
 impl H1Responder {
@@ -229,6 +233,7 @@ impl H1Responder {
             patience,
             sent_before: conn.sent(),
             head_size: 0,
+            is_broken: false,
             conn,
         }
     }
@@ -306,6 +311,9 @@ impl H1Responder {
     }
 
     pub(crate) async fn interim(&mut self, status: u16, headers: &Headers) {
+        if self.is_broken {
+            return;
+        }
         let mut out = Vec::with_capacity(64 + headers.wire_size());
         out.extend_from_slice(b"HTTP/1.1 ");
         push_number(&mut out, u64::from(status));
@@ -316,12 +324,16 @@ impl H1Responder {
             write_field(&mut out, name, value);
         }
         out.extend_from_slice(b"\r\n");
-        let _ = self.conn.within(self.patience, self.conn.write_all(&out, &[])).await;
+        let written = self.conn.within(self.patience, self.conn.write_all(&out, &[])).await;
+        self.is_broken |= !matches!(written, Ok(Ok(())));
         // It is not a part of the answer, whose bytes logs count.
         self.sent_before += out.len() as u64;
     }
 
     async fn write(&mut self, data: &[u8]) -> Result<(), ClientGone> {
+        if self.is_broken {
+            return Err(ClientGone);
+        }
         let written = self.conn.within(self.patience, self.conn.write_all(&self.out, data)).await;
         self.out.clear();
         if matches!(written, Ok(Ok(()))) { Ok(()) } else { Err(ClientGone) }

@@ -29,7 +29,7 @@ pub(crate) fn is_preface(input: &[u8]) -> Option<bool> {
 }
 
 /// Serves a connection until it ends.
-pub(crate) async fn serve(conn: Connection, client: Client, service: Rc<dyn Service>, limits: Rc<Limits>) {
+pub(crate) async fn serve(conn: Connection, mut client: Client, service: Rc<dyn Service>, limits: Rc<Limits>) {
     let (stream, first) = conn.into_stream();
     let mut builder = h2::server::Builder::new();
     builder
@@ -48,6 +48,7 @@ pub(crate) async fn serve(conn: Connection, client: Client, service: Rc<dyn Serv
         match timeout(TICK, conn.accept()).await {
             Ok(Some(Ok((request, respond)))) => {
                 quiet = Duration::ZERO;
+                client.connection_requests += 1;
                 let task = stream_task(request, respond, client.clone(), service.clone(), limits.clone());
                 active.set(active.get() + 1);
                 let active = active.clone();
@@ -60,7 +61,8 @@ pub(crate) async fn serve(conn: Connection, client: Client, service: Rc<dyn Serv
             Err(_) if active.get() == 0 => quiet += TICK,
             Err(_) => quiet = Duration::ZERO,
         }
-        if !is_ending && (service.is_draining() || quiet >= limits.keep_alive) {
+        let is_spent = client.connection_requests >= limits.requests.max(1);
+        if !is_ending && (is_spent || service.is_draining() || quiet >= limits.keep_alive) {
             conn.graceful_shutdown();
             is_ending = true;
         }

@@ -1,0 +1,4 @@
+//! Coverage leads the way into `proxy::fuzzing::chunked`, which judges each input.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| proxy::fuzzing::chunked(input));
