@@ -129,6 +129,11 @@ impl Multipart {
         Self { boundary: boundary.to_vec(), parts }
     }
 
+    /// Names and values of the parts that have a name.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.parts.iter().filter_map(|part| Some((part.name.as_ref()?.as_bytes(), part.value.as_slice())))
+    }
+
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.parts.iter().find(|p| p.name.as_deref() == Some(name)).map(|p| p.value.as_slice())
     }

@@ -65,6 +65,15 @@ impl ReadyField {
 pub struct Headers {
     arena: Vec<u8>,
     entries: Vec<Entry>,
+    /// A bit for each name that there is, and maybe for some that are gone: most look-ups are for fields that never were.
+    marks: u64,
+}
+
+/// The bit of a name, in letters of either size.
+#[inline]
+fn mark(name: &[u8]) -> u64 {
+    let first = name.first().map_or(0, |byte| byte | 0x20);
+    1 << ((usize::from(first) + name.len() * 5) % 64)
 }
 
 impl Headers {
@@ -74,11 +83,12 @@ impl Headers {
 
     /// Takes over the bytes of a head; the fields are then told with [`push_parsed`](Self::push_parsed).
     pub fn from_arena(arena: Vec<u8>) -> Self {
-        Self { arena, entries: Vec::with_capacity(24) }
+        Self { arena, entries: Vec::with_capacity(24), marks: 0 }
     }
 
     /// Adds a field whose bytes already stand in the arena.
     pub fn push_parsed(&mut self, name: Span, value: Span) {
+        self.marks |= mark(self.bytes(name));
         self.entries.push(Entry { name, value });
     }
 
@@ -104,13 +114,26 @@ impl Headers {
         self.entries.is_empty()
     }
 
+    /// Whether there may be a field of this name.
+    #[inline]
+    fn may_have(&self, name: &str) -> bool {
+        self.marks & mark(name.as_bytes()) != 0
+    }
+
+    /// The entries to look for a name in.
+    #[inline]
+    fn entries_for(&self, name: &str) -> &[Entry] {
+        if self.may_have(name) { &self.entries } else { &[] }
+    }
+
     fn is(&self, entry: &Entry, name: &str) -> bool {
         entry.name.len as usize == name.len() && is_same_name(self.bytes(entry.name), name.as_bytes())
     }
 
     /// The first value of a field.
+    #[inline]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.entries.iter().find(|e| self.is(e, name)).map(|e| self.bytes(e.value))
+        self.entries_for(name).iter().find(|e| self.is(e, name)).map(|e| self.bytes(e.value))
     }
 
     /// The first value of a field, where it is UTF-8.
@@ -119,11 +142,12 @@ impl Headers {
     }
 
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
-        self.entries.iter().filter(move |e| self.is(e, name)).map(|e| self.bytes(e.value))
+        self.entries_for(name).iter().filter(move |e| self.is(e, name)).map(|e| self.bytes(e.value))
     }
 
+    #[inline]
     pub fn contains(&self, name: &str) -> bool {
-        self.entries.iter().any(|e| self.is(e, name))
+        self.entries_for(name).iter().any(|e| self.is(e, name))
     }
 
     /// All fields, in order.
@@ -136,7 +160,7 @@ impl Headers {
         let at = self.start_line(name, value.len());
         let value = self.store_value(value);
         self.arena.extend_from_slice(b"\r\n");
-        self.entries.push(Entry { name: at, value });
+        self.push_parsed(at, value);
     }
 
     /// Adds a field whose value is a number.
@@ -146,7 +170,7 @@ impl Headers {
         let at = self.start_line(name, digits.len());
         let value = self.store(digits);
         self.arena.extend_from_slice(b"\r\n");
-        self.entries.push(Entry { name: at, value });
+        self.push_parsed(at, value);
     }
 
     /// Adds a field that was put together before.
@@ -154,7 +178,7 @@ impl Headers {
         self.make_room(field.line.len());
         let line = self.store(&field.line);
         let value = Span { start: line.start + field.name + 2, len: line.len - field.name - 4 };
-        self.entries.push(Entry { name: Span { start: line.start, len: field.name }, value });
+        self.push_parsed(Span { start: line.start, len: field.name }, value);
     }
 
     /// Writes the name of a new line that has a value of this length.
@@ -180,6 +204,7 @@ impl Headers {
         *self = FREE.with_borrow_mut(Vec::pop).unwrap_or_else(|| Self {
             arena: Vec::with_capacity(FIRST_BYTES),
             entries: Vec::with_capacity(FIRST_FIELDS),
+            marks: 0,
         });
     }
 
@@ -220,7 +245,7 @@ impl Headers {
 
     /// Makes this the only field of its name, in the place of the first one.
     pub fn set(&mut self, name: &str, value: &[u8]) {
-        let Some(at) = self.entries.iter().position(|e| self.is(e, name)) else {
+        let Some(at) = self.entries_for(name).iter().position(|e| self.is(e, name)) else {
             return self.append(name, value);
         };
         let value = self.store_value(value);
@@ -235,7 +260,7 @@ impl Headers {
 
     /// Removes the fields of a name behind the first `kept` fields; tells whether there were any.
     fn remove_from(&mut self, kept: usize, name: &str) -> bool {
-        if !self.entries.iter().skip(kept).any(|e| self.is(e, name)) {
+        if !self.entries_for(name).iter().skip(kept).any(|e| self.is(e, name)) {
             return false;
         }
         let mut entries = std::mem::take(&mut self.entries);
@@ -272,9 +297,11 @@ impl Headers {
         let own = self.entries.len();
         self.entries.extend(other.entries.iter().map(|e| Entry { name: moved(e.name), value: moved(e.value) }));
         self.entries.rotate_left(own);
+        self.marks |= other.marks;
     }
 
     pub fn clear(&mut self) {
+        self.marks = 0;
         self.entries.clear();
         self.arena.clear();
     }

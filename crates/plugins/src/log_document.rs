@@ -181,15 +181,29 @@ mod tests {
 
     /// The line that file-log writes of a request.
     fn line(more: &Value, request: &str) -> Value {
+        line_of(more, request, |h| h)
+    }
+
+    fn line_of(more: &Value, request: &str, change: impl FnOnce(Harness) -> Harness) -> Value {
         let folder = std::env::temp_dir().join(format!("silverback-{}-{}", std::process::id(), fastrand::u64(..)));
         let mut config = json!({ "path": folder.to_str().unwrap() });
         config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let h = Harness::new(&file_log::DEFINITION, config).with_upstream("200\nX-Up: 1\n\n");
-        h.send(request);
+        change(Harness::new(&file_log::DEFINITION, config).with_upstream("200\nX-Up: 1\n\n")).send(request);
         file_log::flush();
         let line = std::fs::read_to_string(&folder).unwrap();
         std::fs::remove_file(&folder).unwrap();
         serde_json::from_str(&line).unwrap()
+    }
+
+    #[test]
+    fn tries_are_told_where_there_is_a_route_and_an_empty_query_where_it_was_sent() {
+        let none = json!({});
+        assert_eq!(line(&none, "GET /?")["upstream_uri"], "/?");
+        assert_eq!(line(&none, "GET /")["upstream_uri"], "/");
+        assert!(line(&none, "GET /")["tries"].is_array());
+        assert!(line_of(&none, "GET /", Harness::without_service)["tries"].is_array());
+        assert_eq!(line_of(&none, "GET /?", Harness::without_route).get("tries"), None);
+        assert_eq!(line_of(&none, "GET /?", Harness::without_route)["upstream_uri"], "");
     }
 
     #[test]

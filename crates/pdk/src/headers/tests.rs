@@ -81,3 +81,25 @@ fn lines_are_written_in_order_whatever_shape_the_arena_has() {
     let expected = "A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nE: five\r\nF: 6\r\nG: 7\r\nH: 8\r\nI: \r\n";
     assert_eq!(String::from_utf8_lossy(&out), expected);
 }
+
+#[test]
+fn every_field_is_found_however_it_came_there() {
+    let mut other = Headers::new();
+    other.append("X-Other", b"o");
+    let mut h = Headers::from_arena(b"X-Parsed: p\r\n".to_vec());
+    h.push_parsed(Span::new(0, 8), Span::new(10, 11));
+    h.append("", b"");
+    h.append_number("x-number", 1);
+    h.append_ready(&ReadyField::new("X-Ready", b"r"));
+    h.set("X-Set", b"s");
+    h.prepend(&other);
+    let names = ["x-OTHER", "X-parsed", "", "X-NUMBER", "x-ready", "x-set"];
+    for name in names {
+        assert!(h.contains(name) && h.get(&name.to_lowercase()).is_some() && h.get_all(name).count() == 1, "{name}");
+    }
+    assert!(names.iter().all(|name| h.clone().remove(name) && h.remove(name)));
+    assert!(h.is_empty() && names.iter().all(|name| !h.contains(name)));
+    h.append("X-Set", b"again");
+    h.clear();
+    assert!(h.get("x-set").is_none());
+}

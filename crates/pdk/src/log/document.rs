@@ -52,12 +52,15 @@ pub(super) fn write(cx: &Context, out: &mut Writer) {
     out.number(cx.timing.total_ms());
     out.raw(",\"receive\":");
     out.number(receive_time(cx));
-    out.raw("},\"tries\":[");
-    for (at, attempt) in cx.attempts.iter().enumerate() {
-        out.comma(at > 0);
-        try_(attempt, out);
+    out.raw("}");
+    if cx.route.is_some() {
+        out.raw(",\"tries\":[");
+        for (at, attempt) in cx.attempts.iter().enumerate() {
+            out.comma(at > 0);
+            try_(attempt, out);
+        }
+        out.raw("]");
     }
-    out.raw("]");
     entities(cx, out);
     out.raw(",\"client_ip\":");
     out.address(cx.client.ip);
@@ -78,7 +81,11 @@ fn request(cx: &Context, out: &mut Writer) {
     out.raw("{\"request\":{\"id\":");
     out.text(cx.request_id().as_bytes());
     out.raw(if cx.client.scheme.is_tls() { ",\"url\":\"https://" } else { ",\"url\":\"http://" });
-    out.part(&lower(host_without_port(request.host())));
+    match host_without_port(request.host()) {
+        // Kong's name of its server (HTTP/1.0 needs no host).
+        b"" => out.raw("kong"),
+        host => out.part(&lower(host)),
+    }
     out.raw(":");
     out.number(cx.client.public_port.into());
     out.part(request.target());
@@ -245,7 +252,8 @@ fn upstream_uri(cx: &Context, out: &mut Writer) {
         None => (&[][..], None),
     };
     out.part(path);
-    if let Some(query) = query.filter(|q| !q.is_empty()) {
+    // An empty one counts where the client sent it.
+    if let Some(query) = query.filter(|query| !query.is_empty() || cx.request.query() == Some(b"")) {
         out.raw("?");
         out.part(query);
     }

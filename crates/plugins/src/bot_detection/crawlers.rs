@@ -68,6 +68,7 @@ const NAMES: &[&str] = &[
     "123metaspider-Bot",
     "50\\.nu",
     "Aboundex",
+    "BoardReader Blog Indexer",
     "Accoona-[A-z]{1,30}-Agent",
     "AdsBot-Google",
     "AppEngine-Google",
@@ -225,6 +226,7 @@ const NAMES: &[&str] = &[
     "snappy",
     "www\\.almaden\\.ibm\\.com",
     "yacy",
+    "YahooSeeker",
 ];
 
 static CRAWLER: LazyLock<Option<Regex>> = LazyLock::new(|| {

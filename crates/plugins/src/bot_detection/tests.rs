@@ -37,6 +37,8 @@ fn known_crawlers_are_kept_out_and_people_pass() {
         "Yahoo! Slurp",
         "Mozilla/5.0 Safari/537.36 PTST/210",
         "Some Bot 1.0",
+        "YahooSeeker",
+        "BoardReader Blog Indexer(a)",
     ] {
         assert_eq!(status(&h, agent), 403, "{agent}");
     }

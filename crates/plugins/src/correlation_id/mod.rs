@@ -120,14 +120,13 @@ impl Plugin for CorrelationId {
 
     fn header_filter(&self, cx: &mut Context) {
         let Some(name) = self.header_name.as_ref().filter(|_| self.is_echoed) else { return };
-        match cx.data.get::<Id>() {
-            Some(Id(id)) => cx.response.headers.set(name, id.as_bytes()),
-            // No access phase ran (no route matched): only an id the client brought can be shown.
-            None => {
-                if let Some(given) = cx.request.headers.get(name) {
-                    cx.response.headers.set(name, given);
-                }
-            }
+        if let Some(Id(id)) = cx.data.get::<Id>() {
+            return cx.response.headers.set(name, id.as_bytes());
+        }
+        // No access phase ran (no route matched): what the client brought, or an id of its own.
+        match cx.request.headers.get(name).filter(|given| !given.is_empty()) {
+            Some(given) => cx.response.headers.set(name, given),
+            None => cx.response.headers.set(name, self.generator.make(cx).as_bytes()),
         }
     }
 }

@@ -56,3 +56,10 @@ fn where_no_route_matched_only_a_brought_id_is_echoed() {
     let h = Harness::new(&DEFINITION, json!({ "header_name": "X-C", "echo_downstream": true }));
     assert_eq!(h.send("GET /\nX-C: mine").header("X-C"), "mine");
 }
+
+#[test]
+fn answers_without_a_route_have_an_id_too() {
+    let h = Harness::new(&DEFINITION, json!({ "generator": "uuid", "echo_downstream": true })).without_route();
+    assert!(Uuid::try_parse(h.send("GET /").header("Kong-Request-ID")).is_ok());
+    assert_eq!(h.send("GET /\nKong-Request-ID: own").header("Kong-Request-ID"), "own");
+}

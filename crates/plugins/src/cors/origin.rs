@@ -70,17 +70,12 @@ impl Origins {
             [] => return Ok(Self::Any),
             [one] if one == "*" => return Ok(Self::Any),
             [one] if is_literal(one) => return Ok(Self::One(one.clone())),
-            // Where none is a pattern, `*` has the say wherever it stands.
-            all if all.iter().any(|entry| entry == "*")
-                && all.iter().all(|entry| entry == "*" || is_literal(entry)) =>
-            {
-                return Ok(Self::Some(vec![Entry::Any]));
-            }
+            // Wherever it stands, `*` has the say.
+            all if all.iter().any(|entry| entry == "*") => return Ok(Self::Some(vec![Entry::Any])),
             _ => {}
         }
         let entry = |entry: &String| {
             Ok(match entry.as_str() {
-                "*" => Entry::Any,
                 text if is_literal(text) => Entry::Literal(normalize(text).origin.into_owned()),
                 text => Entry::Regex { regex: Pattern::new(text)?, is_host: !text.contains(':') },
             })
@@ -120,12 +115,13 @@ struct Normal<'a> {
     host: &'a str,
 }
 
-/// Scheme, host and port; the port only where it is not the scheme's own. What is no URL stays as it is.
+/// Scheme, host and port; the port only where it is not the scheme's own, and no user. What is no URL stays as it is.
 fn normalize(origin: &str) -> Normal<'_> {
     let Some((scheme, rest)) = origin.split_once("://").filter(|(scheme, _)| !scheme.is_empty()) else {
         return Normal { origin: Cow::Borrowed(origin), host: origin };
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let authority = authority.split_once('@').map_or(authority, |(_, server)| server);
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => (host, Some(port)),
         _ => (authority, None),

@@ -24,6 +24,7 @@ fn tells_which_origin_is_allowed() {
     let host = json!({ "origins": ["(.*\\.)?a\\.test"], "credentials": true });
     let two_hosts = json!({ "origins": ["a.test", "b.test"] });
     let among = json!({ "origins": ["http://b.test", "*"] });
+    let behind = json!({ "origins": ["a\\.test", "*"] });
     for (config, origin, want) in [
         (json!({}), "http://a.test", "Origin=*"),
         (json!({}), "", "Origin=*"),
@@ -32,6 +33,8 @@ fn tells_which_origin_is_allowed() {
         (json!({ "origins": ["a.test"] }), "http://b.test", "Vary=Origin Origin=a.test"),
         (default_ports.clone(), "http://a.test:80", "Vary=Origin Origin=http://a.test"),
         (default_ports.clone(), "http://a.test/", "Vary=Origin Origin=http://a.test"),
+        (default_ports.clone(), "http://u:p@a.test", "Vary=Origin Origin=http://a.test"),
+        (behind, "http://a.test", "Vary=Origin Origin=*"),
         (default_ports.clone(), "https://a.test", "Vary=Origin Origin=https://a.test"),
         (default_ports, "http://a.test:8080", "Vary=Origin"),
         (sub.clone(), "http://x.a.test", "Vary=Origin Origin=http://x.a.test"),
@@ -92,6 +95,7 @@ fn knows_a_preflight() {
     let h = Harness::new(&DEFINITION, json!({}));
     for (request, is_one) in [
         ("OPTIONS /\nOrigin: http://a.test\nAccess-Control-Request-Method: X", true),
+        ("OPTIONS /\nOrigin: http://a.test\nAccess-Control-Request-Method:", true),
         ("OPTIONS /\nOrigin: http://a.test", false),
         ("OPTIONS /\nAccess-Control-Request-Method: GET", false),
         ("OPTIONS /\nOrigin:\nAccess-Control-Request-Method: GET", false),

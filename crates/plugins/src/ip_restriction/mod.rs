@@ -51,7 +51,7 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     Ok(Arc::new(IpRestriction {
         allow: config.allow.filter(|list| !list.is_empty()).map(|list| Ranges::parse(&list)).transpose()?,
         deny: Ranges::parse(&config.deny.unwrap_or_default())?,
-        status: config.status.map_or(403, |status| status as u16),
+        status: Some(config.status.map_or(403, |status| status as u16)).filter(|status| (400..600).contains(status)),
         message: config.message,
     }))
 }
@@ -59,7 +59,8 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
 struct IpRestriction {
     allow: Option<Ranges>,
     deny: Ranges,
-    status: u16,
+    /// `None`: one that is no error's, which Kong fails with.
+    status: Option<u16>,
     message: Option<String>,
 }
 
@@ -70,9 +71,10 @@ impl Plugin for IpRestriction {
         if is_allowed {
             return Step::Continue;
         }
-        Step::exit(match &self.message {
-            Some(message) => Response::error(cx, self.status, message),
-            None => Response::error(cx, self.status, &format!("IP address not allowed: {ip}")),
+        Step::exit(match (self.status, &self.message) {
+            (Some(status), Some(message)) => Response::error(cx, status, message),
+            (Some(status), None) => Response::error(cx, status, &format!("IP address not allowed: {ip}")),
+            (None, _) => Response::error(cx, 500, pdk::default_message(500)),
         })
     }
 }

@@ -27,6 +27,9 @@ fn judges_the_clients_address() {
         (json!({ "deny": ["10.0.0.7/30"] }), "10.0.0.8", 200),
         (json!({ "allow": ["10.0.0.1/32"] }), "10.0.0.1", 200),
         (json!({ "deny": ["1.1.1.1"], "status": 418 }), "1.1.1.1", 418),
+        (json!({ "deny": ["1.1.1.1"], "status": 599 }), "1.1.1.1", 599),
+        (json!({ "deny": ["1.1.1.1"], "status": 200 }), "1.1.1.1", 500),
+        (json!({ "deny": ["1.1.1.1"], "status": 700 }), "1.1.1.1", 500),
     ] {
         assert_eq!(status(config.clone(), ip), want, "{ip} with {config}");
     }

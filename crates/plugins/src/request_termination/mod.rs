@@ -118,7 +118,8 @@ impl RequestTermination {
         let parsed = match Form::parse(cx.request.headers.get("content-type"), &body) {
             Ok(Form::Json(_)) => serde_json::from_slice(&body).ok(),
             Ok(Form::Args(args)) => Some(table(args.iter())),
-            _ => None,
+            Ok(Form::Multipart(parts)) => Some(table(parts.iter().map(|(name, value)| (name, Some(value))))),
+            Err(_) => None,
         };
         let request = &cx.request;
         let node = &cx.shared.node;

@@ -102,3 +102,14 @@ fn refuses_contradictory_configs() {
         assert_eq!(complete(&DEFINITION, config).unwrap_err(), json!({ "config": want }));
     }
 }
+
+#[test]
+fn an_echo_has_the_parts_of_a_form() {
+    let h = Harness::new(&DEFINITION, json!({ "echo": true }));
+    let part =
+        |name: &str, value: &str| format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+    let body = [part("a", "1"), part("a", "2"), part("f\"; filename=\"f.txt", "file"), "--B--\r\n".to_owned()].concat();
+    let answer = h.send(&format!("POST /\nContent-Type: multipart/form-data; boundary=B\n\n{body}"));
+    let seen: Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(seen["request"]["body"], json!({ "a": ["1", "2"], "f": "file" }));
+}
