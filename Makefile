@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/silverback/target
 XTASK := cargo xtask
 
-.PHONY: help run build test check fmt bench conformance schemathesis h2spec cache-tests fuzz tidy generate clean
+.PHONY: help run build test torture check fmt bench conformance schemathesis h2spec cache-tests fuzz tidy generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ build: ## the optimised binary
 
 test: ## every test of the workspace
 	cargo test --workspace $(ARGS)
+
+torture: ## HTTP/1 in all its bad shapes, against the built program (a part of `make test`)
+	cargo test -p e2e torture $(ARGS)
 
 check: ## what CI checks beside the tests: format, clippy, the rules of ARCHITECTURE.md and STYLE.md
 	cargo fmt --all --check

@@ -202,7 +202,7 @@ fn result(test: &Value) -> &'static str {
         "yes" => "yes",
         "no" => "no",
         "optional_fail" => "not done",
-        "dependency_fail" => "does not apply",
+        "dependency_fail" | "setup_fail" => "does not apply",
         _ => "failed",
     }
 }

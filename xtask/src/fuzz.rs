@@ -25,6 +25,10 @@ pub(crate) struct Options {
     /// How long each of them runs
     #[arg(long, default_value_t = 600)]
     seconds: u64,
+    /// How many inputs each of them gets instead, the same ones in each run of the same build: for CI, where chance decides
+    /// nothing
+    #[arg(long, conflicts_with = "seconds")]
+    inputs: Option<u64>,
     /// Only runs this input, of the one target that is named
     #[arg(long)]
     replay: Option<PathBuf>,
@@ -56,7 +60,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let mut failed = Vec::new();
     for target in chosen {
-        if !fuzz(&folder, target, options.seconds)? {
+        if !fuzz(&folder, target, options)? {
             failed.push(target.as_str());
         }
     }
@@ -122,14 +126,28 @@ fn program(folder: &Path, target: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// Runs a target from its seeds and what former runs have found worth keeping; tells whether nothing failed.
-fn fuzz(folder: &Path, target: &str, seconds: u64) -> Result<bool> {
-    println!("{target}: {seconds} s");
-    let corpus = folder.join("corpus").join(target);
+/// Runs a target from its seeds and, where its time is what is given, what former runs have found worth keeping; tells whether
+/// nothing failed.
+fn fuzz(folder: &Path, target: &str, options: &Options) -> Result<bool> {
+    let (limits, corpus) = match options.inputs {
+        None => {
+            println!("{target}: {} s", options.seconds);
+            (vec![format!("-max_total_time={}", options.seconds)], folder.join("corpus").join(target))
+        }
+        Some(inputs) => {
+            println!("{target}: {inputs} inputs");
+            let corpus = folder.join("new").join(target);
+            if corpus.exists() {
+                std::fs::remove_dir_all(&corpus).with_context(|| format!("cannot empty {}", corpus.display()))?;
+            }
+            (vec![format!("-runs={inputs}"), "-seed=1".to_owned()], corpus)
+        }
+    };
     std::fs::create_dir_all(&corpus).with_context(|| format!("cannot make {}", corpus.display()))?;
     let tree = project::root().join("fuzz");
     let mut running = program(folder, target)?
-        .args([format!("-max_total_time={seconds}"), format!("-dict={}", tree.join("words").join(target).display())])
+        .args(limits)
+        .arg(format!("-dict={}", tree.join("words").join(target).display()))
         .args([&corpus, &tree.join("seeds").join(target)])
         .stdin(Stdio::null())
         .stderr(Stdio::piped())

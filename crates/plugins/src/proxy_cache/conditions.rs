@@ -64,6 +64,12 @@ pub(super) fn ask(request: &mut Headers, stored: &Stored) -> bool {
     has_validator(&stored.headers)
 }
 
+/// Undoes [`ask`].
+pub(super) fn ask_no_more(request: &mut Headers) {
+    request.remove("if-none-match");
+    request.remove("if-modified-since");
+}
+
 /// The fields of a response after the upstream has said that it still holds (RFC 9111, 3.2).
 pub(super) fn renewed(stored: &Headers, said: &Headers) -> Headers {
     let is_of_body = |name: &[u8]| {

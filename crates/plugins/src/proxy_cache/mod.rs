@@ -311,6 +311,10 @@ impl Plugin for ProxyCache {
             if self.helps_out(cx, &stale) {
                 let shown = self.shown(cx);
                 tell(&mut cx.early_headers, shown.key, "X-Cache-Key", &key::text(&key));
+                if asks {
+                    // The conditions were this plugin's: the client has nothing.
+                    conditions::ask_no_more(&mut cx.request.headers);
+                }
                 cx.response = self.hit(cx, &stale, "Stale");
                 let early = std::mem::take(&mut cx.early_headers);
                 cx.response.headers.prepend(&early);

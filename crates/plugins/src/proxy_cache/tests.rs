@@ -508,6 +508,22 @@ fn a_stale_response_helps_out_where_that_is_configured() {
 }
 
 #[test]
+fn a_client_that_has_nothing_gets_the_whole_stale_response() {
+    // The upstream is asked by a condition, which is none of the client's.
+    let path = unique();
+    let config = json!({ "cache_ttl": 10, "stale_if_error": 10, "revalidate": true });
+    let answer = "200\nContent-Type: text/plain\nETag: a\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\n\nwords";
+    let h = harness(config).with_upstream(answer);
+    h.send(&format!("GET {path}"));
+    h.clock().advance(Duration::from_secs(15));
+    let h = h.with_upstream("503\n\n");
+    let stale = h.send(&format!("GET {path}"));
+    assert!(stale.upstream.as_ref().is_some_and(|sent| sent.contains("If-None-Match: a")));
+    assert_eq!((status(&stale).as_str(), stale.body.as_str()), ("200 Stale", "words"));
+    assert_eq!(status(&h.send(&format!("GET {path}\nIf-None-Match: a"))), "304 Stale");
+}
+
+#[test]
 fn upstreams_say_how_long_stale_responses_help_out_where_they_are_heeded() {
     for (config, said, seconds, want) in [
         (json!({ "cache_control": true }), "max-age=10, stale-if-error=10", 15, "200 Stale"),
