@@ -174,6 +174,8 @@ pub(crate) fn list_nested(api: &Api, call: &Call<'_>, relation: &Relation) -> Ou
 
 pub(crate) fn list_children(api: &Api, call: &Call<'_>, relation: &Relation, parent: &Value) -> Outcome {
     let schema = api.schema(&relation.child)?;
+    // As in Kong tags are checked, and choose nothing.
+    listing::tags(call, schema)?;
     let paging = Paging::of(call)?;
     let (data, offset) = api.reading(call, |reader| {
         let foreign = Some((relation.field.as_str(), id_of(parent)));

@@ -36,6 +36,13 @@ fn checked_size(text: &str) -> Outcome<usize> {
     Ok(size as usize)
 }
 
+/// The `size` of a page of targets, which as in Kong may be any number up to the largest.
+pub(crate) fn any_size(call: &Call<'_>) -> Outcome<f64> {
+    let Some(size) = call.argument("size") else { return Ok(DEFAULT_SIZE as f64) };
+    let size = size.filter(|_| call.values("size").count() == 1).and_then(|text| lua_number(&text));
+    Ok(size.ok_or_else(|| Error::invalid_size("size must be a number"))?.min(LARGEST_SIZE))
+}
+
 /// Lua's `tonumber`.
 pub(crate) fn lua_number(text: &str) -> Option<f64> {
     let text = text.trim_matches(|c: char| c.is_ascii_whitespace());

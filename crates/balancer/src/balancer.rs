@@ -64,6 +64,16 @@ impl PickError {
     }
 }
 
+/// The addresses of a target that are set by hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    All,
+    /// The one there.
+    At(IpAddr, u16),
+    /// Those with this port, of all targets that have the target's name.
+    OfHost(u16),
+}
+
 /// Health checks are off: nothing can be set by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no healthchecker found")]
@@ -249,20 +259,26 @@ impl Balancer {
         Some(change)
     }
 
-    /// Sets all addresses of a target by hand, or only the one at `ip` and `port`; gives how many there were.
+    /// Sets addresses of a target by hand; gives how many there were.
     pub fn set_health(
         &self,
         target: Uuid,
-        address: Option<(IpAddr, u16)>,
+        which: Which,
         is_healthy: bool,
         now: SystemTime,
     ) -> Result<usize, NoHealthchecker> {
         if self.0.settings.checks.is_none() {
             return Err(NoHealthchecker);
         }
+        let host = self.0.targets.iter().find(|known| known.id == target).map(|known| &known.host);
+        let has_host = |id| self.0.targets.iter().any(|known| known.id == id && Some(&known.host) == host);
         let is_meant = |member: &&Member| {
-            member.address.target == target
-                && address.is_none_or(|(ip, port)| member.address.ip == ip && member.address.port == port)
+            let address = &member.address;
+            match which {
+                Which::All => address.target == target,
+                Which::At(ip, port) => address.target == target && address.ip == ip && address.port == port,
+                Which::OfHost(port) => address.port == port && has_host(address.target),
+            }
         };
         let mut count = 0;
         for member in self.0.members.list.iter().filter(is_meant) {

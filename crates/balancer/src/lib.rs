@@ -24,7 +24,7 @@ mod tournament;
 mod tests;
 
 pub use address::{Address, AddressId, AddressState, Member, Record, Resolution, ResolvedTarget, host_and_port};
-pub use balancer::{Balancer, Ended, NoHealthchecker, Pick, PickError, Turn};
+pub use balancer::{Balancer, Ended, NoHealthchecker, Pick, PickError, Turn, Which};
 pub use beyond::{Beyond, BreakerLimits, BudgetLimits, OutlierLimits, Sticky};
 pub use breaker::{Breaker, BreakerState, CircuitOpen};
 pub use budget::Budget;

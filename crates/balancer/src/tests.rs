@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::{
     AddressId, AlgorithmKind, Balancer, Beyond, Checks, HashOn, Limits, Pick, PickError, Record, Resolution,
-    ResolvedTarget, Settings, States, hash_of_value,
+    ResolvedTarget, Settings, States, Which, hash_of_value,
 };
 
 pub(crate) const ALGORITHMS: [AlgorithmKind; 4] = [
@@ -98,7 +98,7 @@ pub(crate) fn weighted(algorithm: AlgorithmKind, weights: &[u32]) -> Balancer {
 
 pub(crate) fn set_health(balancer: &Balancer, port: u16, is_healthy: bool) {
     let member = balancer.addresses().iter().find(|member| member.address().port == port).unwrap();
-    balancer.set_health(member.address().target, None, is_healthy, SystemTime::UNIX_EPOCH).unwrap();
+    balancer.set_health(member.address().target, Which::All, is_healthy, SystemTime::UNIX_EPOCH).unwrap();
 }
 
 /// The port that request `number` goes to.
@@ -232,7 +232,7 @@ fn without_checks_every_address_counts_as_healthy() {
         let off = make(unchecked);
         assert_eq!(ports(&spread(&off, 500)), [1, 2], "{algorithm:?}");
         let id = off.addresses().first().unwrap().address().target;
-        assert!(off.set_health(id, None, false, SystemTime::UNIX_EPOCH).is_err());
+        assert!(off.set_health(id, Which::All, false, SystemTime::UNIX_EPOCH).is_err());
         // What was known before they were switched off is not remembered.
         assert_eq!(ports(&spread(&make(settings(algorithm)), 500)), [1, 2], "{algorithm:?}");
     }

@@ -12,7 +12,7 @@ use crate::{
     Acl, AcmeStorage, BasicauthCredential, CaCertificate, Certificate, ClusteringDataPlane, Consumer, ConsumerGroup,
     ConsumerGroupConsumer, ConsumerGroupPlugin, FilterChain, HmacauthCredential, JwtSecret, Key, KeySet,
     KeyauthCredential, MtlsAuthCredential, Oauth2AuthorizationCode, Oauth2Credential, Oauth2Token, Parameter, Plugin,
-    Service, Session, SessionMetadata, Sni, Tag, Target, Upstream, Vault, Workspace, route, vault,
+    RatelimitingMetric, Service, Session, SessionMetadata, Sni, Tag, Target, Upstream, Vault, Workspace, route, vault,
 };
 
 /// What a plugin adds to the schema of plugins.
@@ -120,6 +120,12 @@ impl Catalog {
 
     pub fn entity(&self, name: &str) -> Option<&Arc<EntitySchema>> {
         self.places.get(name).and_then(|place| self.entities.get(*place))
+    }
+
+    /// An entity's schema for who only reads schemas: also that of counts, which are no part of a configuration.
+    pub fn described(&self, name: &str) -> Option<&Arc<EntitySchema>> {
+        let counts = RatelimitingMetric::schema();
+        self.entity(name).or_else(|| (counts.name == name).then_some(counts))
     }
 
     /// The entities that refer to this one, each with the field that does.

@@ -25,16 +25,16 @@ pub struct Certificate {
     #[field(typedef = key, referenceable, encrypted)]
     pub key: String,
     /// A certificate with another kind of key, for clients that need it.
-    #[field(typedef = certificate, referenceable)]
+    #[field(typedef = certificate, referenceable, required = false)]
     pub cert_alt: Option<String>,
     /// Its private key.
-    #[field(typedef = key, referenceable, encrypted)]
+    #[field(typedef = key, referenceable, encrypted, required = false)]
     pub key_alt: Option<String>,
     /// Words for grouping and filtering.
     #[field(typedef = tags)]
     pub tags: Option<Vec<String>>,
     /// The names it is shown for; kept as SNIs of their own.
-    #[field(transient, elements(typedef = wildcard_host))]
+    #[field(transient, required = false, elements(typedef = wildcard_host))]
     pub snis: Option<Vec<String>>,
 }
 

@@ -38,6 +38,7 @@ pub struct ClusteringDataPlane {
     /// Labels that its operator gave it.
     pub labels: Option<IndexMap<String, String>>,
     /// Its certificate.
+    #[field(required)]
     pub cert_details: Option<CertDetails>,
     /// The calls it understands.
     #[field(set)]

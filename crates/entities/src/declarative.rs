@@ -81,10 +81,15 @@ impl Declarative {
         Ok(configuration)
     }
 
-    /// The answer to `POST /config`.
+    /// What `POST /config` answers with: workspaces stay unsaid.
+    pub fn shown(&self) -> impl Iterator<Item = (&String, &Entities)> {
+        self.entities.iter().filter(|(entity, _)| *entity != "workspaces")
+    }
+
+    /// The same as one value.
     pub fn to_json(&self) -> Value {
         let all = |entities: &Entities| Value::Object(entities.iter().map(|(id, e)| (id.clone(), e.clone())).collect());
-        Value::Object(self.entities.iter().map(|(entity, entities)| (entity.clone(), all(entities))).collect())
+        Value::Object(self.shown().map(|(entity, entities)| (entity.clone(), all(entities))).collect())
     }
 }
 

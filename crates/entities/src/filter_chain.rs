@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 )]
 #[check(mutually_exclusive(["service", "route"]))]
 #[check(at_least_one_of(["service", "route"]))]
-#[check(custom(["filters"], |_| Ok(())))]
+#[check(custom(["filters"], |_| Err("wasm support is not enabled".into())).run_with_invalid_fields())]
 pub struct FilterChain {
     #[field(auto)]
     pub id: Uuid,
@@ -52,5 +52,16 @@ pub struct Filter {
     #[field(default = true)]
     pub enabled: bool,
     /// The filter's own settings.
+    #[field(required = false, json_schema(config_schema()))]
     pub config: Option<Value>,
+}
+
+/// What filters that bring no JSON Schema take.
+fn config_schema() -> Value {
+    schema::json!({
+        "parent_subschema_key": "name",
+        "namespace": "proxy-wasm-filters",
+        "optional": true,
+        "default": { "$schema": "http://json-schema.org/draft-04/schema#", "type": ["string", "null"] },
+    })
 }

@@ -19,6 +19,7 @@ pub struct Key {
     #[field(unique, required = false)]
     pub name: Option<String>,
     /// The key's id in tokens.
+    #[field(unique = false)]
     pub kid: String,
     /// The key as a JSON Web Key, in a string.
     #[field(referenceable, encrypted)]
@@ -40,10 +41,10 @@ pub struct Key {
 #[check(at_least_one_of(["private_key", "public_key"]))]
 pub struct Pem {
     /// The private key.
-    #[field(referenceable, encrypted)]
+    #[field(referenceable, encrypted, required = false)]
     pub private_key: Option<String>,
     /// The public key.
-    #[field(referenceable)]
+    #[field(referenceable, required = false)]
     pub public_key: Option<String>,
 }
 

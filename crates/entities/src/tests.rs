@@ -9,8 +9,8 @@ mod writes;
 
 use schema::Value;
 
-pub(crate) use crate::fuzzing::{catalog, with_context};
 use crate::Catalog;
+pub(crate) use crate::fuzzing::{catalog, with_context};
 
 /// The error tree of an insert, or null.
 fn refusal(catalog: &Catalog, entity: &str, input: Value) -> Value {

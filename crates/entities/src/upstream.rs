@@ -38,6 +38,7 @@ const ACTIVE_UNHEALTHY: [i64; 8] = [429, 404, 500, 501, 502, 503, 504, 505];
 #[check(conditional("hash_fallback", is().pattern("^uri_capture$"), "hash_fallback_uri_capture", is().required(true)))]
 #[check(distinct(["hash_on_uri_capture", "hash_fallback_uri_capture"]))]
 #[check(custom(["algorithm", "sticky_sessions_cookie"], has_session_cookie).run_with_missing_fields())]
+#[record(transformation([""; 0], [""; 0], algorithm_in_step))]
 pub struct Upstream {
     #[field(auto)]
     pub id: Uuid,
@@ -371,4 +372,14 @@ fn from_hash_on(value: &Value) -> Map<String, Value> {
         out.insert("algorithm".into(), algorithm.into());
     }
     out
+}
+
+/// Kong applies its shorthands to what it reads from the store, too: there what requests are hashed by, its default included,
+/// always decides the algorithm.
+fn algorithm_in_step(upstream: &Map<String, Value>) -> Result<Map<String, Value>, String> {
+    let text = |name: &str| upstream.get(name).and_then(Value::as_str);
+    if matches!(text("algorithm"), Some("least-connections" | "latency" | "sticky-sessions")) {
+        return Ok(Map::new());
+    }
+    Ok(upstream.get("hash_on").map(from_hash_on).unwrap_or_default())
 }

@@ -61,8 +61,8 @@ impl Json {
         }
     }
 
-    /// Appends to a member as Kong's transformers do: a string becomes an array with it, an array grows, an object gets
-    /// the next number as a name, and all else gives way to an array.
+    /// Appends to a member as Kong's transformers do: a string becomes an array with it, an array grows, an object with
+    /// members gets the next number as a name, and all else gives way to an array (to Lua an empty object is none).
     pub fn append(&mut self, name: &str, value: &Value) {
         let known = self.raw(name).and_then(|raw| from_str(raw).ok());
         let appended = match known {
@@ -71,7 +71,7 @@ impl Json {
                 items.push(value.clone());
                 Value::Array(items)
             }
-            Some(Value::Object(mut members)) => {
+            Some(Value::Object(mut members)) if !members.is_empty() => {
                 members.insert("1".to_owned(), value.clone());
                 Value::Object(members)
             }

@@ -83,9 +83,13 @@ impl Request {
         self.headers.bytes(if self.authority.len > 0 { self.authority } else { self.host })
     }
 
-    /// The host alone, in lower case, without port and final dot (nginx's `$host`).
+    /// The host alone, in lower case, without port and final dot (nginx's `$host`). Where there is none (HTTP/1.0 needs no
+    /// host) it is `kong`, the name of Kong's server.
     pub fn host_name(&self) -> Cow<'_, [u8]> {
         let name = crate::host_without_port(self.host());
+        if name.is_empty() {
+            return Cow::Borrowed(b"kong");
+        }
         let name = name.strip_suffix(b".").unwrap_or(name);
         if name.iter().any(u8::is_ascii_uppercase) {
             Cow::Owned(name.to_ascii_lowercase())

@@ -38,8 +38,8 @@ impl Response {
         if cx.request.is_grpc() {
             return Self::grpc_error(status, message);
         }
-        let format = negotiate(cx.request.headers.get("accept")).unwrap_or(Format::Json);
-        Self::in_format(cx, status, message, format)
+        let accept = cx.request.headers.joined("accept");
+        Self::in_format(cx, status, message, negotiate(accept.as_deref()).unwrap_or(Format::Json))
     }
 
     /// An error of the proxy itself: `Accept`, else the request's `Content-Type`, else `error_default_type` (router.md, 9 B).

@@ -124,6 +124,7 @@ fn json(value: &Lua<'_>) -> Option<Value> {
                 Value::Object(members.flatten().collect())
             }
         }
+        Lua::Null => Value::Null,
         Lua::Nil | Lua::Object(_) | Lua::Function(_) => return None,
     })
 }
@@ -207,6 +208,43 @@ mod tests {
     }
 
     #[test]
+    fn fields_of_the_connection_are_not_told_of_requests_that_went_on() {
+        let all =
+            "Host: h\nProxy: p\nProxy-Connection: keep-alive\nKeep-Alive: timeout=5\nUpgrade: h2c\nX-A: 1\nX-B: 2";
+        for (connection, is_sent, gone) in [
+            ("Connection: X-A", false, &[][..]),
+            ("Connection: keep-alive", true, &["proxy", "proxy-connection"]),
+            ("Connection: Close", true, &["proxy", "proxy-connection"]),
+            ("Connection: Upgrade", true, &["proxy", "proxy-connection"]),
+            ("Connection: keep-alive, x-a", true, &["keep-alive", "proxy", "proxy-connection", "x-a"]),
+            ("Connection: Upgrade,X-A ,", true, &["proxy", "proxy-connection", "upgrade", "x-a"]),
+            ("Connection: x-a\nConnection: x-b", true, &["proxy", "proxy-connection", "x-a"]),
+        ] {
+            let told = |lines: &str| {
+                let h = Harness::new(&file_log::DEFINITION, json!({ "path": "/dev/null" }));
+                let mut cx = h.context(&format!("GET /\n{lines}"));
+                let ip = cx.client.ip;
+                if is_sent {
+                    cx.attempts.push(pdk::Attempt {
+                        address: pdk::Address { ip, port: 80 },
+                        started_at: std::time::Duration::ZERO,
+                        balancer_latency: std::time::Duration::ZERO,
+                        failure: None,
+                    });
+                }
+                let document = pdk::log::document(&mut cx);
+                document["request"]["headers"].as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+            };
+            let left = told(&format!("{connection}\n{all}"));
+            let missing = |name: &&str| !left.iter().any(|it| it == name);
+            let names = ["connection", "host", "keep-alive", "proxy", "proxy-connection", "upgrade", "x-a", "x-b"];
+            assert_eq!(names.into_iter().filter(missing).collect::<Vec<_>>(), gone, "{connection}");
+            let websocket = told("Host: h\nConnection: keep-alive, Upgrade\nUpgrade: WebSocket\nProxy: p");
+            assert!(websocket.iter().any(|name| name == "upgrade"), "{websocket:?}");
+        }
+    }
+
+    #[test]
     fn members_are_made_by_expressions() {
         let config = json!({ "custom_fields": {
             "tenant": "$(headers['x-tenant'])", "request.kind": "api-$(query_params.v)", "a\\.b": "dot",
@@ -274,7 +312,8 @@ mod tests {
     fn what_needs_lua_is_left_out_of_a_document_that_is_logged() {
         for code in [
             "local a = 1 return a",
-            "return (function() return 1 end)()",
+            "return (function(a) return a end)(1)",
+            "return require('x')",
             "return function() end",
             "return os.time()",
             "return kong.response.get_raw_body()",

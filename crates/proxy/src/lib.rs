@@ -27,7 +27,7 @@ mod worker;
 pub use access_log::{AccessLog, CustomFormat, LogFormat, LogTarget, Syslog, SyslogTarget};
 pub use explain::{Explained, Matched, NotTaken};
 pub use http::h1::client::Patience;
-pub use http::{BodyLength, ClientGone, Downstream, HeadLimits, Limits, Service};
+pub use http::{BodyLength, ClientGone, Downstream, HeadLimits, Limits, Refusal, Service};
 pub use listen::{Clients, LAST_ACCEPTS, Listener, Listening, ListeningSocket, Shown, Tls, TlsSettings};
 pub use settings::{HeaderTokens, PoolSettings, RealIpHeader, Settings};
 pub use snapshot::{Builder, Environment, Secrets, Snapshot, SnapshotHandle, Terms, certificate_pair};

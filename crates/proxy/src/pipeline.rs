@@ -1,6 +1,6 @@
 //! The path of a request: one function, one line a phase.
 
-use crate::http::Downstream;
+use crate::http::{Downstream, Refusal};
 use crate::phases::access::access;
 use crate::phases::forward::{Forwarded, forward};
 use crate::phases::grpc_exit;
@@ -14,7 +14,7 @@ use crate::phases::send::send;
 use crate::phases::trace::trace;
 use crate::snapshot::{Chosen, Snapshot};
 use crate::worker::Thread;
-use pdk::{Client, Context, Flow, Format, Headers, Method, Request, Response, Source, Span, Version};
+use pdk::{Client, Context, Flow, Request, Response, Source, Version};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -84,25 +84,28 @@ async fn answer<'a>(
     Ok(forwarded)
 }
 
-/// The answer to what is no HTTP request. It is logged like any other.
-pub(crate) fn refuse(thread: &Thread, client: Client, status: u16, message: &'static str) -> Response {
+/// Answers what is no HTTP request: as in Kong the global plugins see the answer, and nothing but the answer.
+pub(crate) async fn refuse(thread: Rc<Thread>, request: Request, client: Client, refusal: Refusal, mut to: Downstream) {
+    let _busy = Busy::new(&thread);
     let pinned = thread.pin();
-    let request = Request::new(Method::Get, Version::Http11, Headers::new(), Span::default(), Span::default());
     let mut cx = thread.context(&pinned, request, client);
-    let response = if message.is_empty() {
-        Response::bare(&cx, status)
-    } else {
-        Response::in_format(&cx, status, message, Format::Plain)
+    let chosen = pinned.snapshot.global.chosen(None, &pinned.snapshot.consumers, &pinned.snapshot.instances);
+    let Refusal { status, message } = refusal;
+    let mut response = match message {
+        "" => Response::bare(&cx, status),
+        message => Response::proxy_error(&cx, status, message),
     };
-    cx.respond(response, Source::Error);
     if status == 497 {
-        // nginx's own number for it; clients are told 400.
-        cx.response.status = 400;
+        response.status = 400;
     }
-    let nobody = Chosen::default();
-    header_filter(thread, &mut cx, &nobody);
-    crate::phases::log::write_access_log(thread, &cx, 0);
-    cx.response
+    if cx.request.version < Version::Http2 {
+        response.headers.append("Connection", b"close");
+    }
+    cx.respond(response, Source::Error);
+    header_filter(&thread, &mut cx, &chosen);
+    send(&mut cx, &chosen, Forwarded::default(), &mut to).await;
+    cx.timing.end = Some(Instant::now());
+    log(&thread, &mut cx, &chosen, &to);
 }
 
 /// Counts a request while it is in work, however it ends.

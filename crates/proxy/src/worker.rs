@@ -2,7 +2,7 @@
 
 use crate::access_log::AccessLog;
 use crate::http::connection::Connection;
-use crate::http::{Downstream, Service};
+use crate::http::{Downstream, Refusal, Service};
 use crate::phases::log::write_access_log;
 use crate::pipeline;
 use crate::settings::Settings;
@@ -12,7 +12,7 @@ use crate::stats::{Stats, ThreadStats};
 use crate::upstream::Upstreams;
 use crate::upstream::pool::Pool;
 use ahash::HashMap;
-use pdk::{Client, Clock, Context, Headers, Method, Request, Response, Shared, Span, Storage, Version};
+use pdk::{Client, Clock, Context, Request, Shared, Storage};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
@@ -172,12 +172,6 @@ impl Thread {
         write_access_log(self, &cx, body_sent);
     }
 
-    /// Logs that a service of the caller's refused what is no HTTP request.
-    pub fn log_refused(&self, client: Client, status: u16) {
-        let request = Request::new(Method::Get, Version::Http11, Headers::new(), Span::default(), Span::default());
-        self.log(request, client, Instant::now(), status, 0);
-    }
-
     /// Regular work: idle upstream connections, the log's buffer. Runs for the life of the thread.
     pub async fn tend(self: Rc<Self>) {
         let (mut ticks, mut looks) = (0_u64, 0_u64);
@@ -239,8 +233,14 @@ where
         Box::pin(self.slots.hold(|| (self.handle)(self.thread.clone(), request, client, to)))
     }
 
-    fn refuse(&self, client: Client, status: u16, message: &'static str) -> Response {
-        pipeline::refuse(&self.thread, client, status, message)
+    fn refuse(
+        &self,
+        request: Request,
+        client: Client,
+        refusal: Refusal,
+        to: Downstream,
+    ) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(pipeline::refuse(self.thread.clone(), request, client, refusal, to))
     }
 
     fn is_draining(&self) -> bool {

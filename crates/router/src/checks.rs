@@ -34,6 +34,8 @@ pub(crate) enum OnProtocol {
 #[derive(Debug)]
 pub(crate) struct HeaderCheck {
     pub(crate) name: HeaderName,
+    /// What counts where the request has no field of the name.
+    pub(crate) instead: Option<HeaderName>,
     /// One of them must do.
     pub(crate) values: Box<[HeaderValue]>,
 }
@@ -98,7 +100,12 @@ impl Check {
 
 impl HeaderCheck {
     fn holds(&self, cx: &mut Context<'_>) -> bool {
-        let mut values = cx.headers().iter().filter(|(name, _)| self.name.is(name));
+        let headers = cx.headers();
+        let name = match &self.instead {
+            Some(instead) if !headers.iter().any(|(name, _)| self.name.is(name)) => instead,
+            _ => &self.name,
+        };
+        let mut values = headers.iter().filter(|(other, _)| name.is(other));
         values.any(|(_, value)| {
             self.values.iter().any(|wanted| match wanted {
                 HeaderValue::Literal(literal) => lower_equals(value, literal),

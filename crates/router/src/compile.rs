@@ -339,14 +339,16 @@ fn header_check(flavor: Flavor, name: &str, values: &[String]) -> Result<HeaderC
             }
             values => values.iter().map(|value| literal(value)).collect(),
         };
-        return Ok(HeaderCheck { name: HeaderName::exact(name), values: values.into() });
+        // Kong asks OpenResty's table of the request's fields, which looks for dashes where it finds no underscores.
+        let instead = name.contains('_').then(|| HeaderName::exact(&name.replace('_', "-")));
+        return Ok(HeaderCheck { name: HeaderName::exact(name), instead, values: values.into() });
     }
     let value = |value: &String| match value.strip_prefix("~*") {
         Some(text) => Ok(HeaderValue::Regex(Pattern::new(&text.to_ascii_lowercase(), Dialect::Rust)?)),
         None => Ok(literal(value)),
     };
     let values = values.iter().map(value).collect::<Result<Vec<_>, String>>()?;
-    Ok(HeaderCheck { name: HeaderName::folded(name), values: values.into() })
+    Ok(HeaderCheck { name: HeaderName::folded(name), instead: None, values: values.into() })
 }
 
 fn literal(value: &str) -> HeaderValue {

@@ -89,7 +89,7 @@ fn names<S: Into<String>>(fields: impl IntoIterator<Item = S>) -> Vec<String> {
 impl Check {
     fn new(rule: Rule) -> Self {
         // Checks of emptiness and conditions report beside a field's own error; the others wait for valid fields.
-        let emptiness = matches!(rule, Rule::AtLeastOneOf(_) | Rule::OnlyOneOf(_));
+        let emptiness = matches!(rule, Rule::AtLeastOneOf(_) | Rule::OnlyOneOf(_) | Rule::Distinct(_));
         let condition = matches!(rule, Rule::Conditional { .. } | Rule::ConditionalAtLeastOneOf { .. });
         Self {
             run_with_missing_fields: matches!(rule, Rule::AtLeastOneOf(_) | Rule::MutuallyRequired(_)),

@@ -194,8 +194,14 @@ impl EntitySchema {
                 return Err(Map::from_iter([(name.clone(), message::REQUIRED.into())]));
             }
             if lookup.subschema.is_none() {
+                // Kong names what a table has at 1, which an object never has.
                 let shown = match key {
-                    Value::Array(list) => list.first().map_or_else(|| "nil".to_owned(), crate::lua::tostring),
+                    Value::Object(_) => "nil".to_owned(),
+                    Value::Array(list) => match list.first() {
+                        None => "nil".to_owned(),
+                        Some(Value::Null) => "userdata: NULL".to_owned(),
+                        Some(first) => crate::lua::tostring(first),
+                    },
                     other => crate::lua::tostring(other),
                 };
                 return Err(Map::from_iter([(name.clone(), self.subschema_error.replacen("%s", &shown, 1).into())]));

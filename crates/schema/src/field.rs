@@ -44,6 +44,8 @@ pub enum Flag {
     IsRegex = 1 << 10,
     /// Accepted when given, but neither shown in `/schemas` nor filled with null.
     Hidden = 1 << 11,
+    /// Said to be not unique, which Kong's schemas do once: shown, and without effect.
+    NotUnique = 1 << 12,
 }
 
 type Validate = dyn Fn(&Value) -> Result<(), String> + Send + Sync;
@@ -91,6 +93,8 @@ pub enum Constraint {
     Contains(Value),
     Custom(Custom),
     MutuallyExclusiveSubsets(Vec<Vec<Value>>),
+    /// The JSON Schema of a field of the type json. It is shown; the filters that it is about are not there.
+    JsonSchema(Value),
 }
 
 impl Constraint {
@@ -118,6 +122,7 @@ impl Constraint {
             Self::Contains(_) => 18,
             Self::Custom(_) => 19,
             Self::MutuallyExclusiveSubsets(_) => 20,
+            Self::JsonSchema(_) => 21,
         }
     }
 }
@@ -325,7 +330,7 @@ impl Field {
         self.flagged(Flag::Timestamp, on).with(Constraint::Timestamp)
     }
     pub fn unique(self, on: bool) -> Self {
-        self.flagged(Flag::Unique, on)
+        self.flagged(Flag::Unique, on).flagged(Flag::NotUnique, !on)
     }
     pub fn unique_across_ws(self, on: bool) -> Self {
         self.flagged(Flag::UniqueAcrossWs, on)
@@ -438,6 +443,9 @@ impl Field {
     {
         let subsets = subsets.into_iter().map(|subset| subset.into_iter().map(Into::into).collect()).collect();
         self.with(Constraint::MutuallyExclusiveSubsets(subsets))
+    }
+    pub fn json_schema(self, schema: impl Into<Value>) -> Self {
+        self.with(Constraint::JsonSchema(schema.into()))
     }
     pub fn validator(self, f: impl Fn(&Value) -> Result<(), String> + Send + Sync + 'static) -> Self {
         self.with(Constraint::Custom(Custom(Arc::new(f))))

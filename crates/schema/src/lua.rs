@@ -12,7 +12,7 @@ mod strings;
 pub use evaluate::{Environment, Fault, Function, Object, Table, Value};
 pub use expression::Expression;
 pub use pattern::Pattern;
-pub use print::{join, literal, number, pretty, tostring};
+pub use print::{LARGE, join, literal, number, pretty, tostring};
 
 /// Whether LuaJIT would compile the code; the error is LuaJIT's: `[string "x"]:1: unexpected symbol near '<eof>'`.
 ///

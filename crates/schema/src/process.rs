@@ -67,10 +67,7 @@ impl Processor<'_> {
         let mut errors = Map::new();
         let Some(cx) = self.context else { return Ok(()) };
         let validator = Validator { cx, updating: false };
-        // A shorthand with the name of a field sees its own result once more on a change: recorded, `hash_on = null` on an
-        // upstream becomes "none", and that in turn resets the algorithm.
-        let again = record.shorthands().iter().filter(|s| self.mode == Mode::Patch && record.get(&s.name).is_some());
-        for shorthand in record.shorthands().iter().chain(again) {
+        for shorthand in record.shorthands() {
             let Some(value) = map.get(&shorthand.name) else { continue };
             if let Err(error) = validator.field(&shorthand.field, value) {
                 errors.insert(shorthand.name.clone(), error);
@@ -118,13 +115,16 @@ impl Processor<'_> {
         if self.mode == Mode::Read && field.is_required() && value.as_ref().is_some_and(Value::is_null) {
             *value = None;
         }
+        // To Lua, which asks whether there is a record by its truth, false is none; not even a partial value has it then.
+        let is_no_record = matches!(field.kind, Kind::Record(_)) && *value == Some(Value::Bool(false));
+        if is_no_record && !field.is(Flag::Abstract) {
+            *value = absent(field);
+            let mode = if self.mode == Mode::Patch { Mode::Write } else { self.mode };
+            let filled = Self { mode, ..self };
+            return value.as_mut().map_or(Ok(()), |value| filled.normalise(field, value));
+        }
         if value.is_none() && self.mode != Mode::Patch {
-            *value = match (&field.default, &field.kind) {
-                (Some(default), _) => Some(default.clone()),
-                (None, Kind::Record(_)) if field.is_required() => Some(Value::Object(Map::new())),
-                (None, _) if field.is_required() || field.is(Flag::Hidden) => None,
-                (None, _) => Some(Value::Null),
-            };
+            *value = absent(field);
         }
         match value {
             Some(value) if !field.is(Flag::Abstract) => self.normalise(field, value),
@@ -171,6 +171,16 @@ impl Processor<'_> {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// What a field has that is not given.
+fn absent(field: &Field) -> Option<Value> {
+    match (&field.default, &field.kind) {
+        (Some(default), _) => Some(default.clone()),
+        (None, Kind::Record(_)) if field.is_required() => Some(Value::Object(Map::new())),
+        (None, _) if field.is_required() || field.is(Flag::Hidden) => None,
+        (None, _) => Some(Value::Null),
     }
 }
 

@@ -99,6 +99,9 @@ impl Field {
         for (_, name) in flags.into_iter().filter(|(flag, _)| self.is(*flag)) {
             out.insert(name.into(), true.into());
         }
+        if self.is(Flag::NotUnique) {
+            out.insert("unique".into(), false.into());
+        }
         for constraint in self.constraints() {
             if let Some((name, value)) = render(constraint) {
                 out.insert(name.into(), value);
@@ -205,6 +208,7 @@ fn render(constraint: &Constraint) -> Option<(&'static str, Value)> {
         }
         Constraint::Contains(value) => ("contains", value.clone()),
         Constraint::Custom(_) => return None,
+        Constraint::JsonSchema(schema) => ("json_schema", schema.clone()),
         Constraint::MutuallyExclusiveSubsets(subsets) => ("mutually_exclusive_subsets", subsets.clone().into()),
     })
 }

@@ -6,7 +6,8 @@ use crate::check::push_entity;
 use crate::error::message;
 use crate::field::{Constraint, Kind};
 use crate::lua;
-use crate::{Context, Field, Flag, RecordSchema, Subschema, validators};
+use crate::process::{Mode, Processor};
+use crate::{Context, EntitySchema, Field, Flag, RecordSchema, Subschema, validators};
 
 /// Validates; holds what is the same for a whole document.
 pub(crate) struct Validator<'a> {
@@ -197,8 +198,7 @@ impl Validator<'_> {
 
     /// A JSON array in a record's place is a table with numbered, unknown fields.
     fn list_as_record(&self, record: &RecordSchema, list: &[Value]) -> Checked {
-        let filled = record.fill(Value::Null);
-        let filled = filled.as_object().map_or_else(Map::new, Clone::clone);
+        let filled = self.filled(record);
         let errors = self.record(Lookup { record, subschema: None }, &filled, true).err();
         if list.is_empty() {
             return errors.map_or(Ok(()), |errors| Err(Value::Object(errors)));
@@ -211,6 +211,15 @@ impl Validator<'_> {
                 Value::Object(errors)
             }
         })
+    }
+
+    /// The record of which nothing is given.
+    fn filled(&self, record: &RecordSchema) -> Map<String, Value> {
+        let mut filled = Map::new();
+        // Only the value of a shorthand could fail.
+        let _ = Processor { mode: Mode::Write, context: Some(self.cx) }
+            .record(Lookup { record, subschema: None }, &mut filled);
+        filled
     }
 
     fn foreign(&self, entity: &str, value: &Value) -> Checked {
@@ -242,6 +251,10 @@ impl Validator<'_> {
         // What the value says about itself as that entity is more telling than the absent key.
         match (schema, value) {
             (Some(schema), Value::Object(map)) => schema.validate_partial(self, map).map_err(Value::Object)?,
+            // A list has no names, not even that of the kind it is of.
+            (Some(EntitySchema { subschema_key: Some(kind), .. }), Value::Array(_)) => {
+                return Err(Value::Object(Map::from_iter([(kind.clone(), message::REQUIRED.into())])));
+            }
             (_, Value::Array(list)) if !list.is_empty() => {
                 return Err(list.iter().map(|_| Value::from(message::UNKNOWN)).collect());
             }
@@ -288,6 +301,16 @@ impl Validator<'_> {
     }
 
     fn checks(&self, lookup: Lookup<'_>, map: &Map<String, Value>, errors: &mut Map<String, Value>) {
+        let is_list = |field: &Field, value: &Value| matches!((&field.kind, value), (Kind::Record(_), Value::Array(_)));
+        let mut filled = None;
+        // A list in a record's place has the record's fields as well, and checks see these.
+        for (name, field) in lookup.fields().filter(|(name, field)| map.get(*name).is_some_and(|v| is_list(field, v))) {
+            if let Kind::Record(record) = &field.kind {
+                let record = self.filled(record).into();
+                filled.get_or_insert_with(|| map.clone()).insert(name.to_owned(), record);
+            }
+        }
+        let map = filled.as_ref().unwrap_or(map);
         let own = lookup.record.checks.iter();
         let added = lookup.subschema.iter().flat_map(|sub| &sub.record.checks);
         for check in own.chain(added) {

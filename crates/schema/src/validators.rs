@@ -66,6 +66,7 @@ pub(crate) fn constraint(constraint: &Constraint, value: &Value) -> Result<(), S
             (custom.0)(value).map_err(|text| if text.is_empty() { message::validation(&shown()) } else { text })
         }
         Constraint::MutuallyExclusiveSubsets(subsets) => exclusive(subsets, value),
+        Constraint::JsonSchema(_) => Ok(()),
     }
 }
 

@@ -122,7 +122,7 @@ fn shown(declared: &Declarative) -> Vec<u8> {
         pace::breathe();
         json::write(entity, out);
     };
-    json::write_object(&declared.entities, &mut out, |all, out| json::write_object(all, out, write));
+    json::write_object(declared.shown(), &mut out, |all, out| json::write_object(all, out, write));
     out
 }
 

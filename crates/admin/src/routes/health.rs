@@ -14,15 +14,15 @@ pub(super) fn add(routes: &mut Routes) {
 }
 
 fn health(api: &Api, call: &Call<'_>) -> Outcome {
+    let is_on = |argument: &str| call.argument(argument).flatten().as_deref() == Some("1");
+    let (has_details, is_of_balancer) = (is_on("details"), is_on("balancer_health"));
     let (upstream, (targets, offset)) = api.reading(call, |reader| {
         let upstream = api.named(reader, call, 0, "upstreams")?;
-        let targets = newest(api, reader, call, &upstream)?;
+        let targets = if is_of_balancer { (Vec::new(), None) } else { newest(api, reader, call, &upstream)? };
         Ok((upstream, targets))
     })?;
     let health = Uuid::parse_str(id_of(&upstream)).ok().and_then(|id| api.node.health(id));
-    let is_on = |argument: &str| call.argument(argument).flatten().as_deref() == Some("1");
-    let has_details = is_on("details");
-    let mut body = if is_on("balancer_health") {
+    let mut body = if is_of_balancer {
         let mut body = json!({ "next": null });
         if let Some(health) = &health {
             body["data"] = balancer(&upstream, health, has_details);
@@ -58,10 +58,10 @@ fn target(mut row: Value, health: Option<&UpstreamHealth>, has_details: bool) ->
         "UNHEALTHY"
     };
     row["health"] = Value::from(state);
-    row["data"] = described(host, has_details, |healthy| {
-        let state = if !health.checked {
+    row["data"] = described(host, has_details, |address| {
+        let state = if !health.checked || address.weight == 0 {
             "HEALTHCHECKS_OFF"
-        } else if healthy {
+        } else if address.healthy {
             "HEALTHY"
         } else {
             "UNHEALTHY"
@@ -73,7 +73,7 @@ fn target(mut row: Value, health: Option<&UpstreamHealth>, has_details: bool) ->
 
 fn balancer(upstream: &Value, health: &UpstreamHealth, has_details: bool) -> Value {
     let word = |healthy: bool| if healthy { "HEALTHY" } else { "UNHEALTHY" };
-    let state = |healthy: bool| ("healthy", Value::from(healthy));
+    let state = |address: &AddressHealth| ("healthy", Value::from(address.healthy));
     let hosts = health.hosts.iter().map(|host| described(host, has_details, state));
     let overall = if health.checked || health.hosts.is_empty() { word(health.healthy) } else { "HEALTHCHECKS_OFF" };
     let mut shown = json!({
@@ -115,9 +115,9 @@ fn weight<'a>(hosts: impl Iterator<Item = &'a HostHealth>) -> Value {
     json!({ "total": total, "available": available, "unavailable": total - available })
 }
 
-fn described(host: &HostHealth, has_details: bool, state: impl Fn(bool) -> (&'static str, Value)) -> Value {
+fn described(host: &HostHealth, has_details: bool, state: impl Fn(&AddressHealth) -> (&'static str, Value)) -> Value {
     let address = |address: &AddressHealth| {
-        let (name, state) = state(address.healthy);
+        let (name, state) = state(address);
         let mut shown = json!({ "ip": address.ip, "port": address.port, "weight": address.weight, name: state });
         if has_details {
             add_details(&mut shown, address);

@@ -22,7 +22,7 @@ pub(super) fn add(routes: &mut Routes) {
 fn known<'a>(api: &'a Api, call: &Call<'_>) -> Outcome<&'a EntitySchema> {
     let name = call.parameter(0)?;
     api.catalog
-        .entity(&name)
+        .described(&name)
         .map(std::sync::Arc::as_ref)
         .ok_or_else(|| Failure::message(404, &format!("No entity named '{name}'")))
 }

@@ -43,6 +43,9 @@ pub(super) fn newest(
     upstream: &Value,
 ) -> Outcome<(Vec<Value>, Option<String>)> {
     let schema = api.schema("targets")?;
+    // As in Kong tags are checked, and choose nothing.
+    listing::tags(call, schema)?;
+    let size = listing::any_size(call)?;
     let mut targets: Vec<Value> = Vec::new();
     every(reader, "targets", Some(("upstream", id_of(upstream))), |target| {
         targets.push(target);
@@ -50,12 +53,13 @@ pub(super) fn newest(
     })?;
     let created = |target: &Value| target.get("created_at").and_then(Value::as_f64).unwrap_or_default();
     targets.sort_by(|a, b| created(b).total_cmp(&created(a)).then_with(|| id_of(b).cmp(id_of(a))));
-    let number = |name: &str| call.argument(name).flatten().and_then(|text| lua_number(&text)).filter(|n| *n >= 0.0);
-    let size = number("size").filter(|size| *size >= 1.0).unwrap_or(100.0) as usize;
-    let start = number("offset").unwrap_or_default() as usize;
-    let next = start.saturating_add(size);
-    let offset = (next < targets.len()).then(|| next.to_string());
-    let page = targets.into_iter().skip(start).take(size);
+    let start =
+        call.argument("offset").flatten().and_then(|text| lua_number(&text)).unwrap_or_default().max(0.0).trunc();
+    let next = start + size;
+    let has_next = next >= 0.0 && next.fract() == 0.0 && next < targets.len() as f64;
+    let offset = has_next.then(|| (next as usize).to_string());
+    // A negative count is none.
+    let page = targets.into_iter().skip(start as usize).take(size as usize);
     let shown: Outcome<Vec<Value>> = page.map(|row| shown(reader, schema, row)).collect();
     Ok((shown?, offset))
 }

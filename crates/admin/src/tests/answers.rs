@@ -34,6 +34,46 @@ fn a_new_target_that_is_no_address_is_all_that_is_told() {
 }
 
 #[test]
+fn pages_of_targets_take_any_number_and_check_tags() {
+    let world = with_upstream();
+    for target in ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"] {
+        assert_eq!(world.json("POST", "/upstreams/u/targets", &json!({ "target": target })).0, 201);
+    }
+    for collection in ["targets", "health"] {
+        let path = format!("/upstreams/u/{collection}");
+        for (query, count, offset) in [
+            ("", 3, None),
+            ("size=2", 2, Some("2")),
+            ("size=2&offset=2", 1, None),
+            ("size=0", 0, Some("0")),
+            ("size=-1", 0, None),
+            ("size=1.5", 1, None),
+            ("size=1e9", 3, None),
+            ("tags=x", 3, None),
+        ] {
+            let (status, page) = world.get(&format!("{path}?{query}"));
+            let next = offset.map(|offset| format!("{path}?offset={offset}"));
+            assert_eq!((status, page["data"].as_array().unwrap().len()), (200, count), "{path} {query}: {page}");
+            assert_eq!((&page["offset"], &page["next"]), (&json!(offset), &json!(next)), "{path} {query}");
+        }
+    }
+    for collection in ["targets", "health", "targets/all"] {
+        for (query, code, message) in [
+            ("size=x", 9, "size must be a number"),
+            ("size=1&size=2", 9, "size must be a number"),
+            ("tags=", 11, "invalid option (tags: cannot be null)"),
+            ("tags=a,b/c", 11, "invalid option (tags: invalid filter syntax)"),
+            ("tags=a,b,c,d,e,f", 11, "invalid option (tags: cannot query more than 5 tags)"),
+        ] {
+            let (status, answer) = world.get(&format!("/upstreams/u/{collection}?{query}"));
+            let told = (status, &answer["code"], &answer["message"]);
+            assert_eq!(told, (400, &json!(code), &json!(message)), "{collection} {query}");
+        }
+    }
+    assert_eq!(world.get("/upstreams/u/health?balancer_health=1&size=x").0, 200);
+}
+
+#[test]
 fn names_of_certificates_are_taken_from_bodies_and_paths() {
     let pair = include_str!("pair.pem");
     let (cert, key) = pair.split_at_checked(pair.find("-----BEGIN PRIVATE KEY").unwrap()).unwrap();

@@ -313,6 +313,7 @@ fn health_is_told_by_target_and_as_a_whole() {
     let hosts = vec![
         host("10.0.0.1:80", "A", vec![address(false)]),
         host("gone.test:80", "dns server error: 3 name error", Vec::new()),
+        HostHealth { node_weight: 0, ..host("10.0.0.3:80", "A", vec![AddressHealth { weight: 0, ..address(true) }]) },
     ];
     let circuit = Some(CircuitHealth { state: "open", requests: Some((2, 1, 7)) });
     let retries = Some(RetryCounts { made: 3, refused: 4 });
@@ -330,6 +331,8 @@ fn health_is_told_by_target_and_as_a_whole() {
         told,
         [("10.0.0.1:80", "UNHEALTHY"), ("10.0.0.3:80", "HEALTHCHECKS_OFF"), ("gone.test:80", "DNS_ERROR")]
     );
+    let idle = body["data"].as_array().unwrap().iter().find(|row| row["target"] == "10.0.0.3:80").unwrap();
+    assert_eq!(idle["data"]["addresses"][0]["health"], "HEALTHCHECKS_OFF");
     let (_, body) = world.get("/upstreams/u.test/health?balancer_health=1");
     assert_eq!(body["data"]["balancer_health"], "UNHEALTHY");
     assert_eq!(body["data"]["details"]["weight"], json!({ "total": 100, "available": 0, "unavailable": 100 }));

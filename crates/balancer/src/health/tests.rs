@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::json::{balancer_health, target_health};
 use super::{Health, Reason, Report, Source, State};
 use crate::tests::{balancer, checks, ips, named, set_health, settings, target};
-use crate::{AlgorithmKind, Balancer, Checks, Limits, Resolution, Settings};
+use crate::{AlgorithmKind, Balancer, Checks, Limits, Resolution, Settings, Which};
 
 /// Limits in the order successes, HTTP failures, TCP failures, timeouts.
 fn limits(successes: u8, http_failures: u8, tcp_failures: u8, timeouts: u8) -> Limits {
@@ -184,7 +184,7 @@ fn the_report_on_targets_has_kongs_shape() {
     let checked = balancer(settings(AlgorithmKind::RoundRobin), pool.clone());
     set_health(&checked, 15_556, false);
     let id = checked.addresses().first().unwrap().address().target;
-    checked.set_health(id, Some(("10.0.0.1".parse().unwrap(), 90)), false, SystemTime::UNIX_EPOCH).unwrap();
+    checked.set_health(id, Which::At("10.0.0.1".parse().unwrap(), 90), false, SystemTime::UNIX_EPOCH).unwrap();
     assert_eq!(
         targets(&checked),
         [

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{balancer, set_health, settings, spread, target};
-use crate::{AlgorithmKind, Balancer, KEPT, States};
+use crate::{AlgorithmKind, Balancer, KEPT, States, Which};
 use uuid::Uuid;
 
 fn make(states: &States, id: u128, ports: &[u16], now: Instant) -> Balancer {
@@ -75,17 +75,31 @@ fn the_wheel_goes_on_where_it_was() {
 fn an_address_by_hand_is_the_one_meant() {
     let balancer = balancer(
         settings(AlgorithmKind::RoundRobin),
-        vec![super::named("a.test", 80, 100, super::ips(&["10.0.0.1", "10.0.0.2"])), target(1, 100)],
+        vec![
+            super::named("a.test", 80, 100, super::ips(&["10.0.0.1", "10.0.0.2"])),
+            super::named("a.test", 90, 100, super::ips(&["10.0.0.1"])),
+            target(1, 100),
+        ],
     );
     let id = balancer.addresses().iter().find(|member| member.address().port == 80).unwrap().address().target;
     let down = || balancer.addresses().iter().filter(|member| !member.state().health().is_healthy()).count();
     let at = std::time::SystemTime::UNIX_EPOCH;
-    let one = Some(("10.0.0.2".parse().unwrap(), 80));
-    let elsewhere = Some(("10.0.0.2".parse().unwrap(), 81));
-    let cases =
-        [(elsewhere, false, 0, 0), (one, false, 1, 1), (None, false, 2, 2), (one, true, 1, 1), (None, true, 2, 0)];
-    for (address, is_healthy, count, left_down) in cases {
-        assert_eq!(balancer.set_health(id, address, is_healthy, at), Ok(count));
-        assert_eq!(down(), left_down, "{address:?} {is_healthy}");
+    let one = Which::At("10.0.0.2".parse().unwrap(), 80);
+    let elsewhere = Which::At("10.0.0.2".parse().unwrap(), 81);
+    let cases = [
+        (elsewhere, false, 0, 0),
+        (one, false, 1, 1),
+        (Which::All, false, 2, 2),
+        (one, true, 1, 1),
+        (Which::All, true, 2, 0),
+        (Which::OfHost(80), false, 2, 2),
+        // Another target of the same name.
+        (Which::OfHost(90), false, 1, 3),
+        (Which::OfHost(1), true, 0, 3),
+        (Which::OfHost(80), true, 2, 1),
+    ];
+    for (which, is_healthy, count, left_down) in cases {
+        assert_eq!(balancer.set_health(id, which, is_healthy, at), Ok(count), "{which:?}");
+        assert_eq!(down(), left_down, "{which:?} {is_healthy}");
     }
 }

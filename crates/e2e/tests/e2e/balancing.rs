@@ -224,6 +224,28 @@ fn the_nodes_own_locality_comes_first() {
 }
 
 #[test]
+fn the_cookie_to_hash_comes_behind_the_upstreams_and_only_where_there_was_one() {
+    let upstream = crate::upstream::Upstream::start();
+    let hashing = json!({ "algorithm": "consistent-hashing", "hash_on": "cookie", "hash_on_cookie": "c" });
+    let target = json!({ "target": upstream.at.to_string() });
+    let refusing = json!({ "target": crate::gateway::free_address().to_string() });
+    for (targets, asked, status, before) in
+        [(&[target][..], &["X-Answer: Set-Cookie: z=1"][..], 200, &["z=1"][..]), (&[refusing], &[], 502, &[])]
+    {
+        let gateway = Gateway::start(&kong_yml(targets, hashing.clone(), json!({ "retries": 0 })));
+        let answer = get(gateway.ports.proxy, "/", asked);
+        let cookies: Vec<_> =
+            answer.headers.iter().filter(|(n, _)| n == "set-cookie").map(|(_, v)| v.as_str()).collect();
+        let (last, others) = cookies.split_last().unwrap();
+        assert_eq!((answer.status, others), (status, before), "{answer:?}");
+        assert!(last.starts_with("c=") && last.ends_with("; Path=/; SameSite=Lax; HttpOnly"), "{last}");
+    }
+    let gateway = Gateway::start(&kong_yml(&[], hashing, json!({})));
+    let answer = get(gateway.ports.proxy, "/", &[]);
+    assert_eq!((answer.status, answer.header("set-cookie")), (503, None), "{answer:?}");
+}
+
+#[test]
 fn a_session_stays_with_its_target() {
     let targets: Vec<Target> = (0..3).map(|_| Target::start()).collect();
     let all: Vec<Value> = targets.iter().map(plain).collect();
@@ -337,6 +359,10 @@ fn targets_are_marked_by_hand_without_a_database_too() {
         let mut counts = spread(&gateway, 6);
         counts.sort_by_key(|(_, count)| *count);
         assert_eq!(counts.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [3, 3], "{properties:?}");
+        // A name stands for the addresses of the target's own name at the port.
+        assert_eq!(put(&format!("{path}/localhost:{}/unhealthy", port(&one))), 204, "{properties:?}");
+        assert_eq!(state_of(&gateway, &one), "UNHEALTHY", "{properties:?}");
+        assert_eq!(put(&format!("{path}/a%20b/unhealthy")), 400, "{properties:?}");
         assert_eq!(put("/upstreams/pool/targets/127.0.0.1:9/unhealthy"), 404, "{properties:?}");
     }
 }

@@ -61,3 +61,23 @@ fn a_write_makes_invalid_what_is_kept_across_threads() {
         assert_eq!(client.answer().unwrap().status, 200);
     }
 }
+
+#[test]
+fn what_is_kept_is_shown_while_an_instance_of_the_plugin_is_there() {
+    let upstream = Upstream::start();
+    let plugin = "plugins:\n  - { name: proxy-cache, config: { strategy: memory } }\n";
+    let without = upstream.kong_yml(&["{ name: r, paths: [/] }"]);
+    let gateway = Gateway::start(&(without.clone() + plugin));
+    let kept = get(gateway.ports.proxy, "/", &["X-Answer: Content-Type: text/plain"]);
+    let path = format!("/proxy-cache/{}", kept.header("x-cache-key").unwrap_or_default());
+    let ask = |method: &str, path: &str, body: &str| {
+        let mut client = Client::open(gateway.ports.admin);
+        let head = format!("Host: a\r\nContent-Type: application/json\r\nContent-Length: {}", body.len());
+        client.send(format!("{method} {path} HTTP/1.1\r\n{head}\r\n\r\n{body}").as_bytes()).unwrap();
+        client.answer().unwrap().status
+    };
+    assert_eq!(ask("GET", &path, ""), 200);
+    let body = serde_json::json!({ "config": without }).to_string();
+    assert_eq!(ask("POST", "/config", &body), 201);
+    assert_eq!([ask("GET", &path, ""), ask("DELETE", &path, ""), ask("DELETE", "/proxy-cache", "")], [404, 404, 204]);
+}

@@ -1,8 +1,10 @@
 //! What two parsers could read differently is refused and the connection closed; the upstream never sees it.
 
-use crate::client::Client;
-use crate::gateway::Gateway;
+use crate::client::{Client, get};
+use crate::gateway::{Gateway, eventually};
 use crate::upstream::Upstream;
+use serde_json::{Value, json};
+use std::path::Path;
 
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -78,6 +80,82 @@ fn malformed_requests_are_refused_and_never_forwarded() {
     }
     // What is refused before its end is known may have begun: no whole request may have arrived.
     assert_eq!(upstream.seen(), Vec::<String>::new());
+}
+
+/// A service with a route for HTTPS alone, and global plugins: a log of this path and a field for all answers.
+fn logging(upstream: &Upstream, log: &Path) -> String {
+    upstream.kong_yml(&["{ name: s, paths: [/s], protocols: [https] }", "{ name: r, paths: [/r] }"])
+        + &format!("plugins:\n  - {{ name: file-log, config: {{ path: {} }} }}\n", log.display())
+        + "  - name: response-transformer\n    config: { add: { headers: [\"x-seen:yes\"] } }\n"
+}
+
+#[test]
+fn what_is_refused_passes_the_global_plugins_and_is_logged() {
+    let (upstream, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
+    let log = folder.path().join("log");
+    let gateway = Gateway::start_with(&logging(&upstream, &log), &[("allow_debug_header", "on")]);
+    let long = "x".repeat(9000);
+    let cases = [
+        (
+            "two hosts",
+            "POST /a?b=c HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".to_owned(),
+            400,
+            "/a?b=c",
+            "POST",
+            Some("a"),
+        ),
+        ("no colon", "GET /a HTTP/1.1\r\nHost: a\r\nNothing\r\n\r\n".into(), 400, "/a", "GET", Some("a")),
+        ("a long field", format!("GET /a HTTP/1.1\r\nHost: a\r\nX: {long}\r\n\r\n"), 400, "/a", "GET", Some("a")),
+        ("a long target", format!("POST /{long} HTTP/1.1\r\nHost: a\r\n\r\n"), 414, "", "POST", None),
+        ("a coding", "GET /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: x\r\n\r\n".into(), 501, "/a", "GET", Some("a")),
+        // A route that takes other protocols is none to logs.
+        ("https only", "GET /s HTTP/1.1\r\nHost: a\r\nKong-Debug: 1\r\n\r\n".into(), 426, "/s", "GET", Some("a")),
+    ];
+    for (lines, (what, request, status, uri, method, host)) in cases.into_iter().enumerate() {
+        let mut client = Client::open(gateway.ports.proxy);
+        client.send(request.as_bytes()).unwrap();
+        let answer = client.answer().unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!((answer.status, answer.header("x-seen")), (status, Some("yes")), "{what}: {answer:?}");
+        assert_eq!(answer.header("kong-route-name"), (what == "https only").then_some("s"), "{what}");
+        let mut text = String::new();
+        eventually(what, || {
+            text = std::fs::read_to_string(&log).unwrap_or_default();
+            text.ends_with('\n') && text.lines().count() > lines
+        });
+        let document: Value = serde_json::from_str(text.lines().nth(lines).unwrap()).unwrap();
+        let request = &document["request"];
+        assert_eq!((&request["method"], &request["uri"]), (&json!(method), &json!(uri)), "{what}: {document}");
+        let seen = request["headers"]["host"].as_str().or(request["headers"]["host"][0].as_str());
+        assert_eq!((seen, &document["response"]["status"]), (host, &json!(status)), "{what}: {document}");
+        for absent in ["route", "service", "tries"] {
+            assert!(document.get(absent).is_none(), "{what}: {document}");
+        }
+        assert_eq!(document["upstream_uri"], "", "{what}");
+    }
+    eventually("they are in the access log", || {
+        let text = std::fs::read_to_string(gateway.prefix().join("logs/access.log")).unwrap_or_default();
+        ["\"POST /a?b=c HTTP/1.1\" 400 ", "\"GET /a HTTP/1.1\" 501 ", "\"\" 414 "]
+            .iter()
+            .all(|part| text.contains(part))
+    });
+    assert_eq!(upstream.seen(), Vec::<String>::new());
+}
+
+#[test]
+fn a_request_without_host_is_for_kong() {
+    let (upstream, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
+    let gateway = Gateway::start(&logging(&upstream, &folder.path().join("log")));
+    let mut client = Client::open(gateway.ports.proxy);
+    client.send(b"GET /r HTTP/1.0\r\n\r\n").unwrap();
+    let answer = client.answer().unwrap();
+    assert!(answer.body.to_ascii_lowercase().contains("\r\nx-forwarded-host: kong\r\n"), "{answer:?}");
+    let mut client = Client::open(gateway.ports.proxy);
+    client.send(b"TRACE /r HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let answer = client.answer().unwrap();
+    assert_eq!((answer.status, answer.header("connection")), (405, Some("close")), "{answer:?}");
+    // The lines of Accept are one list.
+    let answer = get(gateway.ports.proxy, "/none", &["Accept: a/b", "Accept: text/html"]);
+    assert_eq!((answer.status, answer.header("content-type")), (404, Some("text/html; charset=utf-8")), "{answer:?}");
 }
 
 #[test]

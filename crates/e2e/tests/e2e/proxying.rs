@@ -54,6 +54,16 @@ fn what_no_route_takes_is_answered_404_as_kong_does() {
 }
 
 #[test]
+fn a_request_behind_a_body_that_nobody_reads_is_answered() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&upstream.kong_yml(&["{ paths: [/r] }"]));
+    let mut client = Client::open(gateway.ports.proxy);
+    let refused = "POST /none HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
+    client.send(format!("{refused}GET /r HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).unwrap();
+    assert_eq!([(); 2].map(|()| client.answer().unwrap().status), [404, 200]);
+}
+
+#[test]
 fn one_connection_serves_many_requests_one_after_another_and_at_once() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&upstream.kong_yml(&["{ paths: [/] }"]));

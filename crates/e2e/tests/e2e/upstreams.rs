@@ -218,6 +218,40 @@ fn canned(answer: &'static str) -> SocketAddr {
 }
 
 #[test]
+fn answers_are_taken_as_nginx_takes_them() {
+    const OK: &str = "HTTP/1.1 200 OK\r\n";
+    let chunked = |body: &str| format!("{OK}Transfer-Encoding: chunked\r\n\r\n{body}");
+    for (answer, body, fields) in [
+        (chunked("2 \r\nok\r\n0\r\n\r\n"), Some("ok"), &[][..]),
+        (chunked("2\nok\n0\n\n"), Some("ok"), &[]),
+        // Nothing of it has gone out when it turns out to be none.
+        (chunked("2\r\nokk\r\n0\r\n\r\n"), None, &[]),
+        (
+            format!(
+                "{OK}Content-Type: a/b\r\nRefresh: 1\r\nDate: x\r\nContent-Type: c/d\r\nRefresh: 2\r\nDate: y\r\nContent-Length: 2\r\n\r\nok"
+            ),
+            Some("ok"),
+            &[("content-type", "a/b"), ("refresh", "1"), ("date", "x")],
+        ),
+    ] {
+        let upstream = canned(answer.clone().leak());
+        let yml = format!(
+            "_format_version: \"3.0\"\nservices:\n  - url: http://{upstream}\n    retries: 0\n    routes:\n      - paths: [/]\n"
+        );
+        let gateway = Gateway::start(&yml);
+        let mut client = Client::open(gateway.ports.proxy);
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        let got = client.answer().ok();
+        assert_eq!(got.as_ref().map(|answer| answer.body.as_str()), body, "{answer:?}: {got:?}");
+        for (name, value) in fields {
+            let all: Vec<_> =
+                got.iter().flat_map(|a| &a.headers).filter(|(n, _)| n == name).map(|(_, v)| v.as_str()).collect();
+            assert_eq!(all, [*value], "{answer:?}");
+        }
+    }
+}
+
+#[test]
 fn cookies_of_an_http2_client_reach_an_http1_upstream_as_one_field() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&upstream.kong_yml(&["{ paths: [/] }"]));

@@ -66,7 +66,8 @@ fn add(
     children.sort_by(|(a, _), (b, _)| b.name.cmp(&a.name));
     for (child, field) in children {
         let Some(section) = shown.shift_remove(&child.name) else { continue };
-        if !section.is_array() {
+        // A table that is no list has no items to tell the errors of.
+        if !section.is_array() && !section.is_object() {
             shown.insert(child.name.clone(), section);
             continue;
         }
@@ -117,13 +118,13 @@ fn report(collection: &str, entity: Map<String, Value>, errors: Vec<Value>) -> V
     if let Some(id) = entity.get("id").filter(|id| is_id(id)) {
         out.insert("entity_id".into(), id.clone());
     }
-    if let Some(name) = entity.get("name").filter(|name| name.is_string()) {
+    if let Some(name) = entity.get("name").filter(|name| name.as_str().is_some_and(|name| !name.is_empty())) {
         out.insert("entity_name".into(), name.clone());
     }
-    let is_tags =
-        |tags: &&Value| tags.as_array().is_some_and(|tags| !tags.is_empty() && tags.iter().all(Value::is_string));
-    if let Some(tags) = entity.get("tags").filter(is_tags) {
-        out.insert("entity_tags".into(), tags.clone());
+    let is_tags = |tags: &&Value| tags.as_array().is_some_and(|tags| tags.iter().all(Value::is_string));
+    if let Some(mut tags) = entity.get("tags").filter(is_tags).cloned() {
+        lua_tables(&mut tags);
+        out.insert("entity_tags".into(), tags);
     }
     let mut entity = Value::Object(entity);
     lua_tables(&mut entity);

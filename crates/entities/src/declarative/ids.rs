@@ -19,6 +19,16 @@ pub(super) fn generate(
     Some(Uuid::new_v5(&namespace, key.as_bytes()).to_string())
 }
 
+/// Whether a part of the cache key may be generated. Kong then gives ids at random, other ones with each import.
+fn is_generated(schema: &EntitySchema) -> bool {
+    schema.cache_key.iter().filter_map(|name| schema.field(name)).any(|field| field.is(Flag::Auto))
+}
+
+/// Whether Kong, too, makes such an id of names.
+pub(super) fn is_of_names_in_kong(schema: &EntitySchema, id: &str) -> bool {
+    !is_generated(schema) && Uuid::parse_str(id).is_ok_and(|id| id.get_version_num() == 5)
+}
+
 fn key(schema: &EntitySchema, entity: &Map<String, Value>, parent: Option<(&str, Option<&str>)>) -> Option<String> {
     let part = |name: &str| match (entity.get(name), parent) {
         (Some(Value::Object(foreign)), _) => foreign.get("id").and_then(Value::as_str).map(str::to_owned),
@@ -28,19 +38,22 @@ fn key(schema: &EntitySchema, entity: &Map<String, Value>, parent: Option<(&str,
     };
     // A parent without a name is no one's to tell its children by.
     let is_nameless = |name: &str| parent.is_some_and(|(field, id)| field == name && id.is_none());
-    if schema.cache_key.len() > 1 {
+    if !schema.cache_key.is_empty() && !is_generated(schema) {
         if schema.cache_key.iter().any(|name| is_nameless(name) && part(name).is_none()) {
             return None;
         }
         let mut key = format!("{}:{WORKSPACE}", schema.name);
         for name in &schema.cache_key {
+            // What is said to be null is no part of the key, what is not said is an empty one.
+            if entity.get(name).is_some_and(Value::is_null) {
+                continue;
+            }
             key.push(':');
             key.push_str(&part(name).unwrap_or_default());
         }
         // A scope that Kong's open-source edition does not know, so that its ids stay as they are.
-        for (scope, _) in
-            schema.foreign_fields().filter(|(field, _)| !schema.cache_key.iter().any(|name| name == field))
-        {
+        let is_hidden = |name: &str| schema.field(name).is_some_and(|field| field.is(Flag::Hidden));
+        for (scope, _) in schema.foreign_fields().filter(|(field, _)| is_hidden(field)) {
             if let Some(id) = part(scope) {
                 key.push(':');
                 key.push_str(&id);

@@ -168,6 +168,8 @@ fn head(config: &Map<String, Value>, catalog: &Catalog) -> Map<String, Value> {
                     refuse(name, text);
                 }
             }
+            // Counts are no configuration, though Kong lets them stand in one.
+            "ratelimiting_metrics" if is_empty(value) => {}
             // A view of the others.
             "tags" => refuse(name, UNKNOWN),
             _ if catalog.entity(name).is_none() => refuse(name, UNKNOWN),
@@ -175,6 +177,15 @@ fn head(config: &Map<String, Value>, catalog: &Catalog) -> Map<String, Value> {
         }
     }
     errors
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
 }
 
 /// `_comment` and `_ignore` may stand anywhere and mean nothing.
@@ -327,16 +338,23 @@ impl<'a> Reader<'a> {
             if parent.is_some() && is_of_known_kind && !matches!(self.pass, Pass::Again(_)) {
                 errors.insert(field.to_owned(), "value must be null".into());
             }
-            let stands_for = match (value, self.pass) {
-                (Value::String(name), Pass::Again(names) | Pass::Report(names)) => names.contains(target, name),
-                _ => value.is_string(),
+            let named = match (value, self.pass) {
+                (Value::String(name), Pass::Again(names) | Pass::Report(names)) => names.get(target, name),
+                (Value::String(_), Pass::First) => Some(None),
+                _ => None,
             };
+            let stands_for = named.is_some();
             // The parent has the say over a name of its own kind, though not over an id.
             let is_parents = parent.is_some_and(|parent| parent.field == field);
             if (stands_for && !is_parents) || value.get("id").is_some_and(Value::is_string) {
                 references.push((*name, value.clone()));
             }
-            entity.insert(field.to_owned(), if stands_for { stand_in(UNRESOLVED) } else { value.clone() });
+            let value = match named {
+                Some(Some(invalid)) => stand_in(invalid.clone()),
+                Some(None) => stand_in(UNRESOLVED),
+                None => value.clone(),
+            };
+            entity.insert(field.to_owned(), value);
         }
         if entity.get("id").is_none_or(Value::is_null)
             && this.schema.field("id").is_some()
@@ -402,12 +420,18 @@ impl<'a> Reader<'a> {
     }
 
     fn ids(&self) -> Vec<(Vec<Step>, String)> {
-        self.entries.iter().map(|entry| (self.path(entry), entry.id.clone())).collect()
+        let is_shown = |entry: &&Entry<'_>| {
+            self.collections.get(entry.collection).is_some_and(|this| ids::is_of_names_in_kong(this.schema, &entry.id))
+        };
+        self.entries.iter().filter(is_shown).map(|entry| (self.path(entry), entry.id.clone())).collect()
     }
 
-    /// Puts a message in an entry's place in the error tree.
+    /// Puts a message in an entry's place in the error tree. Kong looks no further than to the entity that it is nested in, and
+    /// takes that one's place in its list for a place in the file.
     pub(super) fn place(&self, errors: &mut Places, entry: &Entry<'_>, message: String) {
-        errors.0.push((self.path(entry), message));
+        let mut path = self.path(entry);
+        path.drain(..path.len().saturating_sub(2));
+        errors.0.push((path, message));
     }
 
     fn finish(self, catalog: &Catalog, is_transformed: bool) -> Result<Read, Problem> {
@@ -455,7 +479,7 @@ fn row(this: &Collection<'_>, shown: &Value, is_transformed: bool, cx: &Context<
     if is_transformed {
         row = this.schema.transform(row, cx).map_err(|error| error.to_string())?;
     }
-    Ok(Some(row))
+    Ok((row != *shown).then_some(row))
 }
 
 fn stand_in(id: impl Into<Value>) -> Value {

@@ -124,8 +124,27 @@ services:
     for collection in ["services", "routes", "plugins"] {
         assert_eq!(only(&one, collection)["id"], only(&other, collection)["id"], "{collection}");
     }
-    // v5(v5(namespace, "services"), "svc")
-    assert_eq!(only(&one, "services")["id"], "b9f04b04-ab65-5e2a-b4c4-f82b7d5b781c");
+    // Made of v5(namespace, "services") and "svc", and of what is the cache's key in Kong: "vaults:*:a-b".
+    let kongs = [
+        (json!({"services": [{"name": "svc", "host": "a.test"}]}), "services", "b9f04b04-ab65-5e2a-b4c4-f82b7d5b781c"),
+        (json!({"vaults": [{"name": "env", "prefix": "a-b"}]}), "vaults", "3ad11388-3f98-5213-b44c-e51d027d08f2"),
+        (
+            json!({"consumers": [{"username": "u", "basicauth_credentials": [{"username": "b", "password": "p"}]}]}),
+            "basicauth_credentials",
+            "af43ae62-d1f2-5e0d-b8b4-953ba7d80355",
+        ),
+    ];
+    for (mut config, collection, id) in kongs {
+        config["_format_version"] = "3.0".into();
+        assert_eq!(only(&load_value(config).unwrap(), collection)["id"], id, "{collection}");
+    }
+}
+
+#[test]
+fn counts_and_workspaces_are_taken_and_not_told() {
+    let config = |counts: Value| json!({"_format_version": "3.0", "workspaces": [{"name": "default"}], "ratelimiting_metrics": counts});
+    assert_eq!(load_value(config(json!([]))).unwrap().to_json(), json!({}));
+    assert_eq!(errors(config(json!([{}]))), json!({"ratelimiting_metrics": "unknown field"}));
 }
 
 #[test]

@@ -190,6 +190,9 @@ fn key(value: Value) -> String {
 }
 
 fn scalar(text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>) -> Value {
+    if tag.is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == "null") {
+        return Value::Null;
+    }
     let is_text = match tag {
         None => style != ScalarStyle::Plain,
         Some(tag) => !tag.is_yaml_core_schema() || tag.suffix == "str",
@@ -214,6 +217,10 @@ fn plain(text: &str) -> Option<Value> {
         Some(rest) => (true, rest),
         None => (false, digits.strip_prefix('+').unwrap_or(&digits)),
     };
+    if matches!(unsigned, ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN") {
+        // JSON has no such numbers; the greatest is as little what a field may hold.
+        return Some(f64::MAX.into());
+    }
     let magnitude = integer(unsigned);
     if let Some(magnitude) = magnitude {
         return Some(match (is_negative, i64::try_from(magnitude)) {

@@ -3,6 +3,7 @@
 //! People see the written form in error messages, so it is Kong's to the letter.
 
 use std::net::Ipv4Addr;
+use std::panic::catch_unwind;
 use std::sync::LazyLock;
 
 use atc_router::ast::{Expression, LogicalExpression, Type};
@@ -270,6 +271,7 @@ pub fn check(flavor: RouterFlavor, route: &Map<String, Value>) -> Result<(), Str
 /// The router's parser recurses: without bounds an expression could exhaust the stack.
 const MAX_LENGTH: usize = 64 << 10;
 const MAX_DEPTH: usize = 100;
+const UNKNOWN_OPERATOR: &str = "unknown operator: 'not in' is written with one space";
 
 /// Parses an expression and checks that its fields and types fit.
 ///
@@ -282,7 +284,9 @@ pub fn parse(text: &str, is_stream: bool) -> Result<Expression, String> {
     if depth(text) > MAX_DEPTH {
         return Err(format!("expression nested too deeply: at most {MAX_DEPTH} levels"));
     }
-    let expression = atc_router::parser::parse(text).map_err(|error| error.to_string())?;
+    // The parser does not know the operator `not in` with other than one space between, which its grammar takes, and panics.
+    let parsed = catch_unwind(|| atc_router::parser::parse(text).map_err(|error| error.to_string()));
+    let expression = parsed.map_err(|_| UNKNOWN_OPERATOR)??;
     static HTTP: LazyLock<Schema> = LazyLock::new(|| fields(false));
     static STREAM: LazyLock<Schema> = LazyLock::new(|| fields(true));
     expression.validate(if is_stream { &STREAM } else { &HTTP })?;

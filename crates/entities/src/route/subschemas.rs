@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use schema::{Check, CheckError, Field, Map, Record, Subschema, Value, typedefs};
+use schema::{Check, Field, Record, Subschema, is, typedefs};
 
 use crate::{RetryPolicy, RouterFlavor};
 
@@ -77,70 +77,37 @@ fn stream(name: &str, flavor: RouterFlavor) -> Subschema {
         forbidden("path_forwarding", Field::string().hidden(true), PROTOCOLS),
     ];
     with(Subschema::new(name), fields)
-        .check(must_set(flavor, &["sources", "destinations", "snis"], |protocols, names| {
-            protocols
-                .iter()
-                .all(|protocol| matches!(protocol.as_str(), Some("tcp" | "tls" | "udp")))
-                .then(|| format!("must set one of {names} when 'protocols' is 'tcp', 'tls' or 'udp'"))
-        }))
-        .check(must_set(flavor, &["snis"], |protocols, _| {
-            protocols
-                .iter()
-                .all(|protocol| protocol == "tls_passthrough")
-                .then(|| "must set snis when 'protocols' is 'tls_passthrough'".to_owned())
-        }))
+        .check(
+            Check::conditional_at_least_one_of(
+                "protocols",
+                is().elements(Field::string().one_of(["tcp", "tls", "udp"])),
+                names(flavor, &["sources", "destinations", "snis"]),
+            )
+            .then_err("must set one of %s when 'protocols' is 'tcp', 'tls' or 'udp'"),
+        )
+        .check(
+            Check::conditional_at_least_one_of(
+                "protocols",
+                is().elements(Field::string().one_of(["tls_passthrough"])),
+                names(flavor, &["snis"]),
+            )
+            .then_err("must set snis when 'protocols' is 'tls_passthrough'"),
+        )
 }
 
 /// What the secure protocol of a family asks for, or else the plain one.
 fn secure_or_not(
     flavor: RouterFlavor,
-    (secure, secure_fields): (&'static str, &[&'static str]),
-    (plain, plain_fields): (&'static str, &[&'static str]),
+    (secure, secure_fields): (&str, &[&'static str]),
+    (plain, plain_fields): (&str, &[&'static str]),
 ) -> Check {
-    let secure_fields = names(flavor, secure_fields);
-    let plain_fields = names(flavor, plain_fields);
-    let all = secure_fields.iter().copied().chain(["protocols"]).collect::<Vec<_>>();
-    let check = Check::custom(all, move |entity| {
-        let Some(Value::Array(protocols)) = entity.get("protocols") else { return Ok(()) };
-        let has = |name: &str| protocols.iter().any(|protocol| protocol == name);
-        let (protocol, fields) = if has(secure) { (secure, &secure_fields) } else { (plain, &plain_fields) };
-        if !has(protocol) || fields.iter().any(|field| is_set(entity, field)) {
-            return Ok(());
-        }
-        Err(format!("must set one of {} when 'protocols' is '{protocol}'", quoted(fields)).into())
-    });
-    check.run_with_missing_fields().run_with_invalid_fields()
-}
-
-/// One of the fields is needed for protocols about which `message` has something to say.
-fn must_set(flavor: RouterFlavor, fields: &[&'static str], message: fn(&[Value], &str) -> Option<String>) -> Check {
-    let fields = names(flavor, fields);
-    let all = fields.iter().copied().chain(["protocols"]).collect::<Vec<_>>();
-    let check = Check::custom(all, move |entity| -> Result<(), CheckError> {
-        let Some(Value::Array(protocols)) = entity.get("protocols") else { return Ok(()) };
-        if fields.iter().any(|field| is_set(entity, field)) {
-            return Ok(());
-        }
-        message(protocols, &quoted(&fields)).map_or(Ok(()), |text| Err(text.into()))
-    });
-    check.run_with_missing_fields().run_with_invalid_fields()
+    let message = |protocol| format!("must set one of %s when 'protocols' is '{protocol}'");
+    Check::conditional_at_least_one_of("protocols", is().contains(secure), names(flavor, secure_fields))
+        .then_err(&message(secure))
+        .otherwise(is().contains(plain), names(flavor, plain_fields), &message(plain))
 }
 
 fn names(flavor: RouterFlavor, fields: &[&'static str]) -> Vec<&'static str> {
     let expression = (flavor == RouterFlavor::Expressions).then_some("expression");
     fields.iter().copied().chain(expression).collect()
-}
-
-fn quoted(fields: &[&str]) -> String {
-    fields.iter().map(|field| format!("'{field}'")).collect::<Vec<_>>().join(", ")
-}
-
-fn is_set(entity: &Map<String, Value>, field: &str) -> bool {
-    match entity.get(field) {
-        None | Some(Value::Null) => false,
-        Some(Value::String(text)) => !text.is_empty(),
-        Some(Value::Array(list)) => !list.is_empty(),
-        Some(Value::Object(map)) => !map.is_empty(),
-        Some(_) => true,
-    }
 }

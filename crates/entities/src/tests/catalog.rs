@@ -107,3 +107,36 @@ fn flavors_are_named_as_in_the_configuration() {
     }
     assert!("atc".parse::<RouterFlavor>().is_err());
 }
+
+#[test]
+fn schemas_show_what_kongs_say_without_effect() {
+    let catalog = catalog(RouterFlavor::default());
+    let field = |entity: &str, path: &[&str]| {
+        let mut at = catalog.described(entity).unwrap().to_json();
+        for name in path {
+            let fields = if at["elements"].is_object() { &at["elements"]["fields"] } else { &at["fields"] };
+            at = fields.as_array().unwrap().iter().find_map(|field| field.get(*name)).unwrap().clone();
+        }
+        at
+    };
+    let cases: [(&str, &[&str], &str, Value); 9] = [
+        ("certificates", &["cert_alt"], "required", json!(false)),
+        ("certificates", &["key_alt"], "required", json!(false)),
+        ("certificates", &["snis"], "required", json!(false)),
+        ("keys", &["kid"], "unique", json!(false)),
+        ("keys", &["pem", "private_key"], "required", json!(false)),
+        ("keys", &["pem", "public_key"], "required", json!(false)),
+        ("clustering_data_planes", &["cert_details"], "required", json!(true)),
+        ("filter_chains", &["filters", "config"], "required", json!(false)),
+        ("ratelimiting_metrics", &["identifier"], "len_min", json!(0)),
+    ];
+    for (entity, path, member, wanted) in cases {
+        assert_eq!(field(entity, path)[member], wanted, "{entity} {path:?} {member}");
+    }
+    let of_filters = field("filter_chains", &["filters", "config"]);
+    assert_eq!(of_filters["json_schema"]["default"]["type"], json!(["string", "null"]));
+    let checks = catalog.described("filter_chains").unwrap().to_json()["entity_checks"].clone();
+    assert_eq!(checks[2]["custom_entity_check"]["run_with_invalid_fields"], true);
+    // Nothing else has to do with it.
+    assert!(catalog.entity("ratelimiting_metrics").is_none());
+}

@@ -113,6 +113,16 @@ fn ranges_of_segments_ascend() {
 }
 
 #[test]
+fn what_the_parser_panics_at_is_refused() {
+    for operator in ["not  in", "not\tin", "not\nin", "notin"] {
+        let route = json!({"expression": format!("net.src.ip {operator} 10.0.0.0/8")});
+        let checked = check(RouterFlavor::Expressions, route.as_object().unwrap());
+        assert!(checked.as_ref().is_err_and(|error| error.contains("unknown operator")), "{operator:?}: {checked:?}");
+    }
+    assert!(parse("net.src.ip not in 10.0.0.0/8", false).is_ok());
+}
+
+#[test]
 fn an_expression_cannot_exhaust_the_stack() {
     let deep = format!("{}{}{}", "(".repeat(20_000), r#"http.path == "/""#, ")".repeat(20_000));
     assert!(parse(&deep, false).unwrap_err().contains("nested too deeply"));

@@ -2,7 +2,7 @@
 
 use schema::json;
 
-use super::{catalog, inserted, refusal};
+use super::{catalog, inserted, refusal, with_context};
 use crate::RouterFlavor;
 
 const ID: &str = "00000000-0000-4000-8000-000000000001";
@@ -54,8 +54,9 @@ fn the_algorithm_of_an_upstream_and_what_it_hashes_on_are_kept_in_step() {
         (json!({"hash_on": "ip"}), "consistent-hashing", "ip"),
         (json!({"hash_on": "ip", "algorithm": "round-robin"}), "consistent-hashing", "ip"),
         (json!({"hash_on": "none", "algorithm": "consistent-hashing"}), "round-robin", "none"),
-        (json!({"hash_on": null, "algorithm": "consistent-hashing"}), "consistent-hashing", "none"),
-        (json!({"algorithm": "consistent-hashing"}), "consistent-hashing", "none"),
+        (json!({"hash_on": null, "algorithm": "consistent-hashing"}), "round-robin", "none"),
+        (json!({"algorithm": "consistent-hashing"}), "round-robin", "none"),
+        (json!({"hash_on": null, "algorithm": null}), "round-robin", "none"),
         (json!({"algorithm": "least-connections", "hash_on": "ip"}), "least-connections", "none"),
         (json!({"algorithm": "latency", "hash_on": "ip"}), "latency", "none"),
     ];
@@ -64,6 +65,21 @@ fn the_algorithm_of_an_upstream_and_what_it_hashes_on_are_kept_in_step() {
         input["name"] = "u.test".into();
         let upstream = inserted(&catalog, "upstreams", input.clone());
         assert_eq!((&upstream["algorithm"], &upstream["hash_on"]), (&json!(algorithm), &json!(hash_on)), "{input}");
+    }
+    let stored = inserted(&catalog, "upstreams", json!({"name": "u.test", "hash_on": "ip"}));
+    let idle = inserted(&catalog, "upstreams", json!({"name": "u.test", "algorithm": "latency"}));
+    let changes = [
+        (&stored, json!({"algorithm": "round-robin"}), "consistent-hashing", "ip"),
+        (&stored, json!({"hash_on": null}), "round-robin", "none"),
+        (&stored, json!({"hash_on": "none"}), "round-robin", "none"),
+        (&stored, json!({"algorithm": "latency"}), "latency", "none"),
+        (&idle, json!({"hash_on": null}), "latency", "none"),
+        (&idle, json!({"algorithm": "consistent-hashing"}), "round-robin", "none"),
+    ];
+    let schema = catalog.entity("upstreams").unwrap();
+    for (before, patch, algorithm, hash_on) in changes {
+        let upstream = with_context(&catalog, |cx| schema.update(patch.clone(), before, cx, &mut ())).unwrap();
+        assert_eq!((&upstream["algorithm"], &upstream["hash_on"]), (&json!(algorithm), &json!(hash_on)), "{patch}");
     }
 }
 
@@ -134,8 +150,29 @@ fn a_route_of_each_protocol_must_set_something() {
 
 #[test]
 fn routes_are_refused_with_kongs_words() {
+    let one_of = "expected one of: grpc, grpcs, http, https, tcp, tls, tls_passthrough, udp";
     let cases = [
         (json!({"paths": ["/a"], "protocols": ["ws"]}), json!({"protocols": "unknown type: ws"})),
+        (json!({"paths": ["/a"], "protocols": {"k": "v"}}), json!({"protocols": "unknown type: nil"})),
+        (json!({"paths": ["/a"], "protocols": [null]}), json!({"protocols": "unknown type: userdata: NULL"})),
+        // What is needed depends on the protocols: nothing is said of it where these are wrong.
+        (json!({"protocols": ["http", "x"]}), json!({"protocols": [null, one_of]})),
+        (json!({"protocols": ["x", "http"]}), json!({"protocols": [one_of]})),
+        (json!({"protocols": ["http", 5]}), json!({"protocols": [null, "expected a string"]})),
+        (json!({"protocols": ["grpc", "grpcs", "x"]}), json!({"protocols": [null, null, one_of]})),
+        (json!({"protocols": ["tcp", "x"]}), json!({"protocols": [null, one_of]})),
+        (
+            json!({"protocols": ["http", "tcp"]}),
+            json!({"protocols": "these sets are mutually exclusive: ('http', 'https'), ('tcp', 'tls', 'udp')"}),
+        ),
+        (
+            json!({"protocols": ["http", "x"], "snis": ["a.test"]}),
+            json!({
+                "protocols": [null, one_of],
+                "snis": "length must be 0",
+                "@entity": ["'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls' or 'tls_passthrough'"],
+            }),
+        ),
         (
             json!({"paths": ["/a"], "protocols": ["http"], "snis": ["a.test"]}),
             json!({
@@ -253,11 +290,42 @@ fn credentials_of_keys_and_tokens_are_checked() {
             json!({"name": "x"}),
             json!({"name": "plugin 'x' not enabled; add it to the 'plugins' configuration property"}),
         ),
+        (
+            "plugins",
+            json!({"name": {"k": "v"}}),
+            json!({"name": "plugin 'nil' not enabled; add it to the 'plugins' configuration property"}),
+        ),
+        (
+            "plugins",
+            json!({"name": [null]}),
+            json!({"name": "plugin 'userdata: NULL' not enabled; add it to the 'plugins' configuration property"}),
+        ),
+        ("vaults", json!({"name": {}, "prefix": "a-b"}), json!({"name": "vault 'nil' is not installed"})),
+        (
+            "plugins",
+            json!({"name": "key-auth", "route": ["v"]}),
+            json!({"route": {"protocols": "required field missing"}}),
+        ),
+        (
+            "plugins",
+            json!({"name": "key-auth", "route": []}),
+            json!({"route": {"protocols": "required field missing"}}),
+        ),
+        (
+            "oauth2_authorization_codes",
+            json!({"credential": consumer, "plugin": ["a"], "service": ["v"]}),
+            json!({"plugin": {"name": "required field missing"}, "service": ["unknown field"]}),
+        ),
+        (
+            "clustering_data_planes",
+            json!({"id": ID, "ip": "10.0.0.1", "hostname": "a.test", "cert_details": null}),
+            json!({"cert_details": "required field missing"}),
+        ),
         ("plugins", json!({"name": "key-auth", "consumer": consumer}), json!({"consumer": "value must be null"})),
         (
             "filter_chains",
             json!({"route": consumer, "filters": [{"name": "x"}]}),
-            json!({"filters": [{"name": "no such filter"}]}),
+            json!({"filters": [{"name": "no such filter"}], "@entity": ["wasm support is not enabled"]}),
         ),
     ];
     let catalog = catalog(RouterFlavor::default());

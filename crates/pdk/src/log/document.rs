@@ -96,7 +96,10 @@ fn request(cx: &Context, out: &mut Writer) {
     out.raw("},\"method\":");
     out.text(cx.upstream_method().as_str().as_bytes());
     out.raw(",\"headers\":{");
-    headers(&request.headers, true, out);
+    match without_hop_by_hop(cx) {
+        Some(left) => headers(&left, true, out),
+        None => headers(&request.headers, true, out),
+    }
     out.raw("},\"size\":");
     out.number(cx.received);
     if let Some(tls) = &cx.client.tls {
@@ -112,6 +115,28 @@ fn request(cx: &Context, out: &mut Writer) {
         });
     }
     out.raw("}");
+}
+
+/// What is left of the fields of a request that went on: those of its connection are gone by then. `None` where all are left.
+fn without_hop_by_hop(cx: &Context) -> Option<Headers> {
+    let headers = &cx.request.headers;
+    let only =
+        |value: &[u8]| [&b"keep-alive"[..], b"close", b"upgrade"].iter().any(|it| value.eq_ignore_ascii_case(it));
+    // Kong reads one line of it.
+    let named = headers.get("connection").filter(|value| !only(value));
+    let proxys = ["proxy", "proxy-connection"];
+    if cx.attempts.is_empty() || named.is_none() && !proxys.iter().any(|name| headers.contains(name)) {
+        return None;
+    }
+    let is_upgraded = headers.get("upgrade").is_some_and(|to| to.eq_ignore_ascii_case(b"websocket"));
+    let mut left = headers.clone();
+    left.retain(|name, _| {
+        let is = |other: &[u8]| is_same_name(name, other.trim_ascii());
+        let is_named = named.is_some_and(|named| named.split(|byte| *byte == b',').any(is));
+        let stays = is(b"upgrade") && is_upgraded;
+        !(is_named && !stays || proxys.iter().any(|proxy| is(proxy.as_bytes())))
+    });
+    Some(left)
 }
 
 fn lower(text: &[u8]) -> Cow<'_, [u8]> {

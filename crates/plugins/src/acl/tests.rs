@@ -89,4 +89,6 @@ fn needs_exactly_one_list() {
     ] {
         assert_eq!(complete(&DEFINITION, config).unwrap_err(), json!({ "@entity": want }));
     }
+    let list = json!({ "@entity": [only, some], "config": ["unknown field"] });
+    assert_eq!(complete(&DEFINITION, json!(["v"])).unwrap_err(), list);
 }

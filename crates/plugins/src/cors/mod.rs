@@ -7,7 +7,7 @@ mod origin;
 use entities::PluginSchema;
 use origin::{Allowed, Origins, Pattern};
 use pdk::{BuildError, Context, Definition, Headers, Instance, Method, Phases, Plugin, Response, Step};
-use schema::Record;
+use schema::{Record, lua};
 use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
         headers: joined(config.headers),
         exposed_headers: joined(config.exposed_headers),
         methods: config.methods.map_or_else(|| METHODS.join(","), |methods| methods.join(",")).into_bytes(),
-        max_age: config.max_age.map(|age| age.to_string().into_bytes()),
+        max_age: config.max_age.map(|age| lua::number(age).into_bytes()),
         has_credentials: config.credentials,
         has_private_network: config.private_network,
         passes_preflights: config.preflight_continue,
@@ -130,13 +130,20 @@ impl Plugin for Cors {
             return;
         }
         let mut headers = std::mem::take(&mut cx.response.headers);
+        let before = headers.get_all("vary").count();
         self.tell_origin(field(cx, "origin"), &mut headers, Vary::Add);
+        if headers.get_all("vary").count() > before {
+            cx.data.set(VaryBefore(before));
+        }
         if let Some(names) = &self.exposed_headers {
             headers.set("Access-Control-Expose-Headers", names);
         }
         cx.response.headers = headers;
     }
 }
+
+/// How many fields `Vary` a response had before this plugin added its own: those are by what the upstream chose.
+pub(crate) struct VaryBefore(pub(crate) usize);
 
 /// How `Vary: Origin` is told.
 #[derive(Clone, Copy)]

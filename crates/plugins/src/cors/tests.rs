@@ -77,6 +77,7 @@ fn answers_preflights() {
         (json!({ "methods": [] }), "", "Origin=* Methods="),
         (json!({ "max_age": 60 }), "", "Origin=* Methods=ALL Max-Age=60"),
         (json!({ "max_age": -1 }), "", "Origin=* Methods=ALL Max-Age=-1"),
+        (json!({ "max_age": 1e15 }), "", "Origin=* Methods=ALL Max-Age=1e+15"),
         (json!({}), "Access-Control-Request-Headers: X-A, x-b", "Origin=* Headers=X-A, x-b Methods=ALL"),
         (json!({ "headers": ["A", "B"] }), "Access-Control-Request-Headers: X", "Origin=* Headers=A,B Methods=ALL"),
         (json!({ "private_network": true }), private, "Origin=* Methods=ALL Private-Network=true"),

@@ -153,7 +153,12 @@ impl Config {
             format!("{}:{service}", or(&self.service_name_tag, "name")),
             format!("{}:{}", or(&self.status_tag, "status"), cx.response.status),
         ];
-        if let Some(consumer) = metric.consumer_identifier.and_then(|identifier| identifier.of(cx, tag_piece)) {
+        if let Some(identifier) = metric.consumer_identifier
+            && let Some(mut consumer) = identifier.of(cx, tag_piece)
+        {
+            if matches!(identifier, ConsumerIdentifier::ConsumerId) {
+                consumer = consumer.replace('-', "_");
+            }
             tags.push(format!("{}:{consumer}", or(&self.consumer_tag, "consumer")));
         }
         tags.extend(metric.tags.iter().flatten().map(|tag| one_line(tag)));

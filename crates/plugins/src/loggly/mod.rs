@@ -75,7 +75,9 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     let datagrams = Arc::new(Datagrams::udp(host, port, timeout));
     let parameters = config.queue.unwrap_or_default();
     let queue = queue::named(&name, &format!("loggly to {host}:{port}"), parameters, datagrams);
-    let tags: String = config.tags.iter().flatten().map(|tag| format!(" tag=\"{}\"", parameter_value(tag))).collect();
+    let tags = config.tags.iter().flatten().map(|tag| format!("tag=\"{}\"", parameter_value(tag)));
+    // Kong leaves the space before the tags where there are none, too.
+    let tags = tags.collect::<Vec<_>>().join(" ");
     let or_info = |name: Option<String>| name.unwrap_or_else(|| "info".to_owned());
     Ok(Arc::new(Loggly {
         severities: Severities::of_names([
@@ -85,7 +87,7 @@ fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
             or_info(config.server_errors_severity),
         ]),
         // 41058 is Loggly's number among the enterprises (RFC 5424, 7.2.2).
-        identity: format!("[{}@41058{tags}]", element_name(&config.key)),
+        identity: format!("[{}@41058 {tags}]", element_name(&config.key)),
         documents,
         queue,
     }))

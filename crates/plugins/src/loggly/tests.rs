@@ -25,6 +25,18 @@ fn sends_a_syslog_datagram_a_request_that_is_severe_enough() {
 }
 
 #[test]
+fn without_tags_the_space_before_them_stays() {
+    let sink = UdpSocket::bind("127.0.0.1:0").unwrap();
+    sink.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let port = sink.local_addr().unwrap().port();
+    Harness::new(&DEFINITION, json!({ "host": "127.0.0.1", "port": port, "key": "k", "tags": [] })).send("GET /");
+    let mut room = [0; 65536];
+    let size = sink.recv(&mut room).unwrap();
+    let got = String::from_utf8_lossy(&room[..size]).into_owned();
+    assert!(got.contains(" - - [k@41058 ] {"), "{got}");
+}
+
+#[test]
 fn tags_and_the_key_stay_within_their_element() {
     for (tag, want) in [
         ("plain", "plain"),

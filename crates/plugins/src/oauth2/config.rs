@@ -50,7 +50,7 @@ pub(super) struct Config {
     #[field(default = false)]
     pub(super) reuse_refresh_token: bool,
     /// Who must prove that the code is theirs (RFC 7636): nobody, public applications, or all.
-    #[field(default = "lax", one_of(["none", "lax", "strict"]))]
+    #[field(required = false, default = "lax", one_of(["none", "lax", "strict"]))]
     pub(super) pkce: Option<String>,
     /// What `WWW-Authenticate` names as the realm.
     #[field(required = false)]

@@ -372,6 +372,7 @@ fn a_config_has_a_grant_and_a_provision_key() {
     let none = "at least one of these fields must be true: enable_authorization_code, enable_implicit_grant, \
                 enable_client_credentials, enable_password_grant";
     assert_eq!(complete(&DEFINITION, json!({})), Err(json!({ "config": none })));
+    assert_eq!(complete(&DEFINITION, json!(["v"])), Err(json!({ "config": ["unknown field"] })));
     let config = complete(&DEFINITION, json!({ "enable_password_grant": true })).unwrap();
     assert_eq!(config["provision_key"].as_str().map(str::len), Some(32));
     let refused = complete(&DEFINITION, json!({ "enable_password_grant": true, "mandatory_scope": true })).unwrap_err();

@@ -386,8 +386,7 @@ impl Plugin for OpenTelemetry {
             trace: traced.trace,
             span: traced.balancer.unwrap_or(traced.root),
             parent: if traced.balancer.is_some() { Some(traced.root) } else { traced.parent },
-            is_sampled: traced.is_sampled,
-            is_debug: incoming.as_ref().is_some_and(|incoming| incoming.is_debug),
+            sampled: Some(traced.is_sampled),
         };
         traces.propagation.inject(cx, incoming.as_ref(), &out);
         Step::Continue
@@ -396,7 +395,7 @@ impl Plugin for OpenTelemetry {
     fn header_filter(&self, cx: &mut Context) {
         let (Some(traces), Some(name)) = (&self.traces, &self.response_header) else { return };
         let traced = self.traced(cx, traces);
-        cx.response.headers.set(name, Text::hex(traced.trace.value, 32).as_bytes());
+        cx.response.headers.append(name, Text::hex(traced.trace.value, 32).as_bytes());
     }
 
     fn log(&self, cx: &mut Context) {

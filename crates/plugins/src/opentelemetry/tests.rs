@@ -67,7 +67,11 @@ fn the_response_names_the_trace() {
     let _turn = turn();
     let h = harness(json!({ "http_response_header_for_traceid": "X-Trace" }));
     assert_eq!(h.send(SAMPLED).header("x-trace"), "feed0123456789abcdef0123456789ab");
-    let h = h.without_route();
+    let h = h.with_upstream("200\nX-Trace: own\n\n");
+    let exchange = h.send(SAMPLED);
+    let values: Vec<_> = exchange.headers.get_all("x-trace").collect();
+    assert_eq!(values.len(), 2, "beside what the upstream says: {values:?}");
+    let h = h.with_upstream("200\n\n").without_route();
     assert_eq!(h.send("GET /").header("x-trace").len(), 32);
 }
 

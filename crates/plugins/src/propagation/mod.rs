@@ -105,7 +105,8 @@ impl Type for Settings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TraceId {
     pub(crate) value: u128,
-    /// How it came: whether in eight bytes, not sixteen. `None` for an id of our own. Formats that have both keep it.
+    /// How it came: whether in eight bytes, not sixteen. `None` for an id of our own, and for one of another size. Formats
+    /// that have both keep it.
     pub(crate) is_short: Option<bool>,
 }
 
@@ -119,13 +120,15 @@ pub(crate) struct Incoming {
     /// The span above: the caller's, or that of the shared span.
     pub(crate) parent: Option<u64>,
     pub(crate) sampled: Option<bool>,
-    /// Sampled whatever anybody decides (b3).
-    pub(crate) is_debug: bool,
+    /// The flags of b3, as they came; `1` is: sampled, whatever anybody decides.
+    flags: Option<Vec<u8>>,
+    /// Baggage that came in fields of its own: names in small letters, and decoded values.
+    baggage: Vec<(String, Vec<u8>)>,
 }
 
 impl Incoming {
     fn of(format: Format) -> Self {
-        Self { format, trace: None, span: None, parent: None, sampled: None, is_debug: false }
+        Self { format, trace: None, span: None, parent: None, sampled: None, flags: None, baggage: Vec::new() }
     }
 }
 
@@ -135,8 +138,8 @@ pub(crate) struct Outgoing {
     pub(crate) trace: TraceId,
     pub(crate) span: u64,
     pub(crate) parent: Option<u64>,
-    pub(crate) is_sampled: bool,
-    pub(crate) is_debug: bool,
+    /// `None` is not told where a format can do without.
+    pub(crate) sampled: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -155,11 +158,11 @@ pub(crate) struct Propagation {
 
 impl Propagation {
     /// `header_type` and `default_header_type` are older fields, which count where the record says nothing but its default
-    /// format.
+    /// format: then the older default is the one that counts, as in Kong.
     pub(crate) fn new(settings: &Settings, header_type: Option<&str>, default_header_type: Option<&str>) -> Self {
-        let said = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
         let default = Format::from_name(&settings.default_format).unwrap_or(Format::W3c);
-        if said(&settings.extract) || said(&settings.clear) || said(&settings.inject) {
+        // An empty list says something, too.
+        if settings.extract.is_some() || settings.clear.is_some() || settings.inject.is_some() {
             let formats = settings.extract.iter().flatten().filter_map(|name| Format::from_name(name));
             let inject = settings.inject.iter().flatten();
             return Self {
@@ -175,7 +178,7 @@ impl Propagation {
             Some(name) => {
                 (&LEGACY, [Inject::Preserve].into_iter().chain(Format::from_name(name).map(Inject::As)).collect())
             }
-            None => (&LEGACY, vec![Inject::Preserve]),
+            None => (&[], Vec::new()),
         };
         Self { extract: extract.into(), clear: Box::default(), inject: inject.into(), default }
     }
@@ -202,8 +205,7 @@ impl Propagation {
             let bit = 1 << format as u16;
             if written & bit == 0 {
                 written |= bit;
-                write::baggage(format, incoming, &mut cx.request.headers);
-                let log_field = write::write(format, out, &mut cx.request.headers);
+                let log_field = write::write(format, out, incoming, &mut cx.request.headers);
                 cx.log_fields.push(log_field);
             }
         }

@@ -3,6 +3,7 @@
 use super::{Format, Incoming, Outgoing};
 use crate::stack_text::StackText;
 use pdk::Headers;
+use pdk::args::encode;
 use pdk::digits::hex;
 use pdk::log::LogField;
 use std::fmt::Write;
@@ -37,7 +38,12 @@ fn bit(is_set: bool) -> &'static str {
 }
 
 /// Writes the context in a format; the trace's id in that format, for logs.
-pub(super) fn write(format: Format, out: &Outgoing, headers: &mut Headers) -> LogField {
+pub(super) fn write(format: Format, out: &Outgoing, incoming: Option<&Incoming>, headers: &mut Headers) -> LogField {
+    if let Some(incoming) = incoming {
+        baggage(format, incoming, headers);
+    }
+    let flags = incoming.and_then(|incoming| incoming.flags.as_deref());
+    let is_sampled = out.sampled == Some(true);
     let id = out.trace.value;
     // Formats with ids of both sizes keep the size an id came in.
     let long = if out.trace.is_short == Some(true) { 16 } else { 32 };
@@ -50,7 +56,7 @@ pub(super) fn write(format: Format, out: &Outgoing, headers: &mut Headers) -> Lo
             let mut text = Text::new().then("00-");
             text.push_ascii(trace.as_bytes());
             let text = text.then("-").then_span(out.span);
-            set("traceparent", text.then("-0").then(bit(out.is_sampled)));
+            set("traceparent", text.then("-0").then(bit(is_sampled)));
             log("trace_id.w3c", &trace)
         }
         Format::B3 => {
@@ -59,16 +65,22 @@ pub(super) fn write(format: Format, out: &Outgoing, headers: &mut Headers) -> Lo
             if let Some(parent) = out.parent {
                 set("x-b3-parentspanid", Text::new().then_span(parent));
             }
-            if out.is_debug {
-                set("x-b3-flags", Text::new().then("1"));
-            } else {
-                set("x-b3-sampled", Text::new().then(bit(out.is_sampled)));
+            match flags {
+                Some(flags) => headers.set("x-b3-flags", flags),
+                None => set("x-b3-sampled", Text::new().then(bit(is_sampled))),
             }
             log("trace_id.b3", &trace(long))
         }
         Format::B3Single => {
-            let sampled = if out.is_debug { "d" } else { bit(out.is_sampled) };
-            let text = trace(long).then("-").then_span(out.span).then("-").then(sampled);
+            // Who asked in this field not to be traced is heard.
+            let is_refused = incoming.is_some_and(|it| it.format == Format::B3Single && it.sampled == Some(false));
+            let decision = match (flags, out.sampled) {
+                (Some(b"1"), _) => "-d",
+                (_, Some(true)) => "-1",
+                (_, None) if !is_refused => "",
+                _ => "-0",
+            };
+            let text = trace(long).then("-").then_span(out.span).then(decision);
             set(
                 "b3",
                 match out.parent {
@@ -84,7 +96,7 @@ pub(super) fn write(format: Format, out: &Outgoing, headers: &mut Headers) -> Lo
                 Some(parent) => text.then_span(parent),
                 None => text.then("0"),
             };
-            set("uber-trace-id", text.then(":0").then(bit(out.is_sampled)));
+            set("uber-trace-id", text.then(":0").then(bit(is_sampled)));
             log("trace_id.jaeger", &trace(long))
         }
         Format::Ot => {
@@ -92,48 +104,51 @@ pub(super) fn write(format: Format, out: &Outgoing, headers: &mut Headers) -> Lo
             let digits = if out.trace.is_short == Some(false) { 32 } else { 16 };
             set("ot-tracer-traceid", trace(digits));
             set("ot-tracer-spanid", Text::new().then_span(out.span));
-            set("ot-tracer-sampled", Text::new().then(bit(out.is_sampled)));
+            if let Some(is_sampled) = out.sampled {
+                set("ot-tracer-sampled", Text::new().then(bit(is_sampled)));
+            }
             log("trace_id.ot", &trace(digits))
         }
         Format::Datadog => {
             set("x-datadog-trace-id", Text::of_number(id as u64));
             set("x-datadog-parent-id", Text::of_number(out.span));
-            set("x-datadog-sampling-priority", Text::new().then(bit(out.is_sampled)));
+            if let Some(is_sampled) = out.sampled {
+                set("x-datadog-sampling-priority", Text::new().then(bit(is_sampled)));
+            }
             log("trace_id.datadog", &Text::of_number(id as u64))
         }
         Format::Aws => {
             let root = Text::new().then("1-").then_hex(id >> 96, 8).then("-").then_hex(id, 24);
             let text = Text::new().then("Root=").then(root.as_str()).then(";Parent=").then_span(out.span);
-            set("X-Amzn-Trace-Id", text.then(";Sampled=").then(bit(out.is_sampled)));
-            log("trace_id.aws", &root)
+            set("X-Amzn-Trace-Id", text.then(";Sampled=").then(bit(is_sampled)));
+            log("trace_id.aws", &trace(32))
         }
         Format::Gcp => {
             let text = trace(32).then("/").then(Text::of_number(out.span).as_str());
-            set("X-Cloud-Trace-Context", text.then(";o=").then(bit(out.is_sampled)));
+            set("X-Cloud-Trace-Context", text.then(";o=").then(bit(is_sampled)));
             log("trace_id.gcp", &trace(32))
         }
         Format::Instana => {
             set("X-Instana-T", trace(long));
             set("X-Instana-S", Text::new().then_span(out.span));
-            set("X-Instana-L", Text::new().then(bit(out.is_sampled)));
+            if let Some(is_sampled) = out.sampled {
+                set("X-Instana-L", Text::new().then(bit(is_sampled)));
+            }
             log("trace_id.instana", &trace(long))
         }
     }
 }
 
-/// Carries baggage over between the two formats that have it in fields of their own. Within a format the client's fields go on.
-pub(super) fn baggage(format: Format, incoming: Option<&Incoming>, headers: &mut Headers) {
-    let (from, to) = match (incoming.map(|incoming| incoming.format), format) {
-        (Some(Format::Ot), Format::Jaeger) => ("ot-baggage-", "uberctx-"),
-        (Some(Format::Jaeger), Format::Ot) => ("uberctx-", "ot-baggage-"),
+/// Writes the baggage that came, in a format that has fields for it.
+fn baggage(format: Format, incoming: &Incoming, headers: &mut Headers) {
+    let prefix = match format {
+        Format::Jaeger => "uberctx-",
+        Format::Ot => "ot-baggage-",
         _ => return,
     };
-    let item = |(name, value): (&[u8], &[u8])| {
-        let name = std::str::from_utf8(name).ok()?.to_ascii_lowercase();
-        Some((format!("{to}{}", name.strip_prefix(from)?), value.to_vec()))
-    };
-    let items: Vec<(String, Vec<u8>)> = headers.iter().filter_map(item).collect();
-    for (name, value) in items {
-        headers.set(&name, &value);
+    for (name, value) in &incoming.baggage {
+        let mut encoded = Vec::new();
+        encode(value, &mut encoded);
+        headers.set(&format!("{prefix}{name}"), &encoded);
     }
 }

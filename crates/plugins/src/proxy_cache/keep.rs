@@ -4,6 +4,7 @@ use super::conditions;
 use super::control::{self, Directives, MediaType};
 use super::store::Stored;
 use super::{ProxyCache, Taken};
+use crate::cors::VaryBefore;
 use bytes::{Bytes, BytesMut};
 use pdk::{Context, Headers, Method, Source};
 
@@ -56,7 +57,7 @@ impl ProxyCache {
     /// The head of a response that is to be kept; `None` for all others.
     pub(super) fn take(&self, cx: &Context) -> Option<Taken> {
         let response = &cx.response;
-        let is_whole = !matches!(response.status, 206 | 304) && response.trailers.is_none();
+        let is_whole = response.status != 206 && response.trailers.is_none();
         if cx.source == Source::Error || !is_whole || !self.statuses.contains(&response.status) {
             return None;
         }
@@ -66,7 +67,7 @@ impl ProxyCache {
             return None;
         }
         let now = cx.shared.clock.now().as_secs();
-        let chosen_by = chosen_by(&response.headers, &cx.request.headers)?;
+        let chosen_by = chosen_by(upstreams_vary(cx), &cx.request.headers)?;
         let mut stored = Stored {
             status: response.status,
             headers: Headers::new(),
@@ -112,10 +113,16 @@ impl ProxyCache {
     }
 }
 
+/// What the upstream says of its choice: not what cors adds, which is told anew with each answer.
+pub(super) fn upstreams_vary<'a>(cx: &'a Context<'_>) -> impl Iterator<Item = &'a [u8]> {
+    let count = cx.data.get::<VaryBefore>().map_or(usize::MAX, |before| before.0);
+    cx.response.headers.get_all("vary").take(count)
+}
+
 /// The request's fields that `Vary` names, with their values; `None` where no other request would do (`*`).
-fn chosen_by(response: &Headers, request: &Headers) -> Option<Vec<(String, Option<Vec<u8>>)>> {
+fn chosen_by<'a>(vary: impl Iterator<Item = &'a [u8]>, request: &Headers) -> Option<Vec<(String, Option<Vec<u8>>)>> {
     let mut names: Vec<String> = Vec::new();
-    for value in response.get_all("vary") {
+    for value in vary {
         let listed = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty());
         names.extend(listed.map(|name| String::from_utf8_lossy(name).to_ascii_lowercase()));
     }

@@ -6,8 +6,8 @@
 
 use super::ProxyCache;
 use aws_lc_rs::digest::{Context as Digest, SHA256};
-use pdk::Context;
 use pdk::args::decode;
+use pdk::{Context, Headers};
 use std::borrow::Cow;
 
 /// A SHA-256.
@@ -72,7 +72,7 @@ pub(super) fn of(plugin: &ProxyCache, cx: &Context) -> Key {
     parts.add_path(plugin, cx.request.path());
     add_query(&mut parts, plugin, cx.upstream_query().unwrap_or_default());
     for name in &plugin.vary_headers {
-        parts.add_optional(cx.request.headers.joined(name).as_deref());
+        parts.add_optional(sorted(&cx.request.headers, name).as_deref());
     }
     // Named, as either may be there without the other.
     let host = cx.upstream.as_ref().and_then(|upstream| upstream.host_header.as_deref());
@@ -97,7 +97,14 @@ pub(super) fn of_uri(plugin: &ProxyCache, cx: &Context, path: &[u8], query: &[u8
     parts.finish()
 }
 
-/// The arguments by name; those of one name in their order, which upstreams may heed.
+/// The values of a field; as in Kong in whichever order they came.
+fn sorted(headers: &Headers, name: &str) -> Option<Vec<u8>> {
+    let mut values: Vec<&[u8]> = headers.get_all(name).collect();
+    values.sort_unstable();
+    (!values.is_empty()).then(|| values.join(&b", "[..]))
+}
+
+/// The arguments by name, and those of one name by value: as in Kong their order tells no requests apart.
 fn add_query(parts: &mut Parts, plugin: &ProxyCache, query: &[u8]) {
     type Arg<'a> = (Cow<'a, [u8]>, Option<Cow<'a, [u8]>>);
     let all = query.split(|byte| *byte == b'&').filter(|part| !part.is_empty());
@@ -110,7 +117,7 @@ fn add_query(parts: &mut Parts, plugin: &ProxyCache, query: &[u8]) {
             plugin.vary_query.as_ref().is_none_or(|known| known.iter().any(|one| *one.as_bytes() == **name))
         })
         .collect();
-    args.sort_by(|a, b| a.0.cmp(&b.0));
+    args.sort_unstable();
     parts.add(&(args.len() as u64).to_le_bytes());
     for (name, value) in &args {
         parts.add(name);

@@ -484,6 +484,7 @@ impl ProxyCache {
     fn renew(&self, cx: &mut Context, key: Key, stale: &Stored) {
         let shown = self.shown(cx);
         let cache_key = cx.response.headers.get("x-cache-key").map(<[u8]>::to_vec);
+        let is_choice_told = keep::upstreams_vary(cx).next().is_some();
         cx.response.headers = conditions::renewed(&stale.headers, &cx.response.headers);
         cx.response.status = stale.status;
         let taken = self.take(cx);
@@ -496,6 +497,9 @@ impl ProxyCache {
         if let Some(Taken { mut stored, .. }) = taken {
             stored.body = stale.body.clone();
             stored.told = "Revalidated";
+            if !is_choice_told {
+                stored.chosen_by.clone_from(&stale.chosen_by);
+            }
             stored.mark = pending.mark;
             let flight = pending.flight.take();
             self.keep(key, stored, flight);

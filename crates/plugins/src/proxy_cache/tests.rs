@@ -268,7 +268,9 @@ fn what_tells_requests_apart_is_in_the_key() {
         (&h, format!("GET {path}?a=1&b=2"), format!("GET {path}?a=1%26b=2"), false),
         (&h, format!("GET {path}?a=1&b=2"), format!("GET {path}?a=1:b%3D2"), false),
         (&h, format!("GET {path}?a=1&a=2"), format!("GET {path}?a=1%2C2"), false),
-        (&h, format!("GET {path}?a=1&a=2"), format!("GET {path}?a=2&a=1"), false),
+        (&h, format!("GET {path}?a=1&a=2"), format!("GET {path}?a=2&a=1"), true),
+        (&h, format!("GET {path}?a=1&a=2"), format!("GET {path}?a=2&a=2"), false),
+        (&h, format!("GET {path}?a&a=1"), format!("GET {path}?a=1&a"), true),
         (&h, format!("GET {path}?a"), format!("GET {path}?a="), false),
         (&h, format!("GET {path}"), format!("HEAD {path}"), false),
         (&h, format!("GET {path}"), format!("GET {path}/"), false),
@@ -280,6 +282,8 @@ fn what_tells_requests_apart_is_in_the_key() {
         (&h, format!("GET {path}\nX-Lang: a"), format!("GET {path}\nx-lang: a"), true),
         (&h, format!("GET {path}\nX-Lang: a"), format!("GET {path}\nX-Lang: b"), false),
         (&h, format!("GET {path}\nX-Lang:"), format!("GET {path}"), false),
+        (&h, format!("GET {path}\nX-Lang: a\nX-Lang: b"), format!("GET {path}\nX-Lang: b\nX-Lang: a"), true),
+        (&h, format!("GET {path}\nX-Lang: a\nX-Lang: b"), format!("GET {path}\nX-Lang: a"), false),
         (&h, format!("GET {path}\nX-Other: a"), format!("GET {path}\nX-Other: b"), true),
     ] {
         assert_eq!(key(h, &one) == key(h, &other), are_equal, "{one} and {other}");
@@ -317,6 +321,41 @@ fn an_upstream_that_chooses_by_fields_is_asked_for_each_choice() {
         assert_eq!(format!("{} {}", status(&exchange), exchange.body), want, "{language}");
     }
     assert_eq!(twice(json!({}), "GET /", "200\nContent-Type: text/plain\nVary: Accept, *\n\n"), "Bypass Bypass");
+}
+
+#[test]
+fn what_cors_says_of_origins_splits_nothing() {
+    use crate::cors;
+    for (config, vary, want) in [
+        (json!({ "origins": ["http://a.test", "http://b.test"] }), "", "200 Hit"),
+        (json!({ "credentials": true }), "", "200 Hit"),
+        (json!({}), "", "200 Hit"),
+        (json!({ "origins": ["http://a.test", "http://b.test"] }), "Vary: Origin\n", "200 Miss"),
+        (json!({ "origins": ["http://a.test", "http://b.test"] }), "Vary: Accept\n", "200 Hit"),
+    ] {
+        let h = Harness::of(vec![(&DEFINITION, json!({ "strategy": "memory" })), (&cors::DEFINITION, config.clone())]);
+        let h = h.with_upstream(&format!("200\nContent-Type: text/plain\n{vary}\nwords"));
+        let path = unique();
+        assert_eq!(status(&h.send(&format!("GET {path}\nOrigin: http://a.test"))), "200 Miss", "{config} {vary}");
+        let other = h.send(&format!("GET {path}\nOrigin: http://b.test"));
+        assert_eq!(status(&other), want, "{config} {vary}");
+        if config != json!({}) {
+            assert_eq!(other.header("Access-Control-Allow-Origin"), "http://b.test", "{config} {vary}");
+        }
+    }
+}
+
+#[test]
+fn a_response_without_a_body_is_a_miss_that_is_not_kept() {
+    let codes = json!({ "response_code": [200, 304] });
+    for (answer, want) in [
+        ("304\nContent-Type: text/plain\n\n", "Miss Miss"),
+        ("304\nContent-Type: image/png\n\n", "Bypass Bypass"),
+        ("304\n\n", "Bypass Bypass"),
+    ] {
+        assert_eq!(twice(codes.clone(), "GET /", answer), want, "{answer}");
+    }
+    assert_eq!(twice(json!({}), "GET /", "304\nContent-Type: text/plain\n\n"), "Bypass Bypass");
 }
 
 #[test]

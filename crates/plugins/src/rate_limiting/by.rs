@@ -54,7 +54,7 @@ impl By {
                 id = Short::of_id(group.unwrap_or_default());
                 group.is_some().then_some(id.as_str())
             }
-            Self::Path(path) => (cx.request.path() == path.as_bytes()).then_some(path.as_str()),
+            Self::Path(path) => is_at(cx.request.path(), path).then_some(path.as_str()),
             Self::Compound(parts) => {
                 let mut all = String::new();
                 // With its length, so that no part's end can be taken for another's beginning.
@@ -82,6 +82,11 @@ impl By {
             then(&bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>())
         })
     }
+}
+
+/// Whether a request's path is this one in its normal form, so that another spelling is no way around a limit.
+fn is_at(raw: &[u8], path: &str) -> bool {
+    raw == path.as_bytes() || schema::validators::normalize(&String::from_utf8_lossy(raw)) == path
 }
 
 /// The consumer group of the client: of those it is in, by their names, one that comes first where it is in several.

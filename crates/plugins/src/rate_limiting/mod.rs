@@ -22,12 +22,12 @@ pub(crate) mod period;
 
 use crate::redis::{Config as RedisConfig, Failure, Redis, Settings};
 use crate::tallies::Synced;
-use by::{By, Short};
+use by::By;
 use counters::{Counter, Key};
 use entities::PluginSchema;
 use pdk::{BuildError, Context, Definition, Flow, Headers, Instance, Phases, Plugin, ReadyField, Response, Step};
 use period::Period;
-use schema::{Check, Field, Record, is};
+use schema::{Check, Field, Record, is, lua};
 use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
@@ -231,7 +231,7 @@ impl Limit {
     fn new(period: Period, limit: f64) -> Self {
         let name = period.name();
         let name = format!("{}{}", name.get(..1).unwrap_or_default().to_uppercase(), name.get(1..).unwrap_or_default());
-        let limit_text = limit.to_string();
+        let limit_text = lua::number(limit);
         Self {
             period,
             limit,
@@ -314,10 +314,10 @@ impl RateLimiting {
             }
             return None;
         }
-        let Some(code) = self.error_code else {
-            return Some(Box::new(Response::error(cx, 500, pdk::default_message(500))));
+        let (code, message) = match self.error_code {
+            Some(code) => (code, self.error_message.as_deref().unwrap_or_else(|| pdk::default_message(code))),
+            None => (500, pdk::default_message(500)),
         };
-        let message = self.error_message.as_deref().unwrap_or_else(|| pdk::default_message(code));
         let mut response = Response::error(cx, code, message);
         if self.is_told {
             let reset = self.tell(usage, now, &mut response.headers);
@@ -381,13 +381,13 @@ impl RateLimiting {
     }
 }
 
-/// A count is mostly whole, which needs none of what formatting a fraction does.
+/// A count as Lua prints it: mostly whole and not large, which needs none of what formatting takes else.
 fn append_count(headers: &mut Headers, name: &str, count: f64) {
     let whole = count as u64;
-    if whole as f64 == count {
+    if whole as f64 == count && count < lua::LARGE {
         headers.append_number(name, whole);
     } else {
-        headers.append(name, Short::of(count).as_bytes());
+        headers.append(name, lua::number(count).as_bytes());
     }
 }
 

@@ -58,6 +58,10 @@ fn the_tightest_period_is_told_and_equal_ones_by_the_longer() {
             json!({ "hour": 5, "day": 5 }),
             "200 X-Limit-Hour=5 X-Remaining-Hour=4 X-Limit-Day=5 X-Remaining-Day=4 Limit=5 Remaining=4 Reset=86370",
         ),
+        (
+            json!({ "hour": 1e15 }),
+            "200 X-Limit-Hour=1e+15 X-Remaining-Hour=1e+15 Limit=1e+15 Remaining=1e+15 Reset=3570",
+        ),
     ] {
         assert_eq!(told(&harness(config).send("GET /")), want);
     }
@@ -96,6 +100,11 @@ fn counts_by_what_it_is_told_to() {
         (&path, "GET /b", 200),
         (&path, "GET /c", 429),
         (&path, "GET /a/", 429),
+        // Another spelling of the path is counted with it.
+        (&path, "GET /%61", 429),
+        (&path, "GET //a", 429),
+        (&path, "GET /./a", 429),
+        (&path, "GET /x/../a", 429),
     ] {
         assert_eq!(h.send(request).status, want, "{request}");
     }
@@ -140,6 +149,8 @@ fn a_refusal_with_a_status_that_is_no_errors_fails_as_in_kong() {
         let refused = h.send("GET /");
         assert_eq!(refused.status, status, "{config}");
         assert!(refused.body.contains(message), "{config}: {}", refused.body);
+        let fields = " X-Limit-Hour=1 X-Remaining-Hour=0 Limit=1 Remaining=0 Reset=3570 Retry-After=3570";
+        assert_eq!(told(&refused), format!("{status}{fields}"), "{config}");
     }
 }
 

@@ -44,41 +44,45 @@ impl Entry {
             })
             .collect()
     }
+}
 
-    /// Names and values of a list.
-    pub(super) fn pairs<'a>(
-        entries: &'a [Self],
-        values: &'a Values<'_>,
-    ) -> impl Iterator<Item = (&'a str, &'a [u8])> + 'a {
-        entries.iter().map(|entry| entry.name.as_str()).zip(values.iter().map(|value| &**value))
-    }
+/// A list of changes with its values for one request; empty where it is not tried.
+#[derive(Default)]
+pub(super) struct Rendered<'a> {
+    entries: &'a [Entry],
+    values: Values<'a>,
+}
 
-    /// Names and values of a list as members of JSON; without those whose values are none of their types.
-    pub(super) fn members<'a>(
-        entries: &'a [Self],
-        values: &'a Values<'_>,
-    ) -> impl Iterator<Item = (&'a str, serde_json::Value)> + 'a {
-        entries.iter().zip(values).filter_map(|(entry, value)| {
-            let value = entry.json_type.value(&String::from_utf8_lossy(value))?;
-            Some((entry.name.as_str(), value))
-        })
-    }
-
-    fn values<'a>(entries: &'a [Self], request: &Request<'_>) -> Result<Values<'a>, Fault> {
+impl<'a> Rendered<'a> {
+    fn new(entries: &'a [Entry], request: &Request<'_>) -> Result<Self, Fault> {
         let values = entries.iter().map(|entry| match &entry.value {
             Value::Fixed(text) => Ok(Cow::Borrowed(text.as_slice())),
             Value::Template(template) => Ok(Cow::Owned(template.render(request)?.into_owned())),
         });
-        values.collect()
+        Ok(Self { entries, values: values.collect::<Result<_, _>>()? })
+    }
+
+    /// Names and values.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.entries.iter().map(|entry| entry.name.as_str()).zip(self.values.iter().map(|value| &**value))
+    }
+
+    /// Names and values as members of JSON; without those whose values are none of their types.
+    pub(super) fn members(&self) -> impl Iterator<Item = (&str, serde_json::Value)> {
+        self.entries.iter().zip(&self.values).filter_map(|(entry, value)| {
+            let value = entry.json_type.value(&String::from_utf8_lossy(value))?;
+            Some((entry.name.as_str(), value))
+        })
     }
 }
 
-/// The values of all changes, for one request.
-pub(super) struct AllValues<'a> {
-    pub(super) rename: Values<'a>,
-    pub(super) replace: Values<'a>,
-    pub(super) add: Values<'a>,
-    pub(super) append: Values<'a>,
+/// The changes that are tried, with their values for one request.
+pub(super) struct Tried<'a> {
+    pub(super) remove: &'a [String],
+    pub(super) rename: Rendered<'a>,
+    pub(super) replace: Rendered<'a>,
+    pub(super) add: Rendered<'a>,
+    pub(super) append: Rendered<'a>,
 }
 
 impl Changes {
@@ -111,13 +115,22 @@ impl Changes {
         })
     }
 
-    /// Renders all values, also those that will change nothing: a template that fails always fails.
-    pub(super) fn values<'a>(&'a self, request: &Request<'_>) -> Result<AllValues<'a>, Fault> {
-        Ok(AllValues {
-            rename: Entry::values(&self.rename, request)?,
-            replace: Entry::values(&self.replace, request)?,
-            add: Entry::values(&self.add, request)?,
-            append: Entry::values(&self.append, request)?,
+    /// All changes, with their values rendered, also of those that will change nothing: a template that fails always fails.
+    pub(super) fn all(&self, request: &Request<'_>) -> Result<Tried<'_>, Fault> {
+        self.tried(false, true, request)
+    }
+
+    /// The changes for what may be empty (where only what adds is tried) and may take more values of a name.
+    pub(super) fn tried(&self, is_empty: bool, can_append: bool, request: &Request<'_>) -> Result<Tried<'_>, Fault> {
+        let rendered = |is_tried: bool, entries| {
+            if is_tried { Rendered::new(entries, request) } else { Ok(Rendered::default()) }
+        };
+        Ok(Tried {
+            remove: if is_empty { &[] } else { &self.remove },
+            rename: rendered(!is_empty, &self.rename)?,
+            replace: rendered(!is_empty, &self.replace)?,
+            add: rendered(true, &self.add)?,
+            append: rendered(can_append, &self.append)?,
         })
     }
 }

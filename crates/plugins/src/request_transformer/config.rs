@@ -161,7 +161,11 @@ fn is_header(name: &str) -> Result<(), String> {
 }
 
 fn names_header(entry: &Value) -> Result<(), String> {
-    is_header(pair(text(entry)).0)
+    match pair(text(entry)).0 {
+        // Where a colon comes first, Kong finds neither name nor value, and says so in Lua.
+        "" => Err("'nil' is not a valid header".to_owned()),
+        name => is_header(name),
+    }
 }
 
 pub(crate) fn names_two_headers(entry: &Value) -> Result<(), String> {

@@ -15,7 +15,7 @@ mod types;
 
 use crate::template::{Request, Template};
 use body::Kind;
-use changes::{Changes, Entry};
+use changes::Changes;
 pub(crate) use config::names_two_headers;
 use config::{Config, Lists};
 use pdk::args::Args;
@@ -133,7 +133,7 @@ impl RequestTransformer {
     }
 
     fn change_headers(&self, cx: &mut Context) -> Result<(), Fault> {
-        let all = self.headers.values(&Request::new(cx, &cx.request.headers))?;
+        let all = self.headers.all(&Request::new(cx, &cx.request.headers))?;
         let mut host = None;
         let is_host = |name: &str| name.eq_ignore_ascii_case("host");
         let headers = &mut cx.request.headers;
@@ -144,7 +144,7 @@ impl RequestTransformer {
                 cx.request.body = Body::Empty;
             }
         }
-        for (old, value) in Entry::pairs(&self.headers.rename, &all.rename).filter(|(old, _)| !is_host(old)) {
+        for (old, value) in all.rename.pairs().filter(|(old, _)| !is_host(old)) {
             let new = String::from_utf8_lossy(value);
             if is_host(&new) {
                 host = headers.get(old).map(<[u8]>::to_vec).or(host);
@@ -153,19 +153,19 @@ impl RequestTransformer {
                 rename(headers, old, &new);
             }
         }
-        for (name, value) in Entry::pairs(&self.headers.replace, &all.replace) {
+        for (name, value) in all.replace.pairs() {
             if is_host(name) {
                 host = Some(value.to_vec());
             } else if headers.contains(name) {
                 headers.set(name, value);
             }
         }
-        for (name, value) in Entry::pairs(&self.headers.add, &all.add).filter(|(name, _)| !is_host(name)) {
+        for (name, value) in all.add.pairs().filter(|(name, _)| !is_host(name)) {
             if !headers.contains(name) {
                 headers.append(name, value);
             }
         }
-        for (name, value) in Entry::pairs(&self.headers.append, &all.append).filter(|(name, _)| !is_host(name)) {
+        for (name, value) in all.append.pairs().filter(|(name, _)| !is_host(name)) {
             headers.append(name, value);
         }
         if let (Some(mut host), Some(upstream)) = (host, &mut cx.upstream) {
@@ -194,8 +194,9 @@ impl RequestTransformer {
             }
             if let Some(kind) = kind {
                 let headers = before.as_ref().unwrap_or(&cx.request.headers);
-                let changed = match self.body.values(&Request::new(cx, headers)) {
-                    Ok(values) => kind.changed(&self.body, &values, cx.request.headers.get("content-type"), &body),
+                let content_type = cx.request.headers.get("content-type");
+                let changed = match kind.changed(&self.body, &Request::new(cx, headers), content_type, &body) {
+                    Ok(changed) => changed,
                     Err(fault) => return Flow::Exit(Box::new(failed(cx, &fault))),
                 };
                 if let Some(changed) = changed {
@@ -213,9 +214,9 @@ impl RequestTransformer {
         if self.query.is_empty() {
             return Ok(());
         }
-        let values = self.query.values(&Request::new(cx, before.unwrap_or(&cx.request.headers)))?;
+        let all = self.query.all(&Request::new(cx, before.unwrap_or(&cx.request.headers)))?;
         let mut args = Args::parse(cx.upstream_query().unwrap_or_default());
-        body::change_args(&self.query, &values, &mut args);
+        body::change_args(&all, &mut args);
         cx.set_upstream_query(args.encode());
         Ok(())
     }

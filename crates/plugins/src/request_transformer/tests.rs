@@ -124,8 +124,21 @@ fn changes_the_top_level_of_a_json_body() {
             r#"{"s":"x","l":[1],"n":1}"#,
             r#"{"s":["x","y"],"l":[1,"2"],"n":["z"]}"#,
         ),
+        (json!({ "append": { "body": ["o:x"] } }), r#"{"o":{}}"#, r#"{"o":["x"]}"#),
         (json!({ "add": { "body": ["a:1"] } }), "", r#"{"a":"1"}"#),
+        (json!({ "append": { "body": ["a:1"] } }), "", r#"{"a":["1"]}"#),
+        (json!({ "remove": { "body": ["a"] } }), "", ""),
+        (json!({ "rename": { "body": ["a:b"] }, "replace": { "body": ["a:$(none.x)"] } }), "", ""),
         (json!({ "add": { "body": ["a:1"] } }), "[1, 2]", "[1,2]"),
+        (json!({ "replace": { "body": ["a:1"] } }), "[1, 2]", "[1, 2]"),
+        // What changes nothing leaves the body as it was written.
+        (json!({ "replace": { "body": ["zz:1"] } }), " { \"b\" : 1.10 }", " { \"b\" : 1.10 }"),
+        (
+            json!({ "rename": { "body": ["zz:b", "b:b"] }, "add": { "body": ["b:1"] } }),
+            " { \"b\" : 1.10 }",
+            " { \"b\" : 1.10 }",
+        ),
+        (json!({ "add": { "body": ["a:$(none.x)"] } }), "{bad", "{bad"),
         (json!({ "add": { "body": ["a:1"] } }), "{bad", "{bad"),
         (json!({ "add": { "body": ["a:1"] } }), "5", "5"),
         (
@@ -147,6 +160,14 @@ fn changes_forms() {
         (json!({ "add": { "body": ["a:no", "new:v&w"] } }), given, "a=1&b=two%20words&empty=&flag&m=x&m=y&new=v%26w"),
         (json!({ "append": { "body": ["a:2"] } }), "a=1", "a=1&a=2"),
         (json!({ "add": { "body": ["a:1"] } }), "", "a=1"),
+        (json!({ "remove": { "body": ["none"] } }), "b=1&a=x+y", "a=x%20y&b=1"),
+        (json!({ "replace": { "body": ["none:1"] } }), "b=two+words&a", "b=two+words&a"),
+        (
+            json!({ "rename": { "body": ["none:a", "a:a"] }, "add": { "body": ["a:1"] } }),
+            "b=two+words&a",
+            "b=two+words&a",
+        ),
+        (json!({ "rename": { "body": ["a:$(none.x)"] } }), "", ""),
     ] {
         assert_eq!(body(&config, "application/x-www-form-urlencoded", given), want, "{config}");
     }
@@ -171,6 +192,16 @@ fn changes_multipart_forms() {
         (json!({ "append": { "body": ["a:2"] } }), given.clone()),
     ] {
         assert_eq!(body(&config, "multipart/form-data; boundary=B", &given), want, "{config}");
+    }
+    let odd = given.replace("Content-Disposition", "content-disposition").replace("--B--\r\n", "--B--trailer");
+    for (config, given, want) in [
+        (json!({ "append": { "body": ["a:$(none.x)"] } }), odd.as_str(), odd.as_str()),
+        (json!({ "rename": { "body": ["none:a", "a:a"] }, "add": { "body": ["b:1"] } }), &odd, &odd),
+        (json!({ "remove": { "body": ["a"] }, "append": { "body": ["a:2"] } }), "", ""),
+        (json!({ "rename": { "body": ["a:b"] }, "replace": { "body": ["a:$(none.x)"] } }), "", ""),
+        (json!({ "add": { "body": ["a:1"] } }), "", &format!("{}--B--\r\n", part("a", "1"))),
+    ] {
+        assert_eq!(body(&config, "multipart/form-data; boundary=B", given), want, "{config}");
     }
     assert_eq!(body(&json!({ "remove": { "body": ["a"] } }), "multipart/form-data", &given), given, "no boundary");
 }
@@ -276,6 +307,10 @@ fn refuses_what_kong_refuses() {
         (
             json!({ "remove": { "headers": ["a b"] } }),
             json!({ "remove": { "headers": ["'a b' is not a valid header"] } }),
+        ),
+        (
+            json!({ "remove": { "headers": [":b"] } }),
+            json!({ "remove": { "headers": ["'nil' is not a valid header"] } }),
         ),
         (
             json!({ "rename": { "headers": ["a:b c"] } }),

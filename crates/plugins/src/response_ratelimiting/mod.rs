@@ -158,7 +158,9 @@ struct Limit {
 
 struct Window {
     period: Period,
+    /// What of it can be counted; more is refused.
     limit: Amount,
+    units: f64,
     limit_name: String,
     limit_text: String,
     left_name: String,
@@ -172,6 +174,7 @@ impl Limit {
             Some(Window {
                 period,
                 limit: Amount::new(limit),
+                units: limit,
                 limit_name: format!("X-RateLimit-Limit-{name}-{}", period.name()),
                 limit_text: lua::number(limit),
                 left_name: format!("X-RateLimit-Remaining-{name}-{}", period.name()),
@@ -184,7 +187,7 @@ impl Limit {
 impl Window {
     /// What is left; below zero where the last response used more than there was.
     fn left(&self, counter: &Counter, now: Duration) -> f64 {
-        self.limit.units() - counter.used(self.period, now).units()
+        self.units - counter.used(self.period, now).units()
     }
 }
 
@@ -199,6 +202,21 @@ struct ResponseRateLimiting {
     service: Uuid,
     blocks: bool,
     is_told: bool,
+}
+
+/// A number as LuaJIT's `tonumber` reads it, hexadecimal and binary ones, too.
+fn number(text: &str) -> Option<f64> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1.0, digits),
+        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let of_radix = |prefixes: [&str; 2], radix| {
+        let digits = prefixes.into_iter().find_map(|prefix| digits.strip_prefix(prefix))?;
+        let is_plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        u64::from_str_radix(digits, radix).ok().filter(|_| is_plain).map(|n| sign * n as f64)
+    };
+    let special = of_radix(["0x", "0X"], 16).or_else(|| of_radix(["0b", "0B"], 2));
+    special.or_else(|| text.parse().ok()).filter(|n| !n.is_nan())
 }
 
 /// The counters of a request's client, in the order of the limits.
@@ -325,7 +343,7 @@ impl ResponseRateLimiting {
                 let mut halves = part.split('=');
                 let (known, amount) = (halves.next()?.trim(), halves.next()?.trim());
                 let is_whole = halves.next().is_none() && known == name;
-                is_whole.then(|| amount.parse::<f64>().ok().filter(|n| n.is_finite()).map(Amount::new)).flatten()
+                is_whole.then(|| number(amount).map(Amount::new)).flatten()
             });
             parts.next_back()
         };

@@ -62,15 +62,30 @@ fn takes_what_is_a_number() {
         ("v=", "v-hour=99 i-hour=98"),
         ("v=x", "v-hour=99 i-hour=98"),
         ("v=1=2", "v-hour=99 i-hour=98"),
-        ("v=inf", "v-hour=99 i-hour=98"),
+        ("v=nan", "v-hour=99 i-hour=98"),
+        ("v=0x+1", "v-hour=99 i-hour=98"),
         ("V=1", "v-hour=99 i-hour=98"),
         ("v=1.5", "v-hour=97.5 i-hour=98"),
         ("v=1\nX-Kong-Limit: i=1", "v-hour=96.5 i-hour=98"),
-        ("v=1e300", "v-hour=0 i-hour=98"),
+        ("v=0x10,i=-0B11", "v-hour=80.5 i-hour=101"),
+        ("v=1e300", "v-hour=0 i-hour=101"),
+        ("i=inf", "v-hour=0 i-hour=0"),
     ] {
         let (same, text) = told(h, cost);
         assert!(text.contains(&format!("> {want} body")), "{cost}: {text}");
         h = same;
+    }
+}
+
+#[test]
+fn what_is_left_of_large_limits_is_told_in_full() {
+    for (limit, want) in [
+        (1e9 - 1.0, "v=999999999 > v-hour=999999998"),
+        (1e13, "v=10000000000000 > v-hour=9999999999999"),
+        (1e15, "v=1e+15 > v-hour=1e+15"),
+    ] {
+        let (_, text) = told(harness(json!({ "limits": { "v": { "hour": limit } } })), "v=1");
+        assert!(text.contains(want), "{limit}: {text}");
     }
 }
 

@@ -38,7 +38,7 @@ impl Body {
     pub(super) fn new(config: &Config, mask: Option<Mask>) -> Self {
         Self {
             remove: config.remove.json.iter().map(|entry| pair(entry).0).collect(),
-            rename: config.rename.json.iter().map(|entry| pair(entry)).collect(),
+            rename: config.rename.json.iter().map(|entry| pair(entry)).filter(|(_, new)| !new.is_empty()).collect(),
             replace: values(&config.replace),
             add: values(&config.add),
             append: values(&config.append),
@@ -104,7 +104,12 @@ impl Body {
             json.remove(name);
         }
         for (old, new) in &self.rename {
-            json.rename(old, new);
+            // Onto itself it is removed: Kong sets the new name, then clears the old one.
+            if old == new {
+                json.remove(old);
+            } else {
+                json.rename(old, new);
+            }
         }
         // Lua's truth: only what is absent or false is not there.
         let is_there = |json: &Json, name: &str| json.raw(name).is_some_and(|raw| raw != "false");
@@ -148,7 +153,18 @@ fn withheld(why: &str) -> Bytes {
 fn values(change: &Change) -> Vec<(String, Value)> {
     let typed = change.json.iter().zip(JsonType::all(&change.json_types)).filter_map(|(entry, kind)| {
         let (name, text) = pair(entry);
-        Some((name, kind.value(&text)?))
+        Some((name, kind.value(&encoded(&text))?))
     });
     typed.collect()
+}
+
+/// The text that Kong makes the value of: the JSON of what is configured, in which quotes and slashes alone are freed of
+/// their backslashes, so that all other escapes are escaped again on their way out. Without a value it is that of null.
+fn encoded(text: &str) -> String {
+    if text.is_empty() {
+        return "null".to_owned();
+    }
+    let json = Value::from(text).to_string();
+    let inner = json.strip_prefix('"').and_then(|inner| inner.strip_suffix('"')).unwrap_or(&json);
+    inner.replace("\\\"", "\"").replace('\u{7f}', "\\u007f")
 }

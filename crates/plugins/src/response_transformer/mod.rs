@@ -9,6 +9,7 @@
 //! withheld.
 
 mod body;
+mod media;
 
 use crate::mask::{self, Mask};
 use crate::request_transformer::{TYPES, names_two_headers};
@@ -127,8 +128,11 @@ struct ResponseTransformer {
 fn is_json(headers: &Headers) -> bool {
     headers.get("content-type").is_some_and(|value| {
         value.split(|b| *b == b',').any(|one| {
-            let media = one.split(|b| *b == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
-            media == b"application/json" || (media.starts_with(b"application/") && media.ends_with(b"+json"))
+            let Some((kind, subtype)) = media::parse(one.trim_ascii()) else { return false };
+            let suffix = subtype.len().checked_sub(b"+json".len()).and_then(|at| subtype.get(at..));
+            kind.eq_ignore_ascii_case(b"application")
+                && (subtype.eq_ignore_ascii_case(b"json")
+                    || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case(b"+json")))
         })
     })
 }
@@ -157,7 +161,10 @@ impl Plugin for ResponseTransformer {
         for ((old, new), values) in self.rename.iter().zip(renamed).filter(|(_, values)| !values.is_empty()) {
             headers.remove(old);
             headers.remove(new);
-            values.iter().for_each(|value| headers.append(new, value));
+            // Under its own name, however it is written, it is gone: Kong sets the new name, then clears the old one.
+            if !old.eq_ignore_ascii_case(new) {
+                values.iter().for_each(|value| headers.append(new, value));
+            }
         }
         for ((name, value), _) in self.replace.iter().zip(had_replaced).filter(|(_, had)| **had) {
             headers.set(name, value.as_bytes());

@@ -56,7 +56,8 @@ fn a_new_name_goes_with_the_values_that_were_there_before() {
         (json!({ "remove": { "headers": ["X-A"] }, "rename": { "headers": ["X-A:X-Z"] } }), "X-B: 2 | X-Z: 1"),
         (json!({ "rename": { "headers": ["x-a:x-b", "X-B:X-C"] } }), "X-C: 2"),
         (json!({ "rename": { "headers": ["x-a:x-y", "x-a:x-z"] } }), "X-B: 2 | x-y: 1 | x-z: 1"),
-        (json!({ "rename": { "headers": ["x-a:X-A"] } }), "X-B: 2 | X-A: 1"),
+        (json!({ "rename": { "headers": ["x-a:X-A"] } }), "X-B: 2 | X-Multi: m1 | X-Multi: m2"),
+        (json!({ "rename": { "headers": ["x-a:x-a", "x-b:X-B"] } }), "X-Multi: m1 | X-Multi: m2"),
     ] {
         let without = headers(config.clone()).replace("Content-Type: text/plain | ", "");
         assert_eq!(without.replace("X-Multi: m1 | X-Multi: m2 | ", ""), want, "{config}");
@@ -69,6 +70,7 @@ fn changes_the_top_level_of_a_json_body() {
     for (config, given, want) in [
         (json!({ "remove": { "json": ["a", "none"] } }), r#"{"a":1,"a.b":2}"#, r#"{"a.b":2}"#),
         (json!({ "rename": { "json": ["a:z", "f:ff"] } }), r#"{"a":1,"f":false}"#, r#"{"z":1,"ff":false}"#),
+        (json!({ "rename": { "json": ["a:a", "b:"] } }), r#"{"a":1,"b":2}"#, r#"{"b":2}"#),
         (
             json!({ "replace": { "json": ["a:9", "f:x", "n:x", "none:x"] } }),
             r#"{"a":1,"f":false,"n":null}"#,
@@ -84,6 +86,18 @@ fn changes_the_top_level_of_a_json_body() {
             json!({ "append": { "json": ["s:y", "l:2", "new:1", "a:2", "o:x"] } }),
             all,
             r#"{"a":["2"],"s":["x","y"],"l":[1,"2"],"o":{"k":null,"1":"x"},"f":false,"n":null,"pi":3.14159265358979323846,"new":["1"]}"#,
+        ),
+        (json!({ "append": { "json": ["o:x"] } }), r#"{"o":{}}"#, r#"{"o":["x"]}"#),
+        (
+            json!({ "add": { "json": ["s:", "n:", "b:"], "json_types": ["string", "number", "boolean"] },
+                    "replace": { "json": ["r:"] }, "append": { "json": ["l:"] } }),
+            r#"{"r":1,"l":["x"]}"#,
+            r#"{"r":"null","l":["x","null"],"s":"null","b":false}"#,
+        ),
+        (
+            json!({ "add": { "json": ["w:a\\b", "q:\"a/b\\\"", "t:a\tb\u{7f}\u{1}\u{e9}"] } }),
+            "{}",
+            r#"{"w":"a\\\\b","q":"\"a/b\\\\\"","t":"a\\tb\\u007f\\u0001é"}"#,
         ),
         (json!({ "add": { "json": ["x:1"] } }), "[1,2]", "[1,2]"),
         (json!({ "add": { "json": ["x:1"] } }), "{bad", "{bad"),
@@ -101,6 +115,11 @@ fn other_bodies_pass_as_they_are() {
         ("application/json-patch", false),
         ("application/problem+json", true),
         ("text/html, Application/JSON; charset=utf-8", true),
+        ("application/vnd.api+JSON ;a=\"b c\"\t; d=e", true),
+        ("application/json;", false),
+        ("application/json; charset", false),
+        ("application/json; charset=\"utf-8", false),
+        ("application/json x", false),
     ] {
         let exchange = {
             let h = Harness::new(&DEFINITION, json!({ "add": { "json": ["x:1"] } }));

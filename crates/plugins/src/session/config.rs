@@ -22,7 +22,7 @@ static SECRET: LazyLock<String> = LazyLock::new(|| {
 #[derive(Record, Deserialize, Clone, Debug)]
 pub(super) struct Config {
     /// What sessions are sealed with.
-    #[field(referenceable, encrypted, default = SECRET.as_str())]
+    #[field(referenceable, encrypted, required = false, default = SECRET.as_str())]
     pub(super) secret: Option<String>,
     /// Where sessions are kept: in the cookie itself, or in the gateway's database.
     #[field(default = "cookie", one_of(["cookie", "kong"]))]

@@ -75,7 +75,7 @@ impl StandardWebhooks {
     /// Reads the header fields; `None` where one is missing, or the timestamp is too old.
     fn claim(&self, cx: &Context) -> Option<Claim> {
         let headers = &cx.request.headers;
-        let id = headers.get("webhook-id").filter(|id| !id.is_empty())?;
+        let id = headers.get("webhook-id")?;
         let signature = headers.get("webhook-signature")?.to_vec();
         let time: f64 = headers.get_str("webhook-timestamp")?.trim().parse().ok()?;
         // Not a number is no time, and nothing is older than that.

@@ -61,7 +61,7 @@ impl ConsumerIdentifier {
     pub(crate) fn of(self, cx: &Context, piece: fn(&str) -> String) -> Option<String> {
         let consumer = cx.consumer.as_ref()?;
         match self {
-            Self::ConsumerId => Some(consumer.id.to_string().replace('-', "_")),
+            Self::ConsumerId => Some(consumer.id.to_string()),
             Self::CustomId => consumer.custom_id.as_deref().map(piece),
             Self::Username => consumer.username.as_deref().map(piece),
         }

@@ -1,5 +1,6 @@
 //! What the expressions of templates see: Kong's names for the parts of a request, read when they are asked for.
 
+use super::nginx;
 use pdk::{Context, Headers, Source, args::decode};
 use schema::lua::{Environment, Expression, Fault, Function, Object, Value};
 use std::borrow::Cow;
@@ -48,7 +49,7 @@ pub(crate) fn missing(expression: &Expression) -> Option<String> {
 }
 
 /// How a fault ends that is none of a request's values; so do those of the syntax that cannot be evaluated.
-const UNUSABLE: &str = " cannot be used in templates";
+pub(super) const UNUSABLE: &str = " cannot be used in templates";
 
 /// The names of the environment without a request: the first that is not there.
 struct Names(RefCell<Option<String>>);
@@ -75,16 +76,19 @@ impl<'a> Environment<'a> for Names {
 
     fn call(&self, function: &'static str, _: &[Value<'a>]) -> Result<Value<'a>, Fault> {
         Ok(match function {
-            "kong.request.get_headers" | "kong.response.get_headers" => Value::Object("headers"),
-            "kong.request.get_query" => Value::Object("query_params"),
+            "require" => return Err(Fault::new(function.to_owned() + UNUSABLE)),
+            "kong.request.get_headers" | "kong.response.get_headers" | "ngx.req.get_headers" => {
+                Value::Object("headers")
+            }
+            "kong.request.get_query" | "ngx.req.get_uri_args" => Value::Object("query_params"),
             "kong.request.get_uri_captures" => Value::Object("uri_captures"),
             _ => Value::text(""),
         })
     }
 }
 
-/// Functions without an effect, by Kong's names.
-const FUNCTIONS: [&str; 30] = [
+/// Functions without an effect, by Kong's names. What `require` would load is not there: it is a value alone.
+const FUNCTIONS: [&str; 36] = [
     "kong.client.get_consumer",
     "kong.client.get_credential",
     "kong.client.get_forwarded_ip",
@@ -93,6 +97,9 @@ const FUNCTIONS: [&str; 30] = [
     "kong.node.get_hostname",
     "kong.node.get_id",
     "kong.request.get_forwarded_host",
+    "kong.request.get_forwarded_path",
+    "kong.request.get_forwarded_port",
+    "kong.request.get_forwarded_prefix",
     "kong.request.get_forwarded_scheme",
     "kong.request.get_header",
     "kong.request.get_headers",
@@ -114,11 +121,14 @@ const FUNCTIONS: [&str; 30] = [
     "kong.response.get_status",
     "kong.router.get_route",
     "kong.router.get_service",
+    "ngx.req.get_headers",
+    "ngx.req.get_method",
+    "ngx.req.get_uri_args",
     "type",
 ];
 
 /// Tables of the environment whose fields are further names.
-const NAMESPACES: [Object; 10] = [
+const NAMESPACES: [Object; 11] = [
     "kong",
     "kong.client",
     "kong.ctx",
@@ -128,6 +138,7 @@ const NAMESPACES: [Object; 10] = [
     "kong.response",
     "kong.router",
     "ngx",
+    "ngx.req",
     "ngx.var",
 ];
 
@@ -139,6 +150,7 @@ fn global<'a>(name: &str) -> Value<'a> {
         "shared" => Value::Object("kong.ctx.shared"),
         "kong" => Value::Object("kong"),
         "ngx" => Value::Object("ngx"),
+        "require" => Value::Function(Function::Host("require")),
         "type" => Value::Function(Function::Host("type")),
         _ => Value::Nil,
     }
@@ -156,7 +168,11 @@ fn named_field<'a>(object: Object, name: &str, moment: Moment) -> Result<Value<'
         _ if path.starts_with("kong.response") && moment != Moment::Log => {}
         (Some(function), _) => return Ok(Value::Function(Function::Host(function))),
         (None, Some(namespace)) => return Ok(Value::Object(namespace)),
-        (None, None) => {}
+        (None, None) => {
+            if let Some(value) = nginx::named(&path) {
+                return Ok(value);
+            }
+        }
     }
     Err(Fault::new(path + UNUSABLE))
 }
@@ -214,19 +230,28 @@ impl<'a> Environment<'a> for Request<'a> {
             "kong.node.get_hostname" => Value::text(&cx.shared.node.hostname),
             "kong.node.get_id" => Value::owned(cx.shared.node.id.to_string()),
             "kong.request.get_forwarded_host" => Value::String(cx.forwarded_host()),
+            "kong.request.get_forwarded_path" => match self.told("x-forwarded-path") {
+                Some(path) => Value::String(Cow::Borrowed(path)),
+                None => Value::owned(normal_path(cx.request.path())),
+            },
+            "kong.request.get_forwarded_port" => Value::Number(f64::from(self.forwarded_port())),
+            "kong.request.get_forwarded_prefix" => {
+                let stripped = cx.upstream.as_ref().and_then(|upstream| upstream.prefix.as_deref());
+                optional(self.told("x-forwarded-prefix").or(stripped))
+            }
             "kong.request.get_forwarded_scheme" => Value::text(cx.forwarded_scheme()),
             "kong.request.get_header" => optional(self.headers.get(&text()?)),
-            "kong.request.get_headers" => Value::Object("headers"),
+            "kong.request.get_headers" | "ngx.req.get_headers" => Value::Object("headers"),
             "kong.request.get_host" => Value::String(cx.request.host_name()),
             "kong.request.get_http_version" => cx.request.version.as_str().parse().map_or(Value::Nil, Value::Number),
-            "kong.request.get_method" => Value::text(cx.request.method.as_str()),
+            "kong.request.get_method" | "ngx.req.get_method" => Value::text(cx.request.method.as_str()),
             "kong.request.get_path" => Value::owned(normal_path(cx.request.path())),
             "kong.request.get_path_with_query" => {
                 let query = cx.request.query().map(|query| [b"?", query].concat()).unwrap_or_default();
                 Value::owned([normal_path(cx.request.path()).into_bytes(), query].concat())
             }
             "kong.request.get_port" => Value::Number(f64::from(cx.client.local.port())),
-            "kong.request.get_query" => Value::Object("query_params"),
+            "kong.request.get_query" | "ngx.req.get_uri_args" => Value::Object("query_params"),
             "kong.request.get_query_arg" => match self.query_arg(&text()?) {
                 // Of several values it says the first.
                 Value::Table(all) => all.first().map_or(Value::Nil, |(_, value)| value.clone()),
@@ -248,12 +273,28 @@ impl<'a> Environment<'a> for Request<'a> {
             "kong.router.get_service" => {
                 cx.service.map_or(Value::Nil, |service| named(&service.id, service.name.as_deref()))
             }
-            _ => return Err(Fault::new(function.to_owned() + UNUSABLE)),
+            _ => return nginx::call(function, arguments, cx.shared.clock.now()),
         })
     }
 }
 
 impl<'a> Request<'a> {
+    /// What a peer that is trusted says of the request.
+    fn told(&self, name: &str) -> Option<&'a [u8]> {
+        self.cx.client.is_trusted.then(|| self.headers.get(name)).flatten()
+    }
+
+    /// The port that the client asked for: as a trusted peer says, in a field or behind the host, else the gateway's.
+    fn forwarded_port(&self) -> u16 {
+        let port = |text: &[u8]| std::str::from_utf8(text).ok()?.trim().parse().ok().filter(|port: &u16| *port > 0);
+        let behind_host = || {
+            let host = self.told("x-forwarded-host")?;
+            let host = host.splitn(2, |byte| *byte == b'@').last()?;
+            host.splitn(2, |byte| *byte == b':').nth(1).and_then(port)
+        };
+        self.told("x-forwarded-port").and_then(port).or_else(behind_host).unwrap_or(self.cx.client.public_port)
+    }
+
     /// An argument's value, decoded; true where it has none, all values where there are several.
     fn query_arg(&self, name: &str) -> Value<'a> {
         let parts = self.cx.request.query().unwrap_or_default().split(|byte| *byte == b'&');

@@ -2,6 +2,7 @@
 //! functions that only read.
 
 mod environment;
+mod nginx;
 
 pub(crate) use environment::{Request, missing};
 

@@ -44,9 +44,37 @@ fn expressions_see_the_request() {
         ("$(tostring)", ""),
         ("$({})", "table: 0x00000000"),
         ("$(nil)$(false)$(true)", "true"),
+        ("$(0/0) $(1/0)", "nan inf"),
+        ("$(function() end) $(require)", "function: 0x00000000 function: 0x00000000"),
+        ("$(function(a, ...) if a then for i = 1, 2 do f() end else repeat until a end end)", "function: 0x00000000"),
+        ("$((function() return 5 end)())$((function() return headers.x_one; end)())$((function() end)())", "5first"),
+        ("$(type(require)) $(type(ngx.null)) $(type(function() return 1, 2 end))", "function userdata function"),
+        ("$(ngx.null) $(ngx.null == ngx.null)", "userdata: NULL true"),
+        ("$(ngx.HTTP_OK) $(ngx.HTTP_PATCH) $(ngx.ERR) $(ngx.DECLINED)", "200 16384 4 -5"),
+        (
+            "$(ngx.md5('a')) $(ngx.md5(headers.none))",
+            "0cc175b9c0f1b6a831c399e269772661 d41d8cd98f00b204e9800998ecf8427e",
+        ),
+        ("$(ngx.encode_base64('a')) $(ngx.encode_base64('a', true)) $(ngx.decode_base64('YQ'))", "YQ== YQ a"),
+        ("$(#ngx.md5_bin('a')) $(#ngx.sha1_bin('a')) $(ngx.decode_base64('*') == nil)", "16 20 true"),
+        ("$(ngx.escape_uri('a b/~')) $(ngx.unescape_uri('a%20b+c'))", "a%20b%2F~ a b c"),
+        ("$(ngx.encode_args({a = 1, b = true, c = {'x y', 2}, d = false}))", "a=1&b&c=x%20y&c=2"),
+        ("$(ngx.req.get_method())$(ngx.req.get_headers()['x-one'])$(ngx.req.get_uri_args().a)", "GETfirst1"),
+        ("$(kong.request.get_forwarded_port()) $(kong.request.get_forwarded_path())", "8000 /p/x"),
+        ("$(kong.request.get_forwarded_prefix())", ""),
     ] {
         assert_eq!(rendered(source, REQUEST).as_deref(), Ok(want), "{source}");
     }
+}
+
+#[test]
+fn expressions_see_the_time() {
+    let at = pdk::testing::START.as_secs();
+    let date = |text: &str| rendered(text, REQUEST).unwrap();
+    assert_eq!((date("$(ngx.time())"), date("$(ngx.now() >= ngx.time())")), (at.to_string(), "true".to_owned()));
+    let (year, month, day) = crate::calendar::date(at / 86_400);
+    assert_eq!(date("$(ngx.today())"), format!("{year}-{month:02}-{day:02}"));
+    assert!(date("$(ngx.utctime())").starts_with(&(date("$(ngx.today())") + " ")));
 }
 
 #[test]
@@ -62,7 +90,12 @@ fn what_lua_would_raise_is_a_fault() {
         "$(ngx.exit(200))",
         "$(kong.db.consumers)",
         "$(kong.response.exit(200))",
-        "$((function() return 1 end)())",
+        "$((function(a) return a end)(1))",
+        "$((function() local a = 1 return a end)())",
+        "$(require('x'))",
+        "$(ngx.decode_base64(nil))",
+        "$(ngx.encode_args('x'))",
+        "$(ngx.null.x)",
         "$(1 +)",
         "$()",
         "$(1, 2)",

@@ -67,7 +67,8 @@ struct Config {
     /// Now `propagation`: a format that is written beside the one that was read; `preserve`: no other; `ignore`: none is read.
     #[field(default = "preserve", one_of(HEADER_TYPES), deprecation(old_header_type()))]
     header_type: String,
-    /// Now `propagation.default_format`.
+    /// The format that is written where none was read, as long as `propagation` says nothing but its `default_format`, which
+    /// counts otherwise.
     #[field(default = "b3", one_of(DEFAULT_HEADER_TYPES), deprecation(old_default_header_type()))]
     default_header_type: String,
     /// The header field of the request that holds tags as `name=value; name=value`.
@@ -134,10 +135,9 @@ fn schema() -> PluginSchema {
 fn build(instance: &Instance<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
     let config: Config = instance.config()?;
     let queue = config.http_endpoint.as_deref().map(|url| reporter(instance, &config, url)).transpose()?;
-    // The older field counts where it does not say what it says by itself.
-    let old_default = Some(&*config.default_header_type).filter(|name| *name != "b3");
+    let (old, old_default) = (&*config.header_type, &*config.default_header_type);
     Ok(Arc::new(Zipkin {
-        propagation: Propagation::new(&config.propagation, Some(&config.header_type), old_default),
+        propagation: Propagation::new(&config.propagation, Some(old), Some(old_default)),
         sample_ratio: config.sample_ratio.unwrap_or(0.001),
         queue,
         config,
@@ -179,6 +179,8 @@ struct Zipkin {
 #[derive(Clone, Copy)]
 struct Traced {
     trace: TraceId,
+    /// Of the trace's id where it is reported: as many as a new one is made of, and 32 of one that came.
+    digits: usize,
     request: u64,
     parent: Option<u64>,
     proxy: u64,
@@ -196,14 +198,12 @@ pub(crate) fn sampled_trace(cx: &Context) -> Option<u128> {
 impl Zipkin {
     fn begin(&self, incoming: Option<&Incoming>) -> Traced {
         let sampled = incoming.and_then(|incoming| incoming.sampled);
-        let new_id = || match self.config.traceid_byte_count {
-            8 => fastrand::u64(1..).into(),
-            _ => fastrand::u128(1..),
-        };
+        let known = incoming.and_then(|incoming| incoming.trace);
+        let is_short = known.is_none() && self.config.traceid_byte_count == 8;
+        let new_id = || if is_short { fastrand::u64(1..).into() } else { fastrand::u128(1..) };
         Traced {
-            trace: incoming
-                .and_then(|incoming| incoming.trace)
-                .unwrap_or_else(|| TraceId { value: new_id(), is_short: None }),
+            trace: known.unwrap_or_else(|| TraceId { value: new_id(), is_short: None }),
+            digits: if is_short { 16 } else { 32 },
             request: incoming.and_then(|incoming| incoming.span).unwrap_or_else(|| fastrand::u64(1..)),
             parent: incoming.and_then(|incoming| incoming.parent),
             proxy: fastrand::u64(1..),
@@ -237,8 +237,8 @@ impl Plugin for Zipkin {
             trace: traced.trace,
             span: traced.proxy,
             parent: Some(traced.request),
-            is_sampled: traced.is_sampled,
-            is_debug: incoming.as_ref().is_some_and(|incoming| incoming.is_debug),
+            // As in Kong: where there is nothing to report, formats that can do without a decision get none.
+            sampled: traced.is_sampled.then_some(true),
         };
         self.propagation.inject(cx, incoming.as_ref(), &out);
         Step::Continue
@@ -247,7 +247,7 @@ impl Plugin for Zipkin {
     fn header_filter(&self, cx: &mut Context) {
         let traced = self.traced(cx);
         if let Some(name) = &self.config.http_response_header_for_traceid {
-            cx.response.headers.set(name, Text::hex(traced.trace.value, 32).as_bytes());
+            cx.response.headers.append(name, Text::hex(traced.trace.value, traced.digits).as_bytes());
         }
         if let Some(traced) = cx.data.get_mut::<Traced>().filter(|traced| traced.is_sampled) {
             let now = Instant::now();

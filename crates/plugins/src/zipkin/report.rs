@@ -48,8 +48,7 @@ fn span(
     (start, end): (Duration, Duration),
 ) -> Map<String, Value> {
     let mut out = Map::new();
-    let digits = if traced.trace.is_short == Some(true) { 16 } else { 32 };
-    out.insert("traceId".into(), format!("{:0digits$x}", traced.trace.value).into());
+    out.insert("traceId".into(), format!("{:0digits$x}", traced.trace.value, digits = traced.digits).into());
     out.insert("id".into(), format!("{id:016x}").into());
     out.insert("name".into(), name.into());
     out.insert("timestamp".into(), micros(start).into());
@@ -133,16 +132,18 @@ fn finish(
     kind: &str,
     parent: Option<u64>,
     remote: Option<Value>,
-    tags: Map<String, Value>,
+    mut tags: Map<String, Value>,
 ) -> Value {
     span.insert("kind".into(), kind.into());
     if let Some(parent) = parent {
         span.insert("parentId".into(), format!("{parent:016x}").into());
     }
-    if let Some(remote) = remote {
-        span.insert("remoteEndpoint".into(), remote);
+    span.insert("remoteEndpoint".into(), remote.unwrap_or_default());
+    // To Zipkin a tag without a value is an error.
+    tags.retain(|_, value| value.as_str() != Some(""));
+    if !tags.is_empty() {
+        span.insert("tags".into(), Value::Object(tags));
     }
-    span.insert("tags".into(), Value::Object(tags));
     Value::Object(std::mem::take(span))
 }
 
@@ -170,15 +171,17 @@ fn tell(config: &Config, span: &mut Map<String, Value>, tags: &mut Map<String, V
 fn proxy(config: &Config, cx: &Context, traced: &Traced, wall: &Wall, end: Duration) -> Value {
     let header_filter = traced.header_filter.zip(traced.body_filter);
     let header_filter = header_filter.map(|(start, end)| (wall.at(start), wall.at(end)));
-    let access = traced.access.map(|start| {
-        let end = cx.timing.access_end.map(|end| wall.at(end)).or(header_filter.map(|(start, _)| start));
-        (wall.at(start), end.unwrap_or_else(|| wall.at(start)))
-    });
-    let start = access.or(header_filter).map_or(wall.started_at, |(start, _)| start);
+    // Without a route there is no access phase, which is told nevertheless.
+    let answered = header_filter.map_or(end, |(start, _)| start);
+    let start = traced.access.map_or(answered, |start| wall.at(start));
+    let access = match cx.timing.access_end.filter(|_| traced.access.is_some()) {
+        Some(end) => (start, wall.at(end)),
+        None => (start, header_filter.map_or(start, |(start, _)| start)),
+    };
     let mut out = span(config, traced, format!("{} (proxy)", name(config, cx)), traced.proxy, (start, end));
     let mut tags = entity_tags(cx);
     let phases = [
-        Phase { letter: 'a', name: "access", times: access },
+        Phase { letter: 'a', name: "access", times: Some(access) },
         Phase { letter: 'h', name: "header_filter", times: header_filter },
         Phase { letter: 'b', name: "body_filter", times: header_filter.map(|(_, start)| (start, end)) },
     ];
@@ -205,6 +208,9 @@ fn request(config: &Config, cx: &Context, traced: &Traced, wall: &Wall, end: Dur
     tag("http.host", String::from_utf8_lossy(&cx.request.host_name()).into());
     tag("http.path", String::from_utf8_lossy(cx.request.path()).into());
     tag("http.protocol", format!("HTTP/{}", cx.request.version.as_str()).into());
+    for fixed in config.static_tags.iter().flatten() {
+        tag(&fixed.name, fixed.value.as_str().into());
+    }
     tag("http.status_code", cx.response.status.to_string().into());
     tag("kong.node.id", cx.shared.node.id.to_string().into());
     if let Some(consumer) = &cx.consumer {
@@ -213,23 +219,31 @@ fn request(config: &Config, cx: &Context, traced: &Traced, wall: &Wall, end: Dur
     if let Some(credential) = cx.credential.as_ref().filter(|_| config.include_credential) {
         tag("kong.credential", (&*credential.id).into());
     }
-    let rewrite = traced.access.map(|end| (start, wall.at(end)));
-    tell(config, &mut out, &mut tags, "rf rs", &[Phase { letter: 'r', name: "rewrite", times: rewrite }]);
-    let fixed = config.static_tags.iter().flatten().map(|tag| (tag.name.clone(), tag.value.clone()));
+    let rewritten = traced.access.or(traced.header_filter).map_or(end, |end| wall.at(end));
+    let rewrite = Phase { letter: 'r', name: "rewrite", times: Some((start, rewritten)) };
+    tell(config, &mut out, &mut tags, "rf rs", &[rewrite]);
     // A client names no tag anew that says something already.
-    for (name, value) in fixed.chain(tags_of_client(config, cx)) {
-        tags.entry(name).or_insert_with(|| value.into());
+    for (name, value) in tags_of_client(config, cx) {
+        tags.entry(name).or_insert(value);
     }
     let remote = endpoint(config.default_service_name.as_deref(), Some(cx.client.ip), Some(cx.client.port));
     finish(&mut out, "SERVER", traced.parent, remote, tags)
 }
 
-/// The tags in the client's field: `name=value; name=value`. What has no value is no tag.
-fn tags_of_client(config: &Config, cx: &Context) -> Vec<(String, String)> {
-    let text = cx.request.headers.get_str(&config.tags_header).unwrap_or_default();
-    let pairs = text.split(';').filter_map(|pair| pair.split_once('='));
-    pairs
-        .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
-        .filter(|(name, _)| !name.is_empty())
-        .collect()
+/// The tags in the client's fields: `name=value; name=value`. What has no name or no value is no tag; of several with one name
+/// the last counts.
+fn tags_of_client(config: &Config, cx: &Context) -> Map<String, Value> {
+    let fields = cx.request.headers.get_all(&config.tags_header);
+    let texts = fields.filter_map(|field| std::str::from_utf8(field).ok());
+    let tags = texts.flat_map(|text| text.split(';')).filter_map(tag_of_client);
+    tags.map(|(name, value)| (name.to_owned(), Value::from(value))).collect()
+}
+
+/// The name is as long as it can be: it may have `=`, but no spaces.
+pub(super) fn tag_of_client(item: &str) -> Option<(&str, &str)> {
+    item.rmatch_indices('=').find_map(|(at, _)| {
+        let (name, value) = item.split_at_checked(at)?;
+        let (name, value) = (name.trim(), value.strip_prefix('=')?.trim());
+        (!name.is_empty() && !value.is_empty() && !name.contains(char::is_whitespace)).then_some((name, value))
+    })
 }

@@ -16,6 +16,10 @@ fn spans(received: &Receiver<(String, Vec<u8>)>) -> Value {
     serde_json::from_slice(&body).unwrap()
 }
 
+fn marks(span: &Value) -> Vec<&str> {
+    span["annotations"].as_array().unwrap().iter().filter_map(|mark| mark["value"].as_str()).collect()
+}
+
 fn config(changes: Value) -> Value {
     let mut config = json!({ "sample_ratio": 1 });
     for (name, value) in changes.as_object().unwrap() {
@@ -73,7 +77,12 @@ fn tells_the_upstream_in_the_formats_that_the_config_says() {
         (json!({ "header_type": "w3c" }), "GET /", format!("traceparent: 00-<32>-<16>-01\n{new_b3}")),
         (json!({ "header_type": "ignore" }), W3C, format!("{as_it_came}\n{new_b3}")),
         (json!({ "default_header_type": "w3c" }), "GET /", "traceparent: 00-<32>-<16>-01".to_owned()),
-        (json!({ "propagation": { "default_format": "w3c" } }), "GET /", "traceparent: 00-<32>-<16>-01".to_owned()),
+        (json!({ "propagation": { "default_format": "w3c" } }), "GET /", new_b3.to_owned()),
+        (
+            json!({ "propagation": { "default_format": "w3c", "extract": [], "inject": [] } }),
+            W3C,
+            as_it_came.to_owned(),
+        ),
         (json!({ "traceid_byte_count": 8 }), "GET /", new_b3.to_owned()),
         (only_clear, W3C, String::new()),
         (only_write, W3C, "traceparent: 00-<32>-<16>-01".to_owned()),
@@ -101,6 +110,61 @@ fn the_requests_own_decision_counts_before_the_ratio() {
     }
 }
 
+fn values(exchange: &Exchange, name: &str) -> Vec<String> {
+    exchange.headers.get_all(name).map(|value| String::from_utf8_lossy(value).into_owned()).collect()
+}
+
+#[test]
+fn ids_are_reported_as_long_as_they_were_made_and_in_full_where_they_came() {
+    let _turn = turn();
+    let (port, received) = server(202);
+    let url = format!("http://127.0.0.1:{port}/spans");
+    let settings = json!({
+        "http_endpoint": url, "queue": { "max_batch_size": 2 }, "http_response_header_for_traceid": "X-Trace",
+        "traceid_byte_count": 8,
+    });
+    let h = Harness::new(&DEFINITION, config(settings));
+    for (request, want) in [
+        ("GET /", None),
+        ("GET /\nb3: feed0123456789ab-feed000011112222-1", Some("0000000000000000feed0123456789ab")),
+        ("GET /\nX-B3-TraceId: feed0123456789ab\nX-B3-Sampled: 1", Some("0000000000000000feed0123456789ab")),
+        ("GET /\nx-datadog-trace-id: 10\nx-datadog-sampling-priority: 1", Some("0000000000000000000000000000000a")),
+        ("GET /\not-tracer-sampled: 1", None),
+    ] {
+        let exchange = h.send(request);
+        let told = exchange.header("x-trace").to_owned();
+        let spans = spans(&received);
+        let ids = [&spans[0]["traceId"], &spans[1]["traceId"]];
+        assert_eq!(ids, [&json!(told), &json!(told)], "{request}");
+        match want {
+            Some(want) => assert_eq!(told, want, "{request}"),
+            None => assert_eq!(told.len(), 16, "{request}"),
+        }
+    }
+    let exchange = h.send("GET /");
+    let b3 = told(&exchange);
+    assert!(b3.contains("x-b3-traceid: <32>"), "the upstream gets it in full: {b3}");
+}
+
+#[test]
+fn tags_of_clients_are_read_as_kong_reads_them() {
+    for (item, want) in [
+        ("a=1", Some(("a", "1"))),
+        (" b = 2 3 ", Some(("b", "2 3"))),
+        ("c=", None),
+        ("=x", None),
+        ("x", None),
+        ("d=e=f", Some(("d=e", "f"))),
+        ("d=e = f", Some(("d=e", "f"))),
+        ("a=b c=d", Some(("a", "b c=d"))),
+        ("a==", Some(("a", "="))),
+        ("a b=c", None),
+        ("", None),
+    ] {
+        assert_eq!(report::tag_of_client(item), want, "{item:?}");
+    }
+}
+
 #[test]
 fn logs_and_the_response_name_the_trace() {
     let _turn = turn();
@@ -110,6 +174,8 @@ fn logs_and_the_response_name_the_trace() {
     );
     let exchange = h.send("GET /\nb3: feed0123456789ab-feed000011112222-1");
     assert_eq!(exchange.header("x-trace"), "0000000000000000feed0123456789ab");
+    let of_upstream = h.with_upstream("200\nX-Trace: own\n\n").send("GET /\nb3: feed0123456789ab-feed000011112222-1");
+    assert_eq!(values(&of_upstream, "x-trace"), ["own", "0000000000000000feed0123456789ab"]);
     let want = json!({ "b3": "feed0123456789ab", "w3c": "0000000000000000feed0123456789ab" });
     assert_eq!(exchange.log["trace_id"], want);
 }
@@ -123,11 +189,12 @@ fn reports_the_request_the_proxying_and_the_tries() {
         &DEFINITION,
         config(json!({
             "http_endpoint": url, "queue": { "max_batch_size": 2 }, "http_span_name": "method_path",
-            "static_tags": [{ "name": "env", "value": "t" }], "default_service_name": "d",
+            "static_tags": [{ "name": "env", "value": "t" }, { "name": "http.host", "value": "o" }],
+            "default_service_name": "d",
         })),
     );
     h.send(&format!(
-        "{}\nHost: H.test:80\nZipkin-Tags: fg=blue; bg = red;bad;lc=x;=y",
+        "{}\nHost: H.test:80\nZipkin-Tags: fg=blue; bg = red;bad;lc=x;=y;fg=\nZipkin-Tags: c=d=e; bg=green",
         B3.replace("GET /", "GET /a?b=1")
     ));
     let spans = spans(&received);
@@ -139,13 +206,12 @@ fn reports_the_request_the_proxying_and_the_tries() {
     assert_eq!(request["traceId"], "feed0123456789abcdef0123456789ab");
     assert_eq!(request["remoteEndpoint"], json!({ "ipv4": "10.0.0.1", "port": 40000, "serviceName": "d" }));
     let tags = json!({
-        "lc": "kong", "http.method": "GET", "http.host": "h.test", "http.path": "/a", "http.protocol": "HTTP/1.1",
-        "http.status_code": "200", "kong.node.id": uuid::Uuid::from_u128(0xe), "env": "t", "fg": "blue", "bg": "red",
+        "lc": "kong", "http.method": "GET", "http.host": "o", "http.path": "/a", "http.protocol": "HTTP/1.1",
+        "http.status_code": "200", "kong.node.id": uuid::Uuid::from_u128(0xe), "env": "t", "fg": "blue", "bg": "green", "c=d": "e",
     });
     assert_eq!(request["tags"], tags);
-    let marks: Vec<&str> =
-        proxy["annotations"].as_array().unwrap().iter().filter_map(|a| a["value"].as_str()).collect();
-    assert_eq!(marks, ["khs", "khf", "kbs", "kas", "kaf", "kbf"]);
+    assert_eq!(marks(proxy), ["khs", "khf", "kbs", "kas", "kaf", "kbf"]);
+    assert_eq!(marks(request), ["krf", "krs"]);
 }
 
 #[test]
@@ -158,7 +224,11 @@ fn a_request_without_a_route_is_reported_too_and_an_unsampled_one_is_not() {
     h.send("GET /x\nX-B3-Sampled: 0");
     h.send("GET /y");
     let spans = spans(&received);
-    assert_eq!(spans[1]["tags"]["http.path"], "/y");
+    let (proxy, request) = (&spans[0], &spans[1]);
+    assert_eq!(request["tags"]["http.path"], "/y");
+    assert_eq!((proxy.get("remoteEndpoint"), proxy.get("tags")), (Some(&Value::Null), None));
+    assert_eq!(marks(proxy), ["khs", "khf", "kbs", "kas", "kaf", "kbf"]);
+    assert_eq!(marks(request), ["krf", "krs"]);
 }
 
 #[test]

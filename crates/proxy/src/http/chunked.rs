@@ -7,6 +7,16 @@ use pdk::{BodyError, Headers, Span};
 const LINE: usize = 4096;
 const TRAILERS: usize = 16 * 1024;
 
+/// The largest size of a chunk: no body is as long, and lengths of whole bodies stay far from overflowing.
+const LARGEST: u64 = 1 << 60;
+
+/// How much is taken that the grammar does not have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rules {
+    Strict,
+    Lenient,
+}
+
 /// Where the decoder stands.
 #[derive(Debug, Default)]
 pub(crate) enum Decoder {
@@ -34,12 +44,23 @@ impl Decoder {
         if let Self::Data(left) = self { *left } else { 0 }
     }
 
+    /// What a client sends, by the letter: where its request ends must be told by everybody alike.
     pub(crate) fn decode(&mut self, input: &mut BytesMut) -> Result<Decoded, BodyError> {
+        self.decode_by(Rules::Strict, input)
+    }
+
+    /// What an upstream sends. Its answer is framed anew, so what nginx takes of it is taken: a line feed alone as a line's
+    /// end, blanks behind a size.
+    pub(crate) fn decode_leniently(&mut self, input: &mut BytesMut) -> Result<Decoded, BodyError> {
+        self.decode_by(Rules::Lenient, input)
+    }
+
+    fn decode_by(&mut self, rules: Rules, input: &mut BytesMut) -> Result<Decoded, BodyError> {
         loop {
             match self {
                 Self::Size => {
-                    let Some(line) = line(input, LINE)? else { return Ok(Decoded::More) };
-                    let size = size(&line)?;
+                    let Some(line) = line(input, LINE, rules)? else { return Ok(Decoded::More) };
+                    let size = size(&line, rules)?;
                     *self = if size == 0 { Self::Trailers } else { Self::Data(size) };
                 }
                 Self::Data(left) => {
@@ -58,16 +79,20 @@ impl Decoder {
                         input.advance(2);
                         *self = Self::Size;
                     }
+                    [b'\n', ..] if rules == Rules::Lenient => {
+                        input.advance(1);
+                        *self = Self::Size;
+                    }
                     [] | [b'\r'] => return Ok(Decoded::More),
                     _ => return Err(BodyError::Malformed),
                 },
-                Self::Trailers => return self.trailers(input),
+                Self::Trailers => return self.trailers(rules, input),
                 Self::Done => return Ok(Decoded::End(None)),
             }
         }
     }
 
-    fn trailers(&mut self, input: &mut BytesMut) -> Result<Decoded, BodyError> {
+    fn trailers(&mut self, rules: Rules, input: &mut BytesMut) -> Result<Decoded, BodyError> {
         let mut at = 0;
         let mut fields = Vec::new();
         loop {
@@ -77,15 +102,19 @@ impl Decoder {
                 return if input.len() > TRAILERS || lone { Err(BodyError::Malformed) } else { Ok(Decoded::More) };
             };
             // The first carriage return ends the line, or the message is malformed, whatever has come of it so far.
-            if at + end > TRAILERS || rest.iter().position(|b| *b == b'\r').is_none_or(|r| r + 1 != end) {
+            let length = match rest[..end].iter().position(|b| *b == b'\r') {
+                Some(length) if length + 1 == end => length,
+                None if rules == Rules::Lenient => end,
+                _ => return Err(BodyError::Malformed),
+            };
+            if at + end > TRAILERS {
                 return Err(BodyError::Malformed);
             }
-            if end == 1 {
-                at += 2;
+            at += end + 1;
+            if length == 0 {
                 break;
             }
-            fields.push((at, at + end - 1));
-            at += end + 1;
+            fields.push((at - end - 1, at - end - 1 + length));
         }
         *self = Self::Done;
         let arena = input.split_to(at).to_vec();
@@ -133,12 +162,12 @@ fn may_be_trailer(name: &[u8]) -> bool {
     !super::h2::is_connection_field(name) && !HEAD_ONLY.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
-/// The next line without its CRLF; a line feed alone is no line end.
-fn line(input: &mut BytesMut, limit: usize) -> Result<Option<BytesMut>, BodyError> {
+/// The next line without its end: CRLF, by the strict rules.
+fn line(input: &mut BytesMut, limit: usize, rules: Rules) -> Result<Option<BytesMut>, BodyError> {
     match memchr::memchr(b'\n', input) {
-        Some(end) if end > 0 && end <= limit && input[end - 1] == b'\r' => {
+        Some(end) if end <= limit && (rules == Rules::Lenient || input[..end].ends_with(b"\r")) => {
             let mut line = input.split_to(end + 1);
-            line.truncate(end - 1);
+            line.truncate(if line[..end].ends_with(b"\r") { end - 1 } else { end });
             if line.contains(&b'\r') { Err(BodyError::Malformed) } else { Ok(Some(line)) }
         }
         Some(_) => Err(BodyError::Malformed),
@@ -149,11 +178,15 @@ fn line(input: &mut BytesMut, limit: usize) -> Result<Option<BytesMut>, BodyErro
     }
 }
 
-/// `chunk-size [ chunk-ext ]`; nothing may stand between the size and the `;`.
-fn size(line: &[u8]) -> Result<u64, BodyError> {
+/// `chunk-size [ chunk-ext ]`; by the strict rules nothing may stand between the size and the `;`.
+fn size(line: &[u8], rules: Rules) -> Result<u64, BodyError> {
     let digits = line.iter().take_while(|b| b.is_ascii_hexdigit()).count();
-    let is_clean = line[digits..].iter().all(|b| *b == b'\t' || (*b >= b' ' && *b != 127));
-    if digits == 0 || !is_clean || !matches!(line.get(digits), None | Some(b';')) {
+    let mut rest = &line[digits..];
+    if rules == Rules::Lenient {
+        rest = rest.trim_ascii_start();
+    }
+    let is_clean = rest.iter().all(|b| *b == b'\t' || (*b >= b' ' && *b != 127));
+    if digits == 0 || !is_clean || !matches!(rest.first(), None | Some(b';')) {
         return Err(BodyError::Malformed);
     }
     let mut size = 0_u64;
@@ -161,7 +194,7 @@ fn size(line: &[u8]) -> Result<u64, BodyError> {
         let value = u64::from((*digit as char).to_digit(16).unwrap_or_default());
         size = size.checked_mul(16).and_then(|s| s.checked_add(value)).ok_or(BodyError::Malformed)?;
     }
-    if size > i64::MAX as u64 { Err(BodyError::Malformed) } else { Ok(size) }
+    if size > LARGEST { Err(BodyError::Malformed) } else { Ok(size) }
 }
 
 /// Writes the line that goes before a chunk's data.

@@ -4,6 +4,9 @@ use memchr::memmem::Finder;
 use pdk::{Headers, Method, Request, Span, Version, ends_line, is_same_name};
 use std::sync::LazyLock;
 
+/// A line's end counts as a part of it, as in nginx's buffers.
+const LINE_END: usize = 2;
+
 /// Limits of a request head (`large_client_header_buffers`).
 #[derive(Clone, Copy, Debug)]
 pub struct HeadLimits {
@@ -155,7 +158,7 @@ struct RequestLine {
 
 /// `method SP request-target SP HTTP-version`: single spaces, but for those that nginx takes at the end.
 fn request_line(line: &[u8], limits: &HeadLimits) -> Result<RequestLine, HeadError> {
-    if line.len() > limits.line {
+    if line.len() + LINE_END > limits.line {
         return Err(HeadError::UriTooLong);
     }
     let method_end = memchr::memchr(b' ', line).ok_or(HeadError::Malformed)?;
@@ -219,6 +222,8 @@ pub(crate) fn parse_request(head: &[u8], limits: &HeadLimits) -> Result<RequestH
     }
     let framing = seen.framing(line.version)?;
     let keep_alive = if line.version == Version::Http10 { seen.keep_alive && !seen.close } else { !seen.close };
+    // nginx refuses these before it looks whether the connection goes on.
+    let keep_alive = keep_alive && !matches!(method, Method::Trace | Method::Connect);
     let mut request = Request::new(method, line.version, headers, target, host);
     if let Some(authority) = authority {
         request = request.with_authority(authority);
@@ -230,6 +235,38 @@ pub(crate) fn parse_request(head: &[u8], limits: &HeadLimits) -> Result<RequestH
         keep_alive,
         expects_continue: seen.expects_continue && line.version == Version::Http11,
     })
+}
+
+/// What is known of a request that is refused: its first line where that is well-formed, and the fields up to the one that is
+/// not. It is for logs; nothing of it may go upstream.
+pub(crate) fn understood(input: &[u8], limits: &HeadLimits) -> Request {
+    let input = &input[..input.len().min(limits.total + 4)];
+    let method_end = input.iter().position(|b| !is_method_byte(*b)).unwrap_or(0);
+    let method = if input.get(method_end) == Some(&b' ') { &input[..method_end] } else { b"" };
+    let method = Method::from_name(std::str::from_utf8(method).unwrap_or_default());
+    let first_end = memchr::memchr(b'\n', input).unwrap_or(0);
+    let line = input[..first_end].strip_suffix(b"\r").and_then(|line| request_line(line, limits).ok());
+    let mut headers = Headers::from_arena(input.to_vec());
+    let Some((version, (target, authority))) =
+        line.and_then(|line| Some((line.version, target(input, line.target, &mut headers).ok()?)))
+    else {
+        return Request::new(method, Version::Http10, Headers::new(), Span::default(), Span::default());
+    };
+    let (mut seen, mut host) = (Seen::default(), None);
+    let _ = fields(input, first_end + 1, limits.line, limits.fields, &mut |name, value| {
+        if input[range(name)].iter().all(|b| PLAIN[usize::from(*b)]) {
+            headers.push_parsed(name, value);
+        }
+        seen.note(input, name, value)?;
+        host = host.or(seen.host.filter(|host| is_host(&input[range(*host)])));
+        Ok(())
+    });
+    let mut request = Request::new(method, version, headers, target, host.unwrap_or_default());
+    request.head_size = input.len() as u64;
+    match authority {
+        Some(authority) => request.with_authority(authority),
+        None => request,
+    }
 }
 
 /// A copy with room for what the phases add: up to a size that allocators keep at hand (glibc: 1,032 bytes), growing costs
@@ -263,7 +300,7 @@ fn fields(
             return Ok(());
         }
         count += 1;
-        if line.len() + 2 > line_limit || count > count_limit {
+        if line.len() + LINE_END > line_limit || count > count_limit {
             return Err(HeadError::FieldsTooLarge);
         }
         let colon = name_length(line).ok_or(HeadError::Malformed)?;

@@ -15,7 +15,7 @@ pub(crate) mod tunnel;
 
 pub use head::HeadLimits;
 
-use pdk::{Client, Request, Response};
+use pdk::{Client, Request};
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -54,13 +54,28 @@ impl Default for Limits {
     }
 }
 
+/// How a request is refused that is no HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Where it is 497, nginx's own number for a request without TLS on a port that asks for it, clients are told 400.
+    pub status: u16,
+    /// Empty where nginx has a page of its own.
+    pub message: &'static str,
+}
+
 /// What is done with requests: the proxy's pipeline, the Admin API, the status pages.
 pub trait Service {
     /// Answers a request. The future ends when the answer has gone out.
     fn call(&self, request: Request, client: Client, to: Downstream) -> Pin<Box<dyn Future<Output = ()>>>;
 
-    /// The answer to a request that could not be understood: status and message.
-    fn refuse(&self, client: Client, status: u16, message: &'static str) -> Response;
+    /// Answers a request that could not be understood, with status and message. `request` is what of it could.
+    fn refuse(
+        &self,
+        request: Request,
+        client: Client,
+        refusal: Refusal,
+        to: Downstream,
+    ) -> Pin<Box<dyn Future<Output = ()>>>;
 
     /// Whether connections are to end after their current request.
     fn is_draining(&self) -> bool;

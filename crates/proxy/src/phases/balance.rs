@@ -4,7 +4,7 @@ use super::request_debug;
 use crate::snapshot::{Destination, ServiceTarget};
 use crate::upstream::gate::Full;
 use crate::upstream::{UpstreamTarget, Upstreams};
-use balancer::{AddressId, HashValue, Inputs, Pick};
+use balancer::{AddressId, HashValue, Inputs, NewCookie, Pick};
 use pdk::trace::{Instrumentations, Part};
 use pdk::{Context, Response};
 use smallvec::SmallVec;
@@ -18,6 +18,8 @@ use tokio::sync::OwnedSemaphorePermit;
 #[derive(Default)]
 pub(crate) struct Tries {
     pub(crate) hash: Option<u32>,
+    /// What brings the client back to where it is sent.
+    pub(crate) cookie: Option<Box<NewCookie>>,
     has_begun: bool,
     failed: SmallVec<[AddressId; 4]>,
     /// The same for names without an upstream entity.
@@ -95,9 +97,7 @@ pub(crate) async fn balance(
                 }
                 let HashValue { hash, cookie } = upstream.balancer.load().hash_value(&FromContext(cx));
                 tries.hash = hash;
-                if let Some(cookie) = cookie {
-                    cx.early_headers.append("Set-Cookie", cookie.header_value().as_bytes());
-                }
+                tries.cookie = cookie.map(Box::new);
             }
             let pick = upstream.balancer.load().pick(tries.hash, &tries.failed).map_err(|error| {
                 log::warn!("upstream {}: {}", upstream.entity.name, error.reason());

@@ -13,7 +13,7 @@ use crate::snapshot::{Destination, Endpoint, Routed, ServiceTarget, Snapshot};
 use crate::upstream::names::tell_turn;
 use crate::worker::Thread;
 use balancer::health::Report;
-use balancer::{BreakerState, Pick};
+use balancer::{BreakerState, NewCookie, Pick};
 use pdk::{Address, Attempt, Body, BodyError, Context, Headers, Response, Source, default_message};
 use std::pin::pin;
 use std::rc::Rc;
@@ -78,8 +78,13 @@ pub(crate) async fn forward(
     cx.received += request_body.len().unwrap_or_default();
     let is_repeatable = request_body.is_repeatable();
     let way = Way { thread, endpoint, service, terms, upstream: &upstream, is_repeatable };
-    let forwarded = with_retries(way, request_body, began, &mut deadline, cx, to).await;
+    let mut tries = Tries::default();
+    let forwarded = with_retries(way, request_body, began, &mut deadline, &mut tries, cx, to).await;
     cx.upstream = Some(upstream);
+    // Where nobody was asked, there is nobody to come back to.
+    if let (Err(_), Some(cookie)) = (&forwarded, tries.cookie.filter(|_| !cx.attempts.is_empty())) {
+        cx.early_headers.append("Set-Cookie", cookie.header_value().as_bytes());
+    }
     forwarded
 }
 
@@ -96,6 +101,7 @@ async fn with_retries(
     mut request_body: Held,
     mut started: Instant,
     deadline: &mut Deadline,
+    tries: &mut Tries,
     cx: &mut Context<'_>,
     to: &mut Downstream,
 ) -> Result<Forwarded, Exit> {
@@ -103,13 +109,12 @@ async fn with_retries(
     if !deadline.allows(Duration::ZERO) {
         return Err(cut_off(cx, Cut::TooLate));
     }
-    let mut tries = Tries::default();
     let mut left = terms.retries;
     // An answer after which the request is tried again, as long as nobody else is asked. Boxed: it is rare.
     let mut answered: Option<Box<Answered>> = None;
     loop {
         let is_first = cx.attempts.is_empty();
-        let chosen = deadline.within(pin!(balance(&thread.proxy.upstreams, service, cx, &mut tries))).await;
+        let chosen = deadline.within(pin!(balance(&thread.proxy.upstreams, service, cx, tries))).await;
         let target = match (chosen, answered.take()) {
             (Ok(Ok(target)), None) => target,
             (Ok(Ok(target)), Some(last)) => {
@@ -299,15 +304,58 @@ fn heard(cx: &mut Context, status: u16, target: &Target, sent: Instant, now: Ins
 }
 
 /// Takes the upstream's answer into the context.
-fn accept(cx: &mut Context, (answer, target, now): Answered, tries: Tries) -> Forwarded {
+fn accept(cx: &mut Context, (answer, target, now): Answered, tries: &mut Tries) -> Forwarded {
     cx.timing.upstream_head = Some(now);
-    if let Some(cookie) = target.pick.as_ref().and_then(|pick| pick.session_cookie(tries.hash)) {
-        cx.early_headers.append("Set-Cookie", cookie.header_value().as_bytes());
-    }
+    let session = || target.pick.as_ref()?.session_cookie(tries.hash).map(Box::new);
+    let cookie = tries.cookie.take().or_else(session);
     cx.upstream_version = Some(answer.version);
     let mut response = Response::new(answer.status);
     response.headers = answer.headers;
     response.body = answer.body;
     cx.respond(response, Source::Upstream);
-    Forwarded { reason: answer.reason, upgraded: answer.upgraded, pick: target.pick, room: tries.room }
+    if let Some(cookie) = cookie {
+        set_cookie(&mut cx.response.headers, &cookie);
+    }
+    Forwarded { reason: answer.reason, upgraded: answer.upgraded, pick: target.pick, room: tries.room.take() }
+}
+
+/// Sets the balancer's cookie in place of the upstream's first one of that name, or behind all others.
+fn set_cookie(headers: &mut Headers, cookie: &NewCookie) {
+    let value = cookie.header_value().into_bytes();
+    let is_same =
+        |known: &Vec<u8>| known.strip_prefix(cookie.name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'='));
+    let mut all: Vec<Vec<u8>> = headers.get_all("set-cookie").map(<[u8]>::to_vec).collect();
+    match all.iter_mut().find(|known| is_same(known)) {
+        None => headers.append("Set-Cookie", &value),
+        Some(own) => {
+            *own = value;
+            headers.remove("set-cookie");
+            all.iter().for_each(|value| headers.append("Set-Cookie", value));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::set_cookie;
+    use balancer::NewCookie;
+    use pdk::Headers;
+
+    #[test]
+    fn the_cookie_of_the_balancer_replaces_one_of_its_name_or_comes_last() {
+        let cookie = NewCookie { name: "c".into(), value: "v".into(), path: "/".into() };
+        let own = "c=v; Path=/; SameSite=Lax; HttpOnly";
+        for (before, after) in [
+            (&[][..], &[own][..]),
+            (&["z=1", "cc=2"], &["z=1", "cc=2", own]),
+            (&["c=1"], &[own]),
+            (&["a=1", "c=1; Path=/x", "c=2"], &["a=1", own, "c=2"]),
+        ] {
+            let mut headers = Headers::new();
+            before.iter().for_each(|value| headers.append("Set-Cookie", value.as_bytes()));
+            set_cookie(&mut headers, &cookie);
+            let all: Vec<_> = headers.get_all("set-cookie").map(|v| v.escape_ascii().to_string()).collect();
+            assert_eq!(all, after, "{before:?}");
+        }
+    }
 }

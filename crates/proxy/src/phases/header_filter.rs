@@ -4,10 +4,12 @@ use super::request_debug;
 use crate::http::h2::is_connection_field;
 use crate::snapshot::Chosen;
 use crate::worker::Thread;
+use entities::{Route, Service};
 use pdk::digits::decimal;
 use pdk::trace::{Instrumentations, Part};
 use pdk::{Context, Headers, Phases, Source, Version, is_same_name};
 use smallvec::SmallVec;
+use std::sync::Arc;
 use std::time::Instant;
 
 pub(crate) fn header_filter(thread: &Thread, cx: &mut Context, chosen: &Chosen<'_>) {
@@ -56,8 +58,8 @@ fn add_charset(cx: &mut Context) {
 /// Whether a field could be one of those below: most responses have none of them more than once.
 fn needs_care(name: &[u8]) -> bool {
     match name.len() {
-        4 | 6 | 13 => SINGLE.iter().any(|s| is_same_name(name, s)),
-        7 => is_same_name(name, b"upgrade") || is_same_name(name, b"trailer"),
+        4 | 6 | 12 | 13 => SINGLE.iter().any(|s| is_same_name(name, s)),
+        7 => [&b"upgrade"[..], b"trailer", b"refresh"].iter().any(|s| is_same_name(name, s)),
         8 => is_same_name(name, b"location"),
         10 | 16 | 17 => is_connection_field(name),
         _ => false,
@@ -65,7 +67,7 @@ fn needs_care(name: &[u8]) -> bool {
 }
 
 /// Fields that a response has once: the first counts.
-const SINGLE: [&[u8]; 4] = [b"server", b"etag", b"last-modified", b"location"];
+const SINGLE: [&[u8]; 7] = [b"content-type", b"date", b"server", b"etag", b"last-modified", b"location", b"refresh"];
 
 /// Options of `Connection` that name no field, or one that does not depend on it.
 const UNNAMED: [&[u8]; 3] = [b"close", b"keep-alive", b"content-length"];
@@ -162,20 +164,19 @@ fn add_own(thread: &Thread, cx: &mut Context) {
         cx.response.headers.set("X-Kong-Request-Id", &id);
     }
     if settings.debug_header && cx.request.headers.contains("kong-debug") {
-        debug_headers(cx);
+        debug_headers(&mut cx.response.headers, cx.route, cx.service);
     }
 }
 
 /// `Kong-Route-*` and `Kong-Service-*`, for who asks with `Kong-Debug` where that is allowed.
-fn debug_headers(cx: &mut Context) {
-    let headers = &mut cx.response.headers;
-    if let Some(route) = cx.route {
+pub(crate) fn debug_headers(headers: &mut Headers, route: Option<&Arc<Route>>, service: Option<&Arc<Service>>) {
+    if let Some(route) = route {
         headers.set("Kong-Route-Id", route.id.to_string().as_bytes());
         if let Some(name) = &route.name {
             headers.set("Kong-Route-Name", name.as_bytes());
         }
     }
-    if let Some(service) = cx.service {
+    if let Some(service) = service {
         headers.set("Kong-Service-Id", service.id.to_string().as_bytes());
         if let Some(name) = &service.name {
             headers.set("Kong-Service-Name", name.as_bytes());

@@ -1,5 +1,6 @@
 //! Finds the route, checks the protocol, and works out where the request goes.
 
+use super::header_filter::debug_headers;
 use super::request_debug;
 use crate::pipeline::Exit;
 use crate::snapshot::{Endpoint, Routed, ServiceTarget, Snapshot};
@@ -67,11 +68,18 @@ fn routed<'a>(thread: &Thread, snapshot: &'a Snapshot, cx: &mut Context<'a>) -> 
     let Some(Found { routed, upstream, captures }) = found.map_err(|status| bad_path(cx, status))? else {
         return Err(not_found(cx));
     };
-    cx.route = Some(&routed.endpoint.route);
-    cx.service = routed.service.map(|target| &target.service);
+    let (route, service) = (&routed.endpoint.route, routed.service.map(|target| &target.service));
+    if let Err(mut exit) = check_protocol(routed.endpoint, cx) {
+        // As in Kong logs and metrics take such a request for one without a route, whoever may ask for these fields does not.
+        if settings.debug_header && cx.request.headers.contains("kong-debug") {
+            debug_headers(&mut exit.response.headers, Some(route), service);
+        }
+        return Err(exit);
+    }
+    cx.route = Some(route);
+    cx.service = service;
     cx.upstream = upstream;
     cx.captures = captures;
-    check_protocol(routed.endpoint, cx)?;
     Ok(routed)
 }
 

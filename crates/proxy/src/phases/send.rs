@@ -152,7 +152,9 @@ async fn stream(
             None => return Ok((held.unwrap_or_default(), None)),
             Some(Err(error)) => {
                 log_broken(cx, error);
-                if let Some(data) = held.take() {
+                // What came together with a framing that is none is as little to be trusted: the head has not gone out either.
+                let is_nonsense = is_first && error == BodyError::Malformed;
+                if let Some(data) = held.take().filter(|_| !is_nonsense) {
                     to.data(data).await?;
                 }
                 return Err(Broken::Body);

@@ -259,7 +259,10 @@ fn matches_traditional(route: &Route, path: Option<&String>, request: &Request) 
         values => values.iter().any(|value| value.to_lowercase() == own),
     };
     let has_header = |(name, values): (&String, &Vec<String>)| {
-        let mut own = request.headers.iter().filter(|(other, _)| other.to_lowercase() == name.to_lowercase());
+        let dashed = name.replace('_', "-");
+        let has = |name: &str| request.headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
+        let name = if has(name) { name } else { &dashed };
+        let mut own = request.headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
         own.any(|(_, own)| is_value(values, &own.to_lowercase()))
     };
     route.hosts.as_ref().is_none_or(|hosts| !host.is_empty() && hosts.iter().any(is_host))

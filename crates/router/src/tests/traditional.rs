@@ -33,6 +33,21 @@ fn hosts_match_with_or_without_port() {
     );
 }
 
+#[test]
+fn a_header_with_underscores_is_one_with_dashes_where_there_is_no_other() {
+    check(
+        FLAVOR,
+        &["X_K:1"],
+        &[
+            ("GET http://h/ X-K:1", 1),
+            ("GET http://h/ x_k:1", 1),
+            ("GET http://h/ x_k:2 x-k:1", 0),
+            ("GET http://h/ X-K:2", 0),
+        ],
+    );
+    check(FLAVOR, &["X-K:1"], &[("GET http://h/ X-K:1", 1), ("GET http://h/ X_K:1", 0)]);
+}
+
 /// Each row: the route that must lose, the route that must win.
 #[test]
 fn categories_come_before_everything_else() {

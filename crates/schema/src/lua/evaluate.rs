@@ -13,6 +13,8 @@ pub(super) const LONGEST: usize = 1 << 20;
 #[derive(Clone, Debug)]
 pub enum Value<'a> {
     Nil,
+    /// `ngx.null`, which is true.
+    Null,
     Bool(bool),
     Number(f64),
     String(Cow<'a, [u8]>),
@@ -90,6 +92,7 @@ impl<'a> Value<'a> {
     pub fn type_name(&self) -> &'static str {
         match self {
             Self::Nil => "nil",
+            Self::Null => "userdata",
             Self::Bool(_) => "boolean",
             Self::Number(_) => "number",
             Self::String(_) => "string",
@@ -103,6 +106,7 @@ impl<'a> Value<'a> {
         match self {
             Self::String(text) => text,
             Self::Nil => Cow::Borrowed(b"nil"),
+            Self::Null => Cow::Borrowed(b"userdata: NULL"),
             Self::Bool(true) => Cow::Borrowed(b"true"),
             Self::Bool(false) => Cow::Borrowed(b"false"),
             Self::Number(n) => Cow::Owned(print::number(n).into_bytes()),
@@ -130,7 +134,7 @@ impl<'a> Value<'a> {
 
     fn equals(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Nil, Self::Nil) => true,
+            (Self::Nil, Self::Nil) | (Self::Null, Self::Null) => true,
             (Self::Bool(a), Self::Bool(b)) => a == b,
             (Self::Number(a), Self::Number(b)) => a == b,
             (Self::String(a), Self::String(b)) => a == b,
@@ -191,6 +195,7 @@ impl Node {
             }
             Self::Binary(operator, both) => binary(*operator, both.0.evaluate(cx)?, &both.1.evaluate(cx)?),
             Self::Table(entries) => table(cx, entries),
+            Self::Function(_) => Ok(Value::Function(Function::Host("a function of the expression"))),
             Self::Unsupported(what) => Err(Fault::new(format!("{what} cannot be used in templates"))),
         }
     }

@@ -54,6 +54,8 @@ pub(super) enum Node {
     Binary(Binary, Box<(Node, Node)>),
     /// Keys (absent: the next number) and values.
     Table(Vec<(Option<Node>, Node)>),
+    /// One written in the expression, with what it gives where it takes nothing and does nothing but to return that.
+    Function(Option<Box<Node>>),
     Unsupported(&'static str),
 }
 
@@ -163,7 +165,7 @@ impl Parser<'_> {
             Token::Word("true") => Node::Bool(true),
             Token::Word("false") => Node::Bool(false),
             Token::Word("...") => return Err(Stop::Unsupported("'...'")),
-            Token::Word("function") => return Err(Stop::Unsupported("functions")),
+            Token::Word("function") => return self.function(),
             Token::Char(b'{') => return self.table(),
             _ => return self.primary(),
         };
@@ -198,10 +200,43 @@ impl Parser<'_> {
                     let name = self.name()?.into();
                     Node::Method(Box::new(node), name, self.arguments()?)
                 }
-                Token::Char(b'(' | b'{') | Token::String => Node::Call(Box::new(node), self.arguments()?),
+                Token::Char(b'(' | b'{') | Token::String => {
+                    let arguments = self.arguments()?;
+                    match node {
+                        Node::Function(Some(value)) => *value,
+                        Node::Function(None) => return Err(Stop::Unsupported("functions")),
+                        node => Node::Call(Box::new(node), arguments),
+                    }
+                }
                 _ => return Ok(node),
             };
         }
+    }
+
+    fn function(&mut self) -> Parsed {
+        self.lexer.next()?;
+        self.need(Token::Char(b'('))?;
+        if self.take(Token::Char(b')'))? {
+            let has_value = self.take(Token::Word("return"))?
+                && !matches!(self.lexer.token, Token::Char(b';') | Token::Word("end"));
+            let value = if has_value { self.expression(0)? } else { Node::Nil };
+            self.take(Token::Char(b';'))?;
+            if self.take(Token::Word("end"))? {
+                return Ok(Node::Function(Some(Box::new(value))));
+            }
+        }
+        // It is known to be valid, so that its end is the one which nothing in it begins.
+        let mut open = 1_usize;
+        while open > 0 {
+            match self.lexer.token {
+                Token::Word("function" | "do" | "if" | "repeat") => open += 1,
+                Token::Word("end" | "until") => open -= 1,
+                Token::Eof => return Err(Stop::Syntax(self.lexer.error("'end' expected"))),
+                _ => {}
+            }
+            self.lexer.next()?;
+        }
+        Ok(Node::Function(None))
     }
 
     fn arguments(&mut self) -> Parsed<Vec<Node>> {

@@ -31,11 +31,16 @@ pub fn join(items: impl Iterator<Item = String>) -> String {
     items.collect::<Vec<_>>().join(", ")
 }
 
+/// From here on Lua prints whole numbers with an exponent.
+pub const LARGE: f64 = 1e14;
+
 /// A number as Lua prints it: 14 significant digits, no fraction when there is none.
 pub fn number(value: f64) -> String {
-    const EXACT: f64 = 1e15;
-    if value.fract() == 0.0 && value.abs() < EXACT {
+    if value.fract() == 0.0 && value.abs() < LARGE {
         return format!("{value:.0}");
+    }
+    if value.is_nan() {
+        return "nan".to_owned();
     }
     let scientific = format!("{value:.13e}");
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));

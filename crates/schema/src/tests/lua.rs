@@ -99,7 +99,9 @@ fn tables_print_over_lines_as_penlight_does() {
 #[test]
 fn numbers_print_as_in_lua() {
     let cases = [(5.0, "5"), (-1.0, "-1"), (0.5, "0.5"), (1e15, "1e+15"), (0.1 + 0.2, "0.3"), (1e-7, "1e-07")];
-    for (value, text) in cases {
+    let large = [(99_999_999_999_999.0, "99999999999999"), (1e14, "1e+14"), (-1.5e14, "-1.5e+14")];
+    let none = [(f64::NAN, "nan"), (f64::INFINITY, "inf"), (f64::NEG_INFINITY, "-inf")];
+    for (value, text) in cases.into_iter().chain(large).chain(none) {
         assert_eq!(number(value), text);
     }
 }
@@ -248,7 +250,7 @@ fn expressions_that_lua_would_refuse_have_an_error() {
         ("1 + {}", "attempt to perform arithmetic on a table value"),
         ("1 < 'a'", "attempt to compare number with string"),
         ("#nil", "attempt to get length of a nil value"),
-        ("function() end", "functions cannot be used in templates"),
+        ("(function(a) return a end)(1)", "functions cannot be used in templates"),
         ("('x'):rep(2000000)", "resulting string too large"),
         ("('x'):gsub('x', '%')", "invalid use of '%' in replacement string"),
         ("('x'):match('(')", "malformed pattern, or one that takes too much work"),

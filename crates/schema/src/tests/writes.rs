@@ -57,6 +57,24 @@ fn a_patch_without_the_kind_of_its_config_is_read_as_the_kind_that_is_stored() {
 }
 
 #[test]
+fn false_is_no_record_and_gets_its_defaults() {
+    let catalog = catalog();
+    let cx = context(&catalog);
+    let plugins = &catalog["plugins"];
+    let config = |input: Value| plugins.insert(json!({ "name": "rate-limiting", "config": input }), &cx, &mut ());
+    let default = config(json!({ "minute": 5 })).unwrap();
+    let stored = config(json!({ "minute": 5, "redis": false })).unwrap();
+    assert_eq!(stored["config"], default["config"]);
+    let error = config(json!(false)).unwrap_err();
+    assert!(error.message.as_deref().is_some_and(|text| text.contains("config.minute")), "{error:?}");
+    let error = config(json!({ "minute": 5, "redis": 0 })).unwrap_err();
+    assert_eq!(error.message.as_deref(), Some("schema violation (config.redis: expected a record)"));
+    let named = config(json!({ "minute": 5, "redis": { "host": "a.test" } })).unwrap();
+    let changed = plugins.update(json!({ "config": { "redis": false } }), &named, &cx, &mut ()).unwrap();
+    assert_eq!(changed["config"], default["config"]);
+}
+
+#[test]
 fn messages_about_changes_say_so() {
     let catalog = catalog();
     let cx = context(&catalog);
@@ -327,7 +345,7 @@ fn errors_of_stores_have_kongs_words() {
 }
 
 #[test]
-fn shorthands_named_as_fields_see_what_they_set() {
+fn shorthands_may_be_named_as_fields() {
     let algorithm = |value: &Value| {
         let mut out = Map::from_iter([("algorithm".to_owned(), value.clone())]);
         if value == "least-connections" {
@@ -368,7 +386,7 @@ fn shorthands_named_as_fields_see_what_they_set() {
         let out = schema.update(patch, &stored, &cx, &mut ()).unwrap();
         (out["algorithm"].as_str().unwrap().to_owned(), out["hash_on"].as_str().unwrap().to_owned())
     };
-    assert_eq!(change(json!({ "hash_on": null })), pair("round-robin", "none"));
+    assert_eq!(change(json!({ "hash_on": null })), pair("consistent-hashing", "none"));
     assert_eq!(change(json!({ "algorithm": "least-connections" })), pair("least-connections", "none"));
 }
 

@@ -1,8 +1,8 @@
 //! The Admin API on a listener: requests go to the API on a thread that may wait, answers come back.
 
 use bytes::Bytes;
-use pdk::{BodyError, Client, Request, Response};
-use proxy::{BodyLength, Downstream, Proxy, Service, Thread};
+use pdk::{BodyError, Client, Request};
+use proxy::{BodyLength, Downstream, Proxy, Refusal, Service, Thread};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -33,10 +33,15 @@ impl Service for AdminService {
         Box::pin(handle(self.api.clone(), self.thread.clone(), self.large.clone(), request, client, to))
     }
 
-    fn refuse(&self, client: Client, status: u16, message: &'static str) -> Response {
-        let status = if status == 494 { 400 } else { status };
-        self.thread.log_refused(client, status);
-        Response::message(status, if message.is_empty() { "Bad request" } else { message })
+    fn refuse(
+        &self,
+        request: Request,
+        client: Client,
+        refusal: Refusal,
+        mut to: Downstream,
+    ) -> Pin<Box<dyn Future<Output = ()>>> {
+        let thread = self.thread.clone();
+        Box::pin(async move { refused(&thread, request, client, refusal, &mut to).await })
     }
 
     fn is_draining(&self) -> bool {
@@ -87,6 +92,13 @@ pub(super) async fn answered(
     let status = answer.status;
     let sent = send(answer, to).await;
     thread.log(request, client, begin, status, sent);
+}
+
+/// Answers what is no HTTP request.
+pub(super) async fn refused(thread: &Thread, request: Request, client: Client, refusal: Refusal, to: &mut Downstream) {
+    let status = if refusal.status == 497 { 400 } else { refusal.status };
+    let message = if refusal.message.is_empty() { "Bad request" } else { refusal.message };
+    answered(thread, request, client, Instant::now(), admin::Response::message(status, message), to).await;
 }
 
 pub(super) fn plain(request: &Request, body: Vec<u8>) -> admin::Request {

@@ -2,7 +2,7 @@
 
 use crate::conf::vault::Prefixes;
 use anyhow::Context as _;
-use balancer::ResolvedTarget;
+use balancer::{ResolvedTarget, Which};
 use entities::{Configuration, Touched};
 use proxy::{Builder, Environment, Snapshot, SnapshotHandle, Upstreams};
 use rayon_core::{ThreadPool, ThreadPoolBuilder};
@@ -166,12 +166,14 @@ impl ConfigLine {
 impl Held for ConfigLine {
     fn marked(&self, mark: &HealthMark) {
         let Some(balancer) = self.upstreams().balancer(mark.upstream) else { return };
-        let one = mark.ip.as_deref().and_then(ResolvedTarget::literal);
+        let which = mark.ip.as_deref().map_or(Which::All, |ip| {
+            ResolvedTarget::literal(ip).map_or(Which::OfHost(mark.port), |ip| Which::At(ip, mark.port))
+        });
         let is_meant =
             |target: &ResolvedTarget| *target.host == mark.host && (mark.ip.is_some() || target.port == mark.port);
         let ids: Vec<Uuid> = balancer.targets().filter(|(t, _)| is_meant(t)).map(|(t, _)| t.id).collect();
         for id in ids {
-            let set = balancer.set_health(id, one.map(|ip| (ip, mark.port)), mark.is_healthy, SystemTime::now());
+            let set = balancer.set_health(id, which, mark.is_healthy, SystemTime::now());
             let state = if mark.is_healthy { "healthy" } else { "unhealthy" };
             if set.is_ok_and(|count| count > 0) {
                 log::warn!("upstream {}: target {} was set {state} on another node", mark.upstream_name, mark.host);

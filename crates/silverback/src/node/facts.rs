@@ -8,13 +8,12 @@ use admin::{
     AddressHealth, CircuitHealth, HostHealth, MemoryUse, Pids, PluginEndpoint, Request, Response, RetryCounts, Status,
     UpstreamHealth,
 };
-use balancer::{Balancer, Member, ResolvedTarget};
+use balancer::{Balancer, Member, ResolvedTarget, Which};
 use entities::Upstream;
 use pdk::Definition;
 use plugins::prometheus::{Circuit, Connections, Exports, Figures, Resolver, SharedDict, TargetHealth};
 use proxy::Proxy;
 use serde_json::{Map, Value};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -184,13 +183,13 @@ impl admin::Node for Facts {
         let balancer =
             self.line.upstreams().balancer(upstream).ok_or_else(|| format!("Upstream {name} has no balancer"))?;
         let id = id.ok_or_else(|| format!("no target {target} in upstream {name}"))?;
-        let one = address.map(|text| one_address(text).ok_or_else(|| format!("'{text}' is no address"))).transpose()?;
-        let set = balancer.set_health(id, one, healthy, SystemTime::now());
+        let which = address.map_or(Ok(Which::All), which)?;
+        let set = balancer.set_health(id, which, healthy, SystemTime::now());
         let count = set.map_err(|_| format!("no healthchecker found for {name}"))?;
         let state = if healthy { "healthy" } else { "unhealthy" };
-        let which = address.unwrap_or("all");
+        let address = address.unwrap_or("all");
         // Kong says 204 to an address that it does not know, too.
-        log::warn!("upstream {name}: target {target}, address {which}: {count} set {state} through the Admin API");
+        log::warn!("upstream {name}: target {target}, address {address}: {count} set {state} through the Admin API");
         Ok(())
     }
 
@@ -336,10 +335,14 @@ fn address_health(balancer: &Balancer, member: &Member) -> AddressHealth {
     }
 }
 
-/// `ip`, `[ip]` or `ip:port`; the port is 8000 where it is left out, as in Kong.
-fn one_address(text: &str) -> Option<(IpAddr, u16)> {
+/// `ip`, `[ip]` or `ip:port`; the port is 8000 where it is left out, as in Kong. Of a name the port alone counts, as in Kong.
+fn which(text: &str) -> Result<Which, String> {
     let (host, port) = balancer::host_and_port(text);
-    Some((ResolvedTarget::literal(host)?, port))
+    match ResolvedTarget::literal(host) {
+        Some(ip) => Ok(Which::At(ip, port)),
+        None if entities::normalize_target(text).is_some() => Ok(Which::OfHost(port)),
+        None => Err(format!("'{text}' is no address")),
+    }
 }
 
 /// Bytes of memory this process holds.

@@ -33,11 +33,14 @@ pub(super) fn proxy_cache(
     request: &Request,
 ) -> Response {
     let parameter = |wanted: &str| parameters.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
-    if let Some(id) = parameter("plugin_id") {
-        let mut plugins = configuration.plugins.values();
-        if !plugins.any(|plugin| plugin.name == proxy_cache::DEFINITION.name && plugin.id.to_string() == id) {
-            return Response::page(404);
-        }
+    // Kong looks where its instances of the plugin keep responses: without one there is nowhere to look.
+    let mut instances = configuration.plugins.values().filter(|plugin| plugin.name == proxy_cache::DEFINITION.name);
+    let is_there = match parameter("plugin_id") {
+        Some(id) => instances.any(|plugin| plugin.id.to_string() == id),
+        None => parameter("cache_key").is_none() || instances.next().is_some(),
+    };
+    if !is_there {
+        return Response::page(404);
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let is_delete = request.method == "DELETE";

@@ -1,9 +1,9 @@
 //! The status listener: /status, /status/ready, /status/dns, /metrics, and what the Admin API shares with it.
 
-use super::admin_service::{answered, plain};
+use super::admin_service::{answered, plain, refused};
 use super::facts::Facts;
-use pdk::{Client, Method, Request, Response};
-use proxy::{Downstream, Service, Thread};
+use pdk::{Client, Method, Request};
+use proxy::{Downstream, Refusal, Service, Thread};
 use serde_json::json;
 use std::future::Future;
 use std::pin::Pin;
@@ -31,9 +31,15 @@ impl Service for StatusService {
         Box::pin(handle(self.api.clone(), self.facts.clone(), self.thread.clone(), request, client, to))
     }
 
-    fn refuse(&self, client: Client, status: u16, message: &'static str) -> Response {
-        self.thread.log_refused(client, status);
-        Response::message(status, message)
+    fn refuse(
+        &self,
+        request: Request,
+        client: Client,
+        refusal: Refusal,
+        mut to: Downstream,
+    ) -> Pin<Box<dyn Future<Output = ()>>> {
+        let thread = self.thread.clone();
+        Box::pin(async move { refused(&thread, request, client, refusal, &mut to).await })
     }
 
     fn is_draining(&self) -> bool {

@@ -143,6 +143,73 @@ fn children_of_parents_without_a_name_are_told_apart_by_nothing() {
 }
 
 #[test]
+fn what_is_there_twice_two_levels_deep_is_told_at_its_parents_place() {
+    let routes = json!([
+        {"paths": ["/b"]}, {"name": "r", "paths": ["/a"], "plugins": [{"name": "limits"}, {"name": "limits"}]},
+    ]);
+    let invalid = load_value(file(json!({"services": [{"name": "s", "host": "h", "routes": routes}]}))).unwrap_err();
+    let told = |fields: &Value| {
+        let plugins = &fields["routes"][1]["plugins"];
+        assert!(plugins[1].to_string().contains("uniqueness violation"), "{fields}");
+        assert_eq!(*fields, json!({"routes": [null, {"plugins": [null, plugins[1]]}]}));
+    };
+    told(&Value::Object(invalid.fields().clone()));
+    let flattened = invalid.flattened();
+    told(&flattened["fields"]);
+    assert_eq!(flattened["flattened_errors"], json!([]));
+}
+
+#[test]
+fn who_refers_to_an_entity_with_an_invalid_id_is_told_of_it_too() {
+    let bad = "expected a valid UUID";
+    let consumer = json!([{"username": "u", "id": "bad"}]);
+    let basic = json!([{"username": "b", "password": "p", "consumer": "u"}]);
+    let cases = [
+        (
+            json!({"consumers": consumer, "acls": [{"group": "g", "consumer": "u"}]}),
+            json!({"consumers": [{"id": bad}], "acls": [{"consumer": {"id": bad}}]}),
+        ),
+        (
+            json!({"consumers": consumer, "basicauth_credentials": basic}),
+            json!({"consumers": [{"id": bad}], "basicauth_credentials": [{"consumer": {"id": bad}}]}),
+        ),
+        (
+            json!({"routes": [{"name": "r", "id": 5, "paths": ["/a"]}], "plugins": [{"name": "limits", "route": "r"}]}),
+            json!({
+                "routes": [{"id": "expected a string"}],
+                "plugins": [{"route": {"protocols": "required field missing"}}],
+            }),
+        ),
+    ];
+    for (config, wanted) in cases {
+        assert_eq!(errors(file(config.clone())), wanted, "{config}");
+    }
+    let told = load_value(file(json!({"consumers": consumer, "acls": [{"group": "g", "consumer": "u"}]}))).unwrap_err();
+    let wanted = json!({
+        "entity_type": "acl", "entity": {"group": "g", "consumer": "u"},
+        "errors": [{"type": "field", "field": "consumer.id", "message": bad}],
+    });
+    let told = told.flattened();
+    assert!(told["flattened_errors"].as_array().unwrap().contains(&wanted), "{told}");
+}
+
+#[test]
+fn reports_show_of_an_entity_what_kong_shows() {
+    let report = |config: Value| load_value(file(config)).unwrap_err().flattened()["flattened_errors"][0].clone();
+    let tags = report(json!({"services": [{"name": "x", "tags": []}]}));
+    assert_eq!(tags["entity_tags"], tags["entity"]["tags"], "{tags}");
+    assert!(tags["entity_tags"].is_object(), "{tags}");
+    let unnamed = report(json!({"services": [{"name": ""}]}));
+    assert_eq!((unnamed.get("entity_name"), &unnamed["entity"]["name"]), (None, &json!("")), "{unnamed}");
+    let childless = report(json!({"services": [{"name": "x", "routes": {}}]}));
+    assert_eq!(childless["entity"], json!({"name": "x"}), "{childless}");
+    // Kong's id of such a credential is random, and not there yet.
+    let keys = json!([{"key": "k"}, {"key": "k"}]);
+    let twice = report(json!({"consumers": [{"username": "u", "keyauth_credentials": keys}]}));
+    assert_eq!((twice.get("entity_id"), twice["entity"].get("id")), (None, None), "{twice}");
+}
+
+#[test]
 fn tables_in_the_place_of_foreign_keys_are_entities_of_their_own_in_reports() {
     let report = |kind: &str, name: Option<&str>, entity: Value, error: Value| {
         let mut report = json!({"entity_type": kind, "entity": entity, "errors": [error]});

@@ -38,6 +38,9 @@ fn plain_scalars_mean_what_yaml_1_1_says() {
         ("!!str 81", json!("81")),
         ("!!int '81'", json!(81)),
         ("inf", json!("inf")),
+        (".inf", json!(f64::MAX)),
+        ("-.INF", json!(f64::MAX)),
+        ("!!null x", json!(null)),
         ("-", json!([null])),
     ];
     for (text, wanted) in cases {

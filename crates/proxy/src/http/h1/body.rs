@@ -28,6 +28,7 @@ pub(crate) struct Payload {
     idle: Idle,
     /// Whether anybody has asked for it (and so for `100 Continue`).
     pub(crate) was_read: bool,
+    is_of_upstream: bool,
 }
 
 impl Payload {
@@ -38,7 +39,12 @@ impl Payload {
             Framing::Chunked => Remaining::Chunked(Decoder::default()),
             Framing::Close => Remaining::Close,
         };
-        Self { conn, remaining, idle: Idle::new(timeout), was_read: false }
+        Self { conn, remaining, idle: Idle::new(timeout), was_read: false, is_of_upstream: false }
+    }
+
+    /// The part of an upstream's answer behind its head.
+    pub(crate) fn of_upstream(conn: Rc<Connection>, framing: Framing, timeout: Duration) -> Self {
+        Self { is_of_upstream: true, ..Self::new(conn, framing, timeout) }
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -83,7 +89,9 @@ impl Payload {
                 Ok(Decoded::Data(data))
             }
             Remaining::Chunked(decoder) => {
-                let decoded = decoder.decode(&mut self.conn.input());
+                let mut input = self.conn.input();
+                let decoded =
+                    if self.is_of_upstream { decoder.decode_leniently(&mut input) } else { decoder.decode(&mut input) };
                 match &decoded {
                     Ok(Decoded::End(_)) => self.remaining = Remaining::Done,
                     Ok(_) => {}

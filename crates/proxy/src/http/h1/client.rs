@@ -152,7 +152,9 @@ fn answer(
             }
             Body::Bytes(bytes)
         }
-        _ => Body::Stream(Box::pin(ResponseBody::new(Payload::new(conn, framing, patience.read), on_end, pump))),
+        _ => {
+            Body::Stream(Box::pin(ResponseBody::new(Payload::of_upstream(conn, framing, patience.read), on_end, pump)))
+        }
     };
     Answer { status, reason, headers, body, upgraded: None, version: Version::Http11 }
 }

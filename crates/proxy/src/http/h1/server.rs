@@ -7,7 +7,7 @@ use crate::http::date::with_date;
 use crate::http::downstream::{BodyLength, ClientGone, Downstream};
 use crate::http::h2::is_connection_field;
 use crate::http::head::{self, Framing, HeadError, RequestHead, write_field};
-use crate::http::{Limits, Service, scratch};
+use crate::http::{Limits, Refusal, Service, scratch};
 use bytes::Buf;
 use pdk::digits::decimal;
 use pdk::{Body, Client, Headers, Method, Version};
@@ -153,7 +153,7 @@ fn parse(conn: &Connection, limits: &Limits) -> Result<Option<RequestHead>, Head
 /// Answers a request without TLS on a port that asks for it (nginx's 497).
 pub(crate) async fn refuse_plain(conn: &Rc<Connection>, client: &Client, service: &Rc<dyn Service>, limits: &Limits) {
     let _ = timeout(limits.head_timeout, conn.fill(0)).await;
-    send_refusal(conn, service.refuse(client.clone(), 497, ""), limits).await;
+    send_refusal(conn, Refusal { status: 497, message: "" }, client, service, limits).await;
     linger(conn).await;
 }
 
@@ -165,14 +165,21 @@ async fn refuse(conn: &Rc<Connection>, error: HeadError, client: &Client, servic
         HeadError::Version => (505, ""),
         HeadError::Coding => (501, ""),
     };
-    send_refusal(conn, service.refuse(client.clone(), status, message), limits).await;
+    send_refusal(conn, Refusal { status, message }, client, service, limits).await;
 }
 
-async fn send_refusal(conn: &Rc<Connection>, response: pdk::Response, limits: &Limits) {
-    let mut to = H1Responder {
+async fn send_refusal(
+    conn: &Rc<Connection>,
+    refusal: Refusal,
+    client: &Client,
+    service: &Rc<dyn Service>,
+    limits: &Limits,
+) {
+    let request = head::understood(&conn.input(), &limits.head);
+    let to = H1Responder {
         conn: conn.clone(),
-        version: Version::Http11,
-        is_head: false,
+        version: request.version,
+        is_head: request.method == Method::Head,
         keep_alive: false,
         turn: Rc::default(),
         request_body: None,
@@ -184,12 +191,7 @@ async fn send_refusal(conn: &Rc<Connection>, response: pdk::Response, limits: &L
         head_size: 0,
         is_broken: false,
     };
-    let body = match response.body {
-        Body::Bytes(bytes) => bytes,
-        _ => bytes::Bytes::new(),
-    };
-    to.head(response.status, b"", &response.headers, BodyLength::Known(body.len() as u64));
-    let _ = to.finish(&body, None).await;
+    service.refuse(request, client.clone(), refusal, Downstream::H1(to)).await;
 }
 
 enum Mode {

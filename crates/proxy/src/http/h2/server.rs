@@ -6,11 +6,11 @@ use crate::http::connection::Connection;
 use crate::http::date::with_date;
 use crate::http::downstream::{BodyLength, ClientGone, Downstream};
 use crate::http::idle::Idle;
-use crate::http::{Limits, Service};
+use crate::http::{Limits, Refusal, Service};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
-use pdk::{Body, Client, Headers, Method, Request, Version};
+use pdk::{Body, Client, Headers, Method, Request, Span, Version};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context as Task, Poll};
@@ -77,7 +77,7 @@ async fn stream_task(
     limits: Rc<Limits>,
 ) {
     let is_head = request.method() == http::Method::HEAD;
-    let mut to = H2Responder {
+    let to = H2Responder {
         respond: Rc::new(RefCell::new(respond)),
         stream: None,
         is_head,
@@ -87,20 +87,31 @@ async fn stream_task(
         idle: Idle::new(limits.send_timeout),
     };
     match into_request(request, &limits) {
-        Some(request) => service.call(request, client, Downstream::H2(to)).await,
-        None => {
-            let response = service.refuse(client, 400, "Bad request");
-            let body = if let Body::Bytes(bytes) = response.body { bytes } else { Bytes::new() };
-            if to.head(response.status, &response.headers, BodyLength::Known(body.len() as u64)).is_ok() {
-                let _ = to.finish(body, None).await;
-            }
+        Ok(request) => service.call(request, client, Downstream::H2(to)).await,
+        Err(method) => {
+            let request = Request::new(method, Version::Http2, Headers::new(), Span::default(), Span::default());
+            let refusal = Refusal { status: 400, message: "Bad request" };
+            service.refuse(request, client, refusal, Downstream::H2(to)).await;
         }
     }
 }
 
-/// The request in our form; `None` where it is malformed.
-fn into_request(request: http::Request<RecvStream>, limits: &Limits) -> Option<Request> {
+/// The request in our form; where it is malformed, its method is all that is told of it.
+fn into_request(request: http::Request<RecvStream>, limits: &Limits) -> Result<Request, Method> {
     let (parts, stream) = request.into_parts();
+    let method = Method::from_name(parts.method.as_str());
+    let Some((headers, target, host)) = fields(&parts, limits) else { return Err(method) };
+    let length = parts.headers.get("content-length").and_then(|v| v.to_str().ok()?.parse().ok());
+    let mut request = Request::new(method, Version::Http2, headers, target, host);
+    request.head_size = request.headers.wire_size() as u64;
+    if !stream.is_end_stream() {
+        request.body = Body::Stream(Box::pin(StreamBody::new(stream, length, limits.body_timeout)));
+    }
+    Ok(request)
+}
+
+/// The fields in our form, and where target and host stand in them.
+fn fields(parts: &http::request::Parts, limits: &Limits) -> Option<(Headers, Span, Span)> {
     let mut headers = Headers::new();
     let authority = parts.uri.authority().map(|a| a.as_str().as_bytes());
     let named = parts.headers.get("host").map(http::HeaderValue::as_bytes);
@@ -126,13 +137,7 @@ fn into_request(request: http::Request<RecvStream>, limits: &Limits) -> Option<R
     if !cookies.is_empty() {
         headers.append("cookie", &cookies.join(&b"; "[..]));
     }
-    let length = parts.headers.get("content-length").and_then(|v| v.to_str().ok()?.parse().ok());
-    let mut request = Request::new(Method::from_name(parts.method.as_str()), Version::Http2, headers, target, host);
-    request.head_size = request.headers.wire_size() as u64;
-    if !stream.is_end_stream() {
-        request.body = Body::Stream(Box::pin(StreamBody::new(stream, length, limits.body_timeout)));
-    }
-    Some(request)
+    Some((headers, target, host))
 }
 
 /// Writes one response.

@@ -104,6 +104,42 @@ fn names_what_it_does_not_do() {
 }
 
 #[test]
+fn the_longest_line_is_nginxs_with_its_end() {
+    let request = |length: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(length));
+    for (length, is_taken) in [(8176, true), (8177, false), (8178, false)] {
+        assert_eq!(parse(&request(length)).map(|_| ()), if is_taken { Ok(()) } else { Err(HeadError::UriTooLong) });
+    }
+}
+
+#[test]
+fn of_what_is_refused_is_known_what_came_before_the_fault() {
+    let long = "x".repeat(9000);
+    for (text, want) in [
+        ("POST /x?a=1 HTTP/1.1\r\nHost: a\r\nX: 1\r\nHost: b\r\nY: 2\r\n\r\n", "POST /x?a=1 a | Host=a X=1 Host=b"),
+        ("GET /x HTTP/1.1\r\nX: 1\r\n\r\n", "GET /x  | X=1"),
+        ("GET /x HTTP/1.1\r\nHost: a,b\r\nX: 1\r\n\r\n", "GET /x  | Host=a,b X=1"),
+        ("GET /x HTTP/1.1\r\nHost: a\r\nNoColon\r\nX: 1\r\n\r\n", "GET /x a | Host=a"),
+        ("GET /x HTTP/1.1\r\nHost: a\r\nX: b\0c\r\n\r\n", "GET /x a | Host=a"),
+        ("GET http://b/x HTTP/1.1\r\nHost: a\r\n: x\r\n\r\n", "GET /x b | Host=a"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", "POST / a | Host=a Content-Length=x"),
+        (&format!("GET / HTTP/1.1\r\nHost: a\r\nX: {long}\r\n\r\n"), "GET / a | Host=a"),
+        (&format!("POST /{long} HTTP/1.1\r\nHost: a\r\n\r\n"), "POST   | "),
+        ("GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n", "GET   | "),
+        ("GET /x HTTP/1.1\nHost: a\n\n", "GET   | "),
+        ("get /x HTTP/1.1\r\nHost: a\r\n\r\n", "   | "),
+        ("\x16\x03\x01", "   | "),
+        ("", "   | "),
+    ] {
+        let request = understood(text.as_bytes(), &HeadLimits::default());
+        let show = |bytes: &[u8]| bytes.escape_ascii().to_string();
+        let fields: Vec<String> = request.headers.iter().map(|(n, v)| format!("{}={}", show(n), show(v))).collect();
+        let known =
+            format!("{} {} {} | {}", request.method, show(request.target()), show(request.host()), fields.join(" "));
+        assert_eq!(known, want, "{:.60?}", text);
+    }
+}
+
+#[test]
 fn versions_are_numbers_and_every_greater_one_is_refused_as_such() {
     for (version, want) in [
         ("HTTP/1.1", Ok(true)),

@@ -54,7 +54,7 @@ fn assert_rhythm(times: &[u128], every: u128, case: &str) {
 
 fn set_health(node: &Node, upstream: Uuid, target: Uuid, is_healthy: bool) {
     let balancer = node.upstreams.balancer(upstream).unwrap();
-    balancer.set_health(target, None, is_healthy, SystemTime::now()).unwrap();
+    balancer.set_health(target, balancer::Which::All, is_healthy, SystemTime::now()).unwrap();
 }
 
 #[tokio::test(start_paused = true)]
