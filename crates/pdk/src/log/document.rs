@@ -4,7 +4,7 @@ use super::writer::Writer;
 use super::{CONSUMERS, ROUTES, SERVICES, entity, kong_latency, receive_time, shown, upstream_latency, without_nulls};
 use crate::args::Args;
 use crate::swift::is_same_name;
-use crate::{Attempt, Context, Headers, Method, Node, Response, Source, Version, host_without_port};
+use crate::{Attempt, Context, Headers, Method, Node, Response, Source, Version};
 use indexmap::IndexMap;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -81,11 +81,7 @@ fn request(cx: &Context, out: &mut Writer) {
     out.raw("{\"request\":{\"id\":");
     out.text(cx.request_id().as_bytes());
     out.raw(if cx.client.scheme.is_tls() { ",\"url\":\"https://" } else { ",\"url\":\"http://" });
-    match host_without_port(request.host()) {
-        // Kong's name of its server (HTTP/1.0 needs no host).
-        b"" => out.raw("kong"),
-        host => out.part(&lower(host)),
-    }
+    out.part(&request.host_name());
     out.raw(":");
     out.number(cx.client.public_port.into());
     out.part(request.target());
@@ -137,10 +133,6 @@ fn without_hop_by_hop(cx: &Context) -> Option<Headers> {
         !(is_named && !stays || proxys.iter().any(|proxy| is(proxy.as_bytes())))
     });
     Some(left)
-}
-
-fn lower(text: &[u8]) -> Cow<'_, [u8]> {
-    if text.iter().any(u8::is_ascii_uppercase) { text.to_ascii_lowercase().into() } else { text.into() }
 }
 
 /// Writes the values of one name: one as itself, several as an array.

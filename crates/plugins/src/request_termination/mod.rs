@@ -7,7 +7,7 @@ use entities::PluginSchema;
 use pdk::args::{Arg, Args, find};
 use pdk::form::Form;
 use pdk::log::entity;
-use pdk::{BuildError, Context, Definition, Flow, Instance, Phases, Plugin, Response, Step, host_without_port};
+use pdk::{BuildError, Context, Definition, Flow, Instance, Phases, Plugin, Response, Step};
 use schema::Record;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -125,7 +125,7 @@ impl RequestTermination {
         let node = &cx.shared.node;
         let mut seen = json!({
             "scheme": if cx.client.scheme.is_tls() { "https" } else { "http" },
-            "host": lossy(host_without_port(request.host())).to_ascii_lowercase(),
+            "host": lossy(&request.host_name()),
             "port": cx.client.public_port,
             "headers": headers(cx),
             "query": table(Args::parse(cx.upstream_query().unwrap_or_default()).iter()),

@@ -55,19 +55,30 @@ fn add_charset(cx: &mut Context) {
     }
 }
 
-/// Whether a field could be one of those below: most responses have none of them more than once.
-fn needs_care(name: &[u8]) -> bool {
+/// The place of a field among those that a response has once: the first counts.
+fn single(name: &[u8]) -> Option<usize> {
+    let known: &[(usize, &[u8])] = match name.len() {
+        4 => &[(0, b"date"), (1, b"etag")],
+        6 => &[(2, b"server")],
+        7 => &[(3, b"refresh")],
+        8 => &[(4, b"location")],
+        12 => &[(5, b"content-type")],
+        13 => &[(6, b"last-modified")],
+        _ => return None,
+    };
+    known.iter().find(|(_, known)| is_same_name(name, known)).map(|(at, _)| *at)
+}
+
+const SINGLES: usize = 7;
+
+/// Whether a field belongs to the connection. `Proxy-Connection`, which belongs to none, passes as in nginx.
+fn is_of_connection(name: &[u8], wants_trailers: bool) -> bool {
     match name.len() {
-        4 | 6 | 12 | 13 => SINGLE.iter().any(|s| is_same_name(name, s)),
-        7 => [&b"upgrade"[..], b"trailer", b"refresh"].iter().any(|s| is_same_name(name, s)),
-        8 => is_same_name(name, b"location"),
-        10 | 16 | 17 => is_connection_field(name),
+        7 if is_same_name(name, b"trailer") => !wants_trailers,
+        7 | 10 | 17 => is_connection_field(name),
         _ => false,
     }
 }
-
-/// Fields that a response has once: the first counts.
-const SINGLE: [&[u8]; 7] = [b"content-type", b"date", b"server", b"etag", b"last-modified", b"location", b"refresh"];
 
 /// Options of `Connection` that name no field, or one that does not depend on it.
 const UNNAMED: [&[u8]; 3] = [b"close", b"keep-alive", b"content-length"];
@@ -86,18 +97,10 @@ fn drop_hop_by_hop(cx: &mut Context) {
         .filter(|option| !option.is_empty() && !UNNAMED.iter().any(|known| is_same_name(option, known)))
         .map(<[u8]>::to_vec)
         .collect();
-    let mut seen = [false; SINGLE.len()];
+    let mut seen = [false; SINGLES];
     let mut is_dropped = |name: &[u8]| {
-        if named.is_empty() && !needs_care(name) {
-            return false;
-        }
-        if let Some(at) = SINGLE.iter().position(|s| is_same_name(name, s))
-            && std::mem::replace(&mut seen[at], true)
-        {
-            return true;
-        }
-        (is_connection_field(name) && !is_same_name(name, b"proxy-connection"))
-            || (!wants_trailers && is_same_name(name, b"trailer"))
+        single(name).is_some_and(|at| std::mem::replace(&mut seen[at], true))
+            || is_of_connection(name, wants_trailers)
             || named.iter().any(|n| is_same_name(name, n))
     };
     let mut places: SmallVec<[usize; 4]> = SmallVec::new();
