@@ -143,6 +143,8 @@ fn ids_are_reported_as_long_as_they_were_made_and_in_full_where_they_came() {
     }
     let exchange = h.send("GET /");
     let b3 = told(&exchange);
+    // What is left in the queue would be the next test's.
+    assert!(spans(&received).is_array());
     assert!(b3.contains("x-b3-traceid: <32>"), "the upstream gets it in full: {b3}");
 }
 
