@@ -60,17 +60,21 @@ impl Algorithm for RoundRobin {
 
 impl Wheel {
     fn new(members: &Members) -> Self {
-        let available = || (0..members.len()).filter(|&index| members.is_available(index));
-        let divisor = available().fold(0, |divisor, index| gcd(divisor, members.share(index))).max(1);
+        // Looked at once: health and shares change meanwhile.
+        let addresses: Box<[u32]> =
+            (0..members.len()).filter(|&index| members.is_available(index)).map(|index| index as u32).collect();
+        let shares: Vec<u64> = addresses.iter().map(|&index| members.share(index as usize)).collect();
+        let divisor = shares.iter().fold(0, |divisor, share| gcd(divisor, *share)).max(1);
         let mut places = 0;
-        let ends: Box<[u64]> = available()
-            .map(|index| {
-                places += members.share(index) / divisor;
+        let ends: Box<[u64]> = shares
+            .iter()
+            .map(|share| {
+                places += share / divisor;
                 places
             })
             .collect();
         Self {
-            addresses: available().map(|index| index as u32).collect(),
+            addresses,
             ends: if places == ends.len() as u64 { Box::default() } else { ends },
             places,
             step: step_of(places),

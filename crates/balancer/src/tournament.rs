@@ -73,7 +73,14 @@ impl Tournament {
 
     /// The leaf with the lowest score, leaving out those that `excluded` names.
     pub(crate) fn best(&self, excluded: &impl Fn(usize) -> bool) -> Option<usize> {
-        self.best_below(1, excluded)
+        self.best_below(1, excluded).or_else(|| self.best_of_all(excluded))
+    }
+
+    /// Looks at every leaf. Nodes may still name one that another thread has just taken out.
+    #[cold]
+    fn best_of_all(&self, excluded: &impl Fn(usize) -> bool) -> Option<usize> {
+        let in_play = (0..self.width).filter(|leaf| self.key(*leaf) != OUT && !excluded(*leaf));
+        in_play.reduce(|best, leaf| self.better(best, leaf))
     }
 
     fn best_below(&self, node: usize, excluded: &impl Fn(usize) -> bool) -> Option<usize> {
@@ -143,4 +150,22 @@ fn ordered(score: Option<f64>, turn: u64) -> u64 {
     let bits = score.to_bits();
     let sortable = if score.is_sign_negative() { !bits } else { bits | (1 << 63) };
     (sortable & !TURN_MASK) | turn
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{OUT, Tournament};
+    use std::sync::atomic::Ordering;
+
+    #[test]
+    fn one_that_is_being_taken_out_hides_no_other() {
+        let tournament = Tournament::new(4);
+        (0..3).for_each(|leaf| tournament.set(leaf, Some(leaf as f64), false));
+        assert_eq!(tournament.best(&|_| false), Some(0));
+        // Between the two steps of `set` in another thread.
+        tournament.keys[0].store(OUT, Ordering::SeqCst);
+        assert_eq!(tournament.best(&|_| false), Some(1));
+        assert_eq!(tournament.best(&|leaf| leaf == 1), Some(2));
+        assert_eq!(tournament.best(&|leaf| leaf == 1 || leaf == 2), None);
+    }
 }
